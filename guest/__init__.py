@@ -1,0 +1,1 @@
+"""Bundled guest programs, their sources, listings and manifest."""

@@ -1,0 +1,1 @@
+"""The native FreeBSD/amd64 ABI."""

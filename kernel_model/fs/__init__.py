@@ -1,0 +1,1 @@
+"""Vnodes and the file systems behind them.  FreeBSD: sys/fs, sys/kern/vfs_*.c."""

@@ -1,0 +1,1 @@
+"""Processes, execve, signals, descriptors and limits.  FreeBSD: sys/kern."""

@@ -1,0 +1,71 @@
+"""Registers of a stopped thread and the one interface the kernel needs of a CPU.
+
+FreeBSD: struct trapframe, sys/x86/include/frame.h; exec_setregs() and sendsig() write it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+GPR_NAMES = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+
+PSL_C = 0x1
+"""Carry flag: set by a FreeBSD system call that failed."""
+PSL_T = 0x100
+PSL_D = 0x400
+PSL_USERINIT = 0x202
+"""rflags of a fresh program: interrupts on, the always-one bit."""
+INITIAL_FPCW = 0x37F
+INITIAL_MXCSR = 0x1F80
+
+
+@dataclass(slots=True, eq=False)
+class TrapFrame:
+    """The integer registers of a thread, each an unsigned 64-bit int."""
+
+    rax: int = 0
+    rbx: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    rbp: int = 0
+    rsp: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0
+    rflags: int = PSL_USERINIT
+    fs_base: int = 0
+    gs_base: int = 0
+
+
+class Cpu(Protocol):
+    """The processor that a thread runs on, stopped or inside a system call.
+
+    The frame is the truth while the kernel works: ``set_frame`` takes effect when the thread returns to user
+    mode.  A system-call handler that replaces registers (execve, sigreturn) returns ``EJUSTRETURN``.
+    """
+
+    def get_frame(self) -> TrapFrame: ...
+
+    def set_frame(self, frame: TrapFrame) -> None: ...
+
+    def get_fpregs(self) -> bytes:
+        """The 512-byte FXSAVE image."""
+        ...
+
+    def set_fpregs(self, image: bytes) -> None: ...
+
+    def set_fsbase(self, base: int) -> None: ...
+
+    def set_gsbase(self, base: int) -> None: ...

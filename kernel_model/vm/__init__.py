@@ -1,0 +1,1 @@
+"""The vm_map(9) family.  FreeBSD: sys/vm."""
