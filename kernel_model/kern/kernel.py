@@ -1,0 +1,66 @@
+"""What FreeBSD keeps in globals of sys/kern: one Kernel per machine.
+
+FreeBSD: allproc, rootvnode, hostname, boottime.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kernel_model.kern.kern_tc import Clock, HostClock, SteppedClock
+
+if TYPE_CHECKING:
+    from kernel_model.fs.vnode import Vnode
+    from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.ktrace import Sink
+    from kernel_model.release import Release
+    from kernel_model.vm.vm_init import Vm
+
+FIRST_PID = 1000
+"""Model only: the first program's pid, the same in every run."""
+
+
+@dataclass(slots=True, eq=False)
+class Kernel:
+    """The kernel's own state; what it does is in the modules named after FreeBSD's files."""
+
+    vm: Vm
+    rootvnode: Vnode | None = None
+    seed: int | None = None
+    """None: the host's clock and random numbers; a number: repeatable ones."""
+    hostname: str = "growstack"
+    procs: dict[int, Proc] = field(default_factory=dict)
+    curthread: Thread | None = None
+    clock: Clock = field(default_factory=HostClock)
+    rng: random.Random = field(default_factory=random.SystemRandom)
+    ktrace: Sink | None = None
+    """Where events go; None when nobody listens."""
+    tunables: dict[str, int] = field(default_factory=dict)
+    """sysctl(8) names that were set, or given when the machine was made."""
+    lastpid: int = FIRST_PID - 1
+
+    def __post_init__(self) -> None:
+        if self.seed is not None:
+            self.rng = random.Random(self.seed)
+            self.clock = SteppedClock()
+
+    @property
+    def release(self) -> Release:
+        """The FreeBSD release whose behaviour this kernel has."""
+        return self.vm.release
+
+    @property
+    def boottime(self) -> int:
+        """When the kernel started, nanoseconds since 1970."""
+        return self.clock.nanotime() - self.clock.nanouptime()
+
+    def newpid(self) -> int:
+        """Hand out the next process or thread id."""
+        self.lastpid += 1
+        return self.lastpid
+
+    def random_bytes(self, count: int) -> bytes:
+        """arc4random_buf(9)."""
+        return self.rng.randbytes(count)
