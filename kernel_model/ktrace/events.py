@@ -1,0 +1,234 @@
+"""Records of what happened: frozen, plain, ready to be written to a file.
+
+Model only: FreeBSD's ktrace(2) records system calls, namei and signals, but no decision of the VM system.  Addresses and sizes are
+bytes.  ``seq`` is 0 until the sink stamps it; it counts beginnings, so a system call or fault has a lower number than the map
+changes that it caused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from kernel_model.vm.probe import Step
+
+EXEC = "exec"
+SYSCALL = "syscall"
+FAULT = "fault"
+SIGNAL = "signal"
+MAP = "map"
+UNSUPPORTED = "unsupported"
+KINDS = (EXEC, SYSCALL, FAULT, SIGNAL, MAP, UNSUPPORTED)
+"""Every kind of event, the words of ``--trace``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a map is being changed.  Model only.
+
+    ``kind`` is EXEC, SYSCALL, FAULT or SIGNAL; ``number`` the system call or signal number; ``name`` the call's or stage's name;
+    ``rip`` the user instruction, 0 when there is none; ``seq`` the sequence number of the call, fault or signal.
+    """
+
+    kind: str
+    name: str
+    number: int = 0
+    rip: int = 0
+    seq: int = 0
+    pid: int = 0
+    addr: int = 0
+    """For a fault, the exact address."""
+
+
+NO_CAUSE = Cause("kernel", "kernel")
+"""What is recorded when nobody set a cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapChange:
+    """One change of a vm_map, in ``[start, end)``.  Model only.
+
+    ``what``: ``insert`` ``delete`` ``protect`` ``grow`` ``inherit`` ``wire`` ``unwire`` ``advise`` ``clear`` (the whole map went).
+    Attributes are those after the change (for ``delete``: of what went).  ``grow`` comes after the ``insert`` of the same range and
+    says that it was vm_map_growstack; its ``before_start``, ``before_end`` are the reserve as it was.
+    """
+
+    kind: ClassVar[str] = MAP
+    what: str
+    start: int
+    end: int
+    prot: int = 0
+    max_prot: int = 0
+    inheritance: int = 1
+    eflags: int = 0
+    offset: int = 0
+    object_type: int = -1
+    """OBJT_* of the entry's object, -1 for none."""
+    vnode: str = ""
+    """Path of the file behind it, when the object is a vnode's."""
+    before_prot: int = 0
+    before_start: int = 0
+    before_end: int = 0
+    cause: Cause = NO_CAUSE
+    map: Any = field(default=None, repr=False, compare=False)
+    """The VmMap, for hooks; never written to a file."""
+    seq: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStage:
+    """execve reached a stage.  FreeBSD: do_execve(), sys/kern/kern_exec.c, cut where its phases change."""
+
+    kind: ClassVar[str] = EXEC
+    stage: str
+    """activate, segment, interpreter, new_vmspace, stack, strings, auxv, registers, commit, failed ..."""
+    path: str = ""
+    operands: dict[str, int | str] = field(default_factory=dict)
+    seq: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SyscallEvent:
+    """A system call: once when it begins (``phase`` ``enter``) and once when it is answered (``return``), under one ``seq``.
+
+    Model only.  ``letters`` are the Sysent's argument letters (kernel_model.kern.sysent).  ``errno`` is FreeBSD's number, 0 for
+    success; ``result`` is what the register shows, None on entry.
+    """
+
+    kind: ClassVar[str] = SYSCALL
+    phase: str
+    abi: str
+    number: int
+    name: str
+    args: tuple[int, ...]
+    letters: str = ""
+    result: int | None = None
+    errno: int = 0
+    rip: int = 0
+    seq: int = 0
+    pid: int = 0
+    tid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SignalEvent:
+    """A signal was delivered, ignored, blocked or killed.  FreeBSD: postsig(), trapsignal(), sys/kern/kern_sig.c."""
+
+    kind: ClassVar[str] = SIGNAL
+    signo: int
+    """FreeBSD number."""
+    code: int = 0
+    addr: int = 0
+    action: str = "deliver"
+    """deliver, ignore, queue (blocked), kill, core, and ``no_frame``: the handler's frame could not be written."""
+    handler: int = 0
+    frame: int = 0
+    altstack: bool = False
+    rip: int = 0
+    fault: int = 0
+    """seq of the fault that raised it, 0 for none."""
+    seq: int = 0
+    pid: int = 0
+    tid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """The guest asked for something that is not modelled; it was told so (ENOSYS, EINVAL).  Model only."""
+
+    kind: ClassVar[str] = UNSUPPORTED
+    what: str
+    """syscall, sysctl, ioctl, flag, fcntl ..."""
+    name: str
+    number: int = 0
+    detail: str = ""
+    seq: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryState:
+    """A vm_map_entry as it was.  FreeBSD: struct vm_map_entry, sys/vm/vm_map.h."""
+
+    start: int
+    end: int
+    prot: int
+    max_prot: int
+    inheritance: int = 1
+    eflags: int = 0
+    wired_count: int = 0
+    offset: int = 0
+    avail_ssize: int = 0
+    guard: int = 0
+    """Guard bytes saved in a stack gap (next_read)."""
+    object: int = -1
+    """Number of its object in the snapshot, -1 for none; only identity matters."""
+    object_type: int = -1
+    object_size: int = 0
+    """In pages."""
+    vnode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Sizes of a process's map and of memory at one moment.  FreeBSD: vm_map.nentries, .size; vmspace.vm_ssize; vm_meter."""
+
+    nentries: int
+    size: int
+    ssize_pages: int
+    resident_pages: int
+    free_pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class FaultEvent:
+    """One fault and everything that was decided about it.  FreeBSD: trap_pfault(), vm_fault(), vm_map_growstack().
+
+    ``entry`` is the entry that holds ``addr``; where there is none ``below`` and ``above`` are the neighbours of the hole.  A
+    refused fault also carries ``snapshot`` (a ``kernel_model.ktrace.snapshot.MapSnapshot``), the registers and the code bytes.
+    """
+
+    kind: ClassVar[str] = FAULT
+    seq: int
+    pid: int
+    tid: int
+    rip: int
+    access: int
+    """VM_PROT_READ, WRITE or EXECUTE."""
+    addr: int
+    size: int
+    value: int | None
+    """What a write wanted to store, None when unknown or no write."""
+    where: str
+    """``user``, ``copyin``, ``copyout`` or ``trap`` (an exception that is no page fault)."""
+    entry: EntryState | None
+    below: EntryState | None
+    above: EntryState | None
+    steps: tuple[Step, ...]
+    result: int
+    """KERN_*; -1 for a trap that is no page fault."""
+    signo: int
+    code: int
+    translation: str
+    """How the result became the signal, in words; empty when the fault was repaired."""
+    before: Counters | None
+    after: Counters | None
+    abi: str = ""
+    vector: int = 14
+    """x86 exception: 14 page fault, 13 general protection ..."""
+    syscall: SyscallEvent | None = None
+    snapshot: Any = None
+    registers: dict[str, int] | None = None
+    code_bytes: bytes = b""
+    stack_bytes: bytes = b""
+    """The top of the user stack, from rsp up."""
+
+    @property
+    def repaired(self) -> bool:
+        """The instruction goes on as if nothing had happened."""
+        return self.result == 0
+
+
+Event = ExecStage | SyscallEvent | FaultEvent | SignalEvent | MapChange | Unsupported

@@ -1,0 +1,201 @@
+"""Records a fault from the trap to the signal.
+
+Model only.  The trap code and copyin bracket the decision::
+
+    fr = kernel.ktrace.recorder
+    if fr is not None:
+        fr.begin(td, va, access, size, value, rip)            # copyin: where="copyin", size = what is left to copy
+    rv = vm_fault(...)
+    ...
+    if fr is not None:
+        fr.end(rv)                                            # repaired
+        fr.end(rv, signo, code, "KERN_FAILURE -> SIGSEGV")    # refused; copyin: signo 0, "KERN_FAILURE -> EFAULT"
+
+``begin`` puts a RecordingProbe into ``Vm.probe``, ``end`` takes it out again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kernel_model.ktrace.events import (
+    FAULT,
+    Cause,
+    Counters,
+    EntryState,
+    FaultEvent,
+)
+from kernel_model.vm.probe import RecordingProbe
+
+if TYPE_CHECKING:
+    from kernel_model.kern.proc import Thread
+    from kernel_model.ktrace.sink import KTrace
+
+
+class _Pending:
+    """A fault between begin and end; they nest when a signal frame faults."""
+
+    __slots__ = (
+        "access", "addr", "before", "cause", "probe", "rip", "seq", "size", "spot", "td", "value", "where",
+    )  # fmt: skip
+
+    td: Thread
+    seq: int
+    addr: int
+    access: int
+    size: int
+    value: int | None
+    rip: int
+    where: str
+    before: Counters | None
+    spot: tuple[EntryState | None, EntryState | None, EntryState | None]
+    probe: Any
+    cause: Cause | None
+
+
+class FaultRecorder:
+    """Turns ``begin`` and ``end`` into one FaultEvent.  Model only."""
+
+    __slots__ = ("kt", "stack")
+
+    def __init__(self, kt: KTrace) -> None:
+        self.kt = kt
+        self.stack: list[_Pending] = []
+
+    def begin(
+        self,
+        td: Thread,
+        va: int,
+        access: int,
+        size: int,
+        value: int | None,
+        rip: int,
+        where: str = "user",
+    ) -> None:
+        """A fault at *va* is about to be decided; *access* is VM_PROT_READ, WRITE or EXECUTE."""
+        kt = self.kt
+        vm = kt.vm
+        fault = _Pending()
+        fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), va, access
+        fault.size, fault.value, fault.rip, fault.where = size, value, rip, where
+        vmspace = td.td_proc.p_vmspace
+        fault.before = counters(vm, vmspace)
+        fault.spot = spot(vmspace.vm_map, va)
+        fault.probe, fault.cause = vm.probe, vm.cause
+        vm.probe = RecordingProbe()
+        if kt.maps is not None:
+            vm.cause = Cause(FAULT, "fault", 0, rip, fault.seq, td.td_proc.p_pid, va)
+        self.stack.append(fault)
+
+    def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> None:
+        """The fault that began last is decided."""
+        fault = self.stack.pop()
+        kt = self.kt
+        vm = kt.vm
+        probe = vm.probe
+        vm.probe, vm.cause = fault.probe, fault.cause
+        kt.curthread = fault.td
+        steps = tuple(probe.steps) if isinstance(probe, RecordingProbe) else ()
+        self._emit(fault, steps, result, signo, code, translation, 14)
+
+    def trap(
+        self,
+        td: Thread,
+        vector: int,
+        rip: int,
+        signo: int,
+        code: int,
+        translation: str,
+        addr: int = 0,
+        access: int = 0,
+        size: int = 0,
+    ) -> None:
+        """An exception that is no page fault (#GP, #DE, #UD ...) becomes a signal."""
+        kt = self.kt
+        fault = _Pending()
+        fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), addr, access
+        fault.size, fault.value, fault.rip, fault.where = size, None, rip, "trap"
+        vmspace = td.td_proc.p_vmspace
+        fault.before = counters(kt.vm, vmspace)
+        fault.spot = spot(vmspace.vm_map, addr)
+        kt.curthread = td
+        self._emit(fault, (), -1, signo, code, translation, vector)
+
+    def _emit(
+        self,
+        fault: _Pending,
+        steps: tuple[Any, ...],
+        result: int,
+        signo: int,
+        code: int,
+        translation: str,
+        vector: int,
+    ) -> None:
+        kt = self.kt
+        td = fault.td
+        proc = td.td_proc
+        evidence: dict[str, Any] = {}
+        if result:
+            from kernel_model.ktrace.snapshot import evidence_of  # noqa: PLC0415 - only refused faults pay
+
+            evidence = evidence_of(td, fault.rip)
+        event = FaultEvent(
+            fault.seq, proc.p_pid, td.td_tid, fault.rip, fault.access, fault.addr, fault.size, fault.value, fault.where,
+            *fault.spot, steps, result, signo, code, translation, fault.before, counters(kt.vm, proc.p_vmspace),
+            proc.p_sysent.name, vector, kt.call, **evidence,
+        )  # fmt: skip
+        for listener in kt.faults or ():
+            listener(event)
+
+
+def counters(vm: Any, vmspace: Any) -> Counters:
+    """The sizes of *vmspace* and the free pages of *vm* now."""
+    map_ = vmspace.vm_map
+    return Counters(
+        map_.nentries, map_.size, vmspace.vm_ssize, vmspace.vm_pmap.resident_count, vm.cnt.v_free_count
+    )
+
+
+def spot(map_: Any, va: int) -> tuple[EntryState | None, EntryState | None, EntryState | None]:
+    """What is at *va*: (entry, None, None), or (None, entry below, entry above)."""
+    found, entry = map_.lookup_entry(va)
+    if found:
+        return entry_state(entry), None, None
+    header = map_.header
+    above = entry.next
+    return (
+        None,
+        None if entry is header else entry_state(entry),
+        None if above is header else entry_state(above),
+    )
+
+
+def entry_state(entry: Any, number: int = -1) -> EntryState:
+    """Copy *entry*; *number* is its object's in a snapshot."""
+    obj = entry.object
+    if obj is None or not hasattr(obj, "ref_count"):
+        return EntryState(
+            entry.start, entry.end, entry.protection, entry.max_protection, entry.inheritance,
+            entry.eflags, entry.wired_count, entry.offset, entry.avail_ssize, saved_guard(entry),
+        )  # fmt: skip
+    return EntryState(
+        entry.start, entry.end, entry.protection, entry.max_protection, entry.inheritance,
+        entry.eflags, entry.wired_count, entry.offset, entry.avail_ssize, saved_guard(entry),
+        number, obj.type, obj.size, vnode_path(obj),
+    )  # fmt: skip
+
+
+def saved_guard(entry: Any) -> int:
+    """The guard bytes that a stack gap remembers (FreeBSD 12 and newer: next_read)."""
+    return int(entry.next_read) if entry.eflags & 0x60000 else 0
+
+
+def vnode_path(obj: Any) -> str:
+    """Path of the file at the bottom of *obj*'s shadow chain, empty when it is anonymous."""
+    while obj.backing_object is not None:
+        obj = obj.backing_object
+    path = getattr(obj.handle, "v_path", "")
+    return path if isinstance(path, str) else ""
+
+
+__all__ = ["FaultRecorder", "counters", "entry_state", "spot"]

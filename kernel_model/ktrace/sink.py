@@ -1,0 +1,167 @@
+"""Where events go: one list of listeners for each kind, None while nobody listens.
+
+Model only.  Callers test one attribute::
+
+    kt = td.td_proc.kernel.ktrace
+    if kt.signals is not None:
+        kt.emit(SignalEvent(signo, code, addr, "deliver", handler, frame, pid=..., tid=...))
+
+``active`` is true while any list is there: the test of the system-call fast path.  Listeners run inside the kernel, see the
+process stopped and must not change it, except those of ``before`` hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kernel_model.errors import kassert
+from kernel_model.ktrace.events import (
+    EXEC,
+    FAULT,
+    KINDS,
+    MAP,
+    NO_CAUSE,
+    SIGNAL,
+    SYSCALL,
+    UNSUPPORTED,
+    Cause,
+    Event,
+    MapChange,
+    SyscallEvent,
+)
+from kernel_model.ktrace.recorder import FaultRecorder
+
+if TYPE_CHECKING:
+    from kernel_model.kern.proc import Thread
+
+Listener = Callable[[Any], None]
+
+_ATTRIBUTE = {
+    EXEC: "execs",
+    SYSCALL: "syscalls",
+    FAULT: "faults",
+    SIGNAL: "signals",
+    MAP: "maps",
+    UNSUPPORTED: "unsupported",
+}
+
+
+class KTrace:
+    """The sink of a kernel; ``Kernel.ktrace``.  Model only."""
+
+    __slots__ = (
+        "active",
+        "call",
+        "curthread",
+        "execs",
+        "faults",
+        "maps",
+        "recorder",
+        "seq",
+        "signals",
+        "syscalls",
+        "unsupported",
+        "vm",
+    )
+
+    def __init__(self, vm: Any = None) -> None:
+        """*vm* is the kernel's ``Vm``; without one there are no map changes and no fault records."""
+        self.vm = vm
+        self.seq = 0
+        self.active = False
+        self.execs: list[Listener] | None = None
+        self.syscalls: list[Listener] | None = None
+        self.faults: list[Listener] | None = None
+        self.signals: list[Listener] | None = None
+        self.maps: list[Listener] | None = None
+        self.unsupported: list[Listener] | None = None
+        self.recorder: FaultRecorder | None = None
+        """Not None while faults are recorded: trap and copyin call its ``begin`` and ``end``."""
+        self.curthread: Thread | None = None
+        """Whose event is being told."""
+        self.call: SyscallEvent | None = None
+        """The system call being served, while anybody listens."""
+
+    def subscribe(self, kind: str, listener: Listener) -> None:
+        """Call *listener* with each event of *kind* from now on."""
+        kassert(kind in KINDS, "no such kind of event: %s", kind)
+        attribute = _ATTRIBUTE[kind]
+        setattr(self, attribute, [*(getattr(self, attribute) or ()), listener])
+        self._rewire()
+
+    def unsubscribe(self, kind: str, listener: Listener) -> None:
+        """Stop calling *listener*."""
+        attribute = _ATTRIBUTE[kind]
+        listeners = [known for known in getattr(self, attribute) or () if known != listener]
+        setattr(self, attribute, listeners or None)
+        self._rewire()
+
+    def _rewire(self) -> None:
+        self.active = any(getattr(self, attribute) is not None for attribute in _ATTRIBUTE.values())
+        if self.faults is None:
+            self.recorder = None
+        elif self.recorder is None:
+            self.recorder = FaultRecorder(self)
+        if self.vm is not None:
+            self.vm.on_map_change = self.map_changed if self.maps is not None else None
+
+    def next_seq(self) -> int:
+        """A fresh sequence number."""
+        self.seq += 1
+        return self.seq
+
+    def emit(self, event: Event) -> None:
+        """Stamp *event*, unless it has a number, and hand it to the listeners of its kind."""
+        if not event.seq:
+            self.seq += 1
+            object.__setattr__(event, "seq", self.seq)
+        for listener in getattr(self, _ATTRIBUTE[event.kind]) or ():
+            listener(event)
+
+    def map_changed(self, change: MapChange) -> None:
+        """``Vm.on_map_change`` while somebody listens: adds the process and the cause."""
+        proc = self.vm.curproc
+        if proc is not None and proc.p_vmspace.vm_map is change.map:
+            object.__setattr__(change, "pid", proc.p_pid)
+        if change.cause is NO_CAUSE and self.vm.cause is not None:
+            object.__setattr__(change, "cause", self.vm.cause)
+        self.emit(change)
+
+    def syscall_enter(
+        self,
+        td: Thread,
+        abi: str,
+        number: int,
+        name: str,
+        args: tuple[int, ...],
+        letters: str = "",
+        rip: int = 0,
+    ) -> None:
+        """A system call begins.  Only called while ``active``; sets ``Vm.cause``."""
+        pid = td.td_proc.p_pid
+        seq = self.next_seq()
+        self.curthread = td
+        self.call = SyscallEvent(
+            "enter", abi, number, name, args, letters, None, 0, rip, seq, pid, td.td_tid
+        )
+        if self.vm is not None:
+            self.vm.cause = Cause(SYSCALL, name, number, rip, seq, pid)
+        for listener in self.syscalls or ():
+            listener(self.call)
+
+    def syscall_return(self, td: Thread, result: int, errno: int) -> None:
+        """The call that was entered last is answered; *errno* is FreeBSD's number, 0 for success."""
+        call = self.call
+        self.call = None
+        if self.vm is not None:
+            self.vm.cause = None
+        if call is None or self.syscalls is None:
+            return
+        self.curthread = td
+        event = SyscallEvent(
+            "return", call.abi, call.number, call.name, call.args, call.letters,
+            result, errno, call.rip, call.seq, call.pid, call.tid,
+        )  # fmt: skip
+        for listener in self.syscalls:
+            listener(event)

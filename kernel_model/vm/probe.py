@@ -1,0 +1,85 @@
+"""What a fault decided, step by step, for whoever listens.
+
+Model only: FreeBSD has KTR(9) and dtrace's fbt; neither says which test said no.
+
+``Vm.probe`` is None as long as nobody listens, and every caller guards: ``if probe is not None``.  Operands are keyword
+arguments whose names are the source's (``need``, ``max_grow``, ``limit``), values plain ints in bytes unless named ``*_pages``.
+
+Names used by the fault path, in the order in which they can occur:
+
+* stages of ``vm_fault``: ``lookup`` ``growstack`` ``fast`` ``object`` ``pagein`` ``cow_copy`` ``cow_move`` ``zerofill`` ``relookup``
+  ``enter`` ``prefault``;
+* checks of ``vm_map_lookup``: ``mapped`` ``nofault`` ``gap`` ``protection`` ``wired_cow`` ``max_protection`` ``swap``;
+* checks of ``vm_map_growstack``: ``own_map`` ``unmapped`` ``neighbour`` (is the entry next to the address a stack) ``reserve``
+  (need against avail_ssize, or the gap) ``guard`` (need and guard against max_grow) ``stack_limit`` ``stack_racct`` ``memlock``
+  ``vmem`` ``lock_upgrade`` ``trim`` (growth cut down to what is free) ``insert`` ``wire``;
+* checks of the shadow walk: ``object_alive`` ``object_size`` ``page_alloc`` ``pager``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+STAGE = "stage"
+CHECK = "check"
+VISIT = "visit"
+
+
+class Probe(Protocol):
+    """Told about each step of a decision while it is taken.  Model only."""
+
+    def check(self, step: str, ok: bool, **operands: int) -> None:
+        """A test was made: *ok* means that it let the fault go on."""
+        ...
+
+    def stage(self, name: str, **operands: int) -> None:
+        """A stage of the fault begins."""
+        ...
+
+    def visit(self, obj: Any, pindex: int, found: str) -> None:
+        """The shadow walk looks into *obj* at *pindex*; *found* is ``resident``, ``absent``, ``pager`` or ``dead``."""
+        ...
+
+
+class Step(NamedTuple):
+    """One recorded step; ``ok`` is True for stages and visits.  Model only."""
+
+    kind: str
+    name: str
+    ok: bool
+    operands: dict[str, int]
+
+
+class RecordingProbe:
+    """Keeps the steps in order.  Model only."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def check(self, step: str, ok: bool, **operands: int) -> None:
+        """Record a test with its operands and its outcome."""
+        self.steps.append(Step(CHECK, step, ok, operands))
+
+    def stage(self, name: str, **operands: int) -> None:
+        """Record that a stage began."""
+        self.steps.append(Step(STAGE, name, True, operands))
+
+    def visit(self, obj: Any, pindex: int, found: str) -> None:
+        """Record an object of the shadow chain: its type, size in pages, reference and shadow counts."""
+        operands = {
+            "pindex": pindex,
+            "type": obj.type,
+            "size": obj.size,
+            "ref_count": obj.ref_count,
+            "shadow_count": obj.shadow_count,
+        }
+        self.steps.append(Step(VISIT, found, True, operands))
+
+    def failed(self) -> Step | None:
+        """The last check that said no, None when every check passed."""
+        for step in reversed(self.steps):
+            if step.kind == CHECK and not step.ok:
+                return step
+        return None
