@@ -1,0 +1,226 @@
+"""From a path to a vnode.
+
+FreeBSD: sys/kern/vfs_lookup.c.
+
+Every component is looked up by us, one directory at a time: a symbolic link is read and interpreted inside
+the process's root, ``..`` at the root stays there, and nothing is ever handed to the host as a path.
+
+Differs: no name cache to invalidate, no unions, no capability mode; a mount is a name in its parent
+directory (``Vnode.v_covers``), so that the name need not exist below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernel_model.abi import errno as E
+from kernel_model.errors import SyscallError
+from kernel_model.fs.vnode import NAME_MAX, PATH_MAX, VDIR, VEXEC, VLNK, Vnode
+
+if TYPE_CHECKING:
+    from kernel_model.kern.proc import Thread, Ucred
+
+AT_FDCWD = -100
+"""Both ABIs: relative paths start at the working directory."""
+MAXSYMLINKS = 32
+LINUX_MAXSYMLINKS = 40
+LINUX_PATH_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Namei:
+    """Where the last component of a path is: what namei() leaves in struct nameidata."""
+
+    ni_dvp: Vnode
+    """Directory that holds, or would hold, the last component."""
+    ni_vp: Vnode | None
+    """The file itself; None when there is none yet."""
+    cn_name: bytes
+    """Last component; ``.`` or ``..`` when the path ends so; empty when the path is a root (``/``)."""
+    trailing_slash: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class NameiContext:
+    """What stays fixed during one look-up."""
+
+    root: Vnode
+    cred: Ucred
+    max_links: int = MAXSYMLINKS
+    path_max: int = PATH_MAX
+
+
+def namei(td: Thread, path: bytes, *, follow: bool = True, dirfd: int = AT_FDCWD) -> Vnode:
+    """Return the vnode that *path* names.
+
+    ``follow=False`` stops at a symbolic link in the last component (unless a slash follows it).
+    Raises ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EBADF.
+    FreeBSD: namei() with LOOKUP.
+    """
+    found = namei_last(td, path, follow=follow, dirfd=dirfd)
+    if found.ni_vp is None:
+        raise SyscallError(E.ENOENT)
+    return found.ni_vp
+
+
+def namei_last(
+    td: Thread, path: bytes, *, follow: bool = False, dirfd: int = AT_FDCWD
+) -> Namei:
+    """Like namei(), but only the directories need to exist, and the parent is returned too.
+
+    FreeBSD: namei() with CREATE, DELETE or RENAME and WANTPARENT.
+    """
+    fdesc = td.td_proc.p_fd
+    linux = td.td_proc.p_sysent.is_linux
+    context = NameiContext(
+        root=fdesc.fd_rdir,
+        cred=td.td_proc.p_ucred,
+        max_links=LINUX_MAXSYMLINKS if linux else MAXSYMLINKS,
+        path_max=LINUX_PATH_MAX if linux else PATH_MAX,
+    )
+    if path[:1] == b"/":
+        start = context.root
+    elif dirfd == AT_FDCWD:
+        start = fdesc.fd_cdir
+    else:
+        if not path:
+            raise SyscallError(E.ENOENT)
+        start = fdesc.getvnode_at(dirfd)
+    return walk(context, start, path, follow=follow)
+
+
+def lookup_path(start: Vnode, path: bytes, cred: Ucred, *, root: Vnode | None = None) -> Vnode:
+    """Look *path* up before there is a process, following links; *start* is also the root by default.
+
+    Model only: the machine uses it for its working directory.
+    """
+    found = walk(NameiContext(root=root or start, cred=cred), start, path, follow=True)
+    if found.ni_vp is None:
+        raise SyscallError(E.ENOENT)
+    return found.ni_vp
+
+
+def walk(context: NameiContext, start: Vnode, path: bytes, *, follow: bool) -> Namei:
+    """Resolve *path* from *start*.
+
+    Shape:    a stack of components still to do; a symbolic link pushes the components of its target.
+    Requires: *start* is ``context.root`` when the path is absolute.
+    FreeBSD:  namei() and vfs_lookup().
+    """
+    if not path:
+        raise SyscallError(E.ENOENT)
+    if len(path) >= context.path_max:
+        raise SyscallError(E.ENAMETOOLONG)
+    if b"\0" in path:
+        raise SyscallError(E.ENOENT)
+    dvp = context.root if path[:1] == b"/" else start
+    todo = [part for part in reversed(path.split(b"/")) if part]
+    slash = path[-1:] == b"/"
+    """Whether the last component must be a directory, and a link there is followed."""
+    links = 0
+    if not todo:
+        return Namei(dvp, dvp, b"", trailing_slash=True)
+    while True:
+        name = todo.pop()
+        last = not todo
+        vp = lookup_component(context, dvp, name)
+        if vp is None:
+            if not last:
+                raise SyscallError(E.ENOENT)
+            return Namei(dvp, None, name, slash)
+        if vp.v_type == VLNK and (follow or slash or not last):
+            links += 1
+            if links > context.max_links:
+                raise SyscallError(E.ELOOP)
+            target_vp = vp.follow_to()
+            if target_vp is None:
+                target = read_link(context, vp, todo)
+                if target[:1] == b"/":
+                    dvp = context.root
+                slash = slash or (last and target[-1:] == b"/")
+                todo.extend(part for part in reversed(target.split(b"/")) if part)
+                if not todo:
+                    return Namei(dvp, dvp, b"", trailing_slash=True)
+                continue
+            vp = target_vp
+        if last:
+            if slash and vp.v_type != VDIR:
+                raise SyscallError(E.ENOTDIR)
+            return Namei(dvp, vp, name, slash)
+        if vp.v_type != VDIR:
+            raise SyscallError(E.ENOTDIR)
+        dvp = vp
+
+
+def lookup_component(context: NameiContext, dvp: Vnode, name: bytes) -> Vnode | None:
+    """One step: *name* in *dvp*, or None when it is not there.
+
+    FreeBSD: vfs_lookup(), from ``dirloop`` on.
+    """
+    if dvp.v_type != VDIR:
+        raise SyscallError(E.ENOTDIR)
+    dvp.access(VEXEC, context.cred)
+    if name == b".":
+        return dvp
+    if name == b"..":
+        if dvp is context.root or dvp.v_dd is None:
+            return dvp
+        return dvp.v_dd
+    if len(name) > NAME_MAX:
+        raise SyscallError(E.ENAMETOOLONG)
+    covering = dvp.v_covers.get(name)
+    if covering is not None:
+        return covering
+    try:
+        return dvp.lookup(name)
+    except SyscallError as error:
+        if error.errno != E.ENOENT:
+            raise
+        return None
+
+
+def read_link(context: NameiContext, vp: Vnode, todo: list[bytes]) -> bytes:
+    """Target of the link *vp*, checked against what is still to do."""
+    target = vp.readlink()
+    if not target:
+        raise SyscallError(E.ENOENT)
+    if len(target) + sum(len(part) + 1 for part in todo) >= context.path_max:
+        raise SyscallError(E.ENAMETOOLONG)
+    return target
+
+
+def vn_fullpath(vp: Vnode, root: Vnode) -> bytes:
+    """Path of the directory or file *vp* below *root*, by the names of its last look-up.
+
+    Raises ENOENT when a directory on the way has been removed or is not below *root*.
+    FreeBSD: vn_fullpath(9), and vn_getcwd() behind __getcwd(2).
+    """
+    names: list[bytes] = []
+    while vp is not root:
+        parent = vp.v_dd
+        if parent is None or len(names) > PATH_MAX:
+            raise SyscallError(E.ENOENT)
+        name = vp.v_name
+        if parent.v_covers.get(name) is not vp and not still_named(parent, name, vp):
+            name = name_by_search(parent, vp)
+        names.append(name)
+        vp = parent
+    return b"/" + b"/".join(reversed(names))
+
+
+def still_named(parent: Vnode, name: bytes, vp: Vnode) -> bool:
+    """Whether *name* in *parent* is *vp* today."""
+    try:
+        return parent.lookup(name) is vp
+    except SyscallError:
+        return False
+
+
+def name_by_search(parent: Vnode, vp: Vnode) -> bytes:
+    """Find the name of *vp* in *parent* after somebody renamed it behind our back; ENOENT if it is gone."""
+    fileid = vp.getattr().va_fileid
+    for entry in parent.readdir():
+        if entry.d_fileno == fileid and entry.d_name not in (b".", b"..") and still_named(parent, entry.d_name, vp):
+            return entry.d_name
+    raise SyscallError(E.ENOENT)
