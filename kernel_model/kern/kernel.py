@@ -14,7 +14,7 @@ from kernel_model.kern.kern_tc import Clock, HostClock, SteppedClock
 if TYPE_CHECKING:
     from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.ktrace import Sink
+    from kernel_model.ktrace import KTrace
     from kernel_model.release import Release
     from kernel_model.vm.vm_init import Vm
 
@@ -35,7 +35,7 @@ class Kernel:
     curthread: Thread | None = None
     clock: Clock = field(default_factory=HostClock)
     rng: random.Random = field(default_factory=random.SystemRandom)
-    ktrace: Sink | None = None
+    ktrace: KTrace | None = None
     """Where events go; None when nobody listens."""
     tunables: dict[str, int] = field(default_factory=dict)
     """sysctl(8) names that were set, or given when the machine was made."""

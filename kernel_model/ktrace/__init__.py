@@ -1,6 +1,7 @@
 """What happened and why: event records and the sink they go to.
 
-Model only: see ``events`` for the records, ``sink`` for the listeners, ``recorder`` for faults.  Nothing heavy is imported.
+Model only: see ``events`` for the records, ``sink`` for the listeners, ``recorder`` for faults.  Nothing
+heavy is imported.
 """
 
 from __future__ import annotations

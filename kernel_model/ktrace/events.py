@@ -1,16 +1,17 @@
 """Records of what happened: frozen, plain, ready to be written to a file.
 
-Model only: FreeBSD's ktrace(2) records system calls, namei and signals, but no decision of the VM system.  Addresses and sizes are
-bytes.  ``seq`` is 0 until the sink stamps it; it counts beginnings, so a system call or fault has a lower number than the map
-changes that it caused.
+Model only: FreeBSD's ktrace(2) records system calls, namei and signals, but no decision of the VM
+system.  Addresses and sizes are bytes.  ``seq`` is 0 until the sink stamps it; it counts beginnings, so
+a system call or fault has a lower number than the map changes that it caused.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from kernel_model.vm.probe import Step
+if TYPE_CHECKING:
+    from kernel_model.vm.probe import Step
 
 EXEC = "exec"
 SYSCALL = "syscall"
@@ -26,8 +27,9 @@ KINDS = (EXEC, SYSCALL, FAULT, SIGNAL, MAP, UNSUPPORTED)
 class Cause:
     """Why a map is being changed.  Model only.
 
-    ``kind`` is EXEC, SYSCALL, FAULT or SIGNAL; ``number`` the system call or signal number; ``name`` the call's or stage's name;
-    ``rip`` the user instruction, 0 when there is none; ``seq`` the sequence number of the call, fault or signal.
+    ``kind`` is EXEC, SYSCALL, FAULT or SIGNAL; ``number`` the system call or signal number; ``name`` the
+    call's or stage's name; ``rip`` the user instruction, 0 when there is none; ``seq`` the sequence
+    number of the call, fault or signal.
     """
 
     kind: str
@@ -48,9 +50,10 @@ NO_CAUSE = Cause("kernel", "kernel")
 class MapChange:
     """One change of a vm_map, in ``[start, end)``.  Model only.
 
-    ``what``: ``insert`` ``delete`` ``protect`` ``grow`` ``inherit`` ``wire`` ``unwire`` ``advise`` ``clear`` (the whole map went).
-    Attributes are those after the change (for ``delete``: of what went).  ``grow`` comes after the ``insert`` of the same range and
-    says that it was vm_map_growstack; its ``before_start``, ``before_end`` are the reserve as it was.
+    ``what``: ``insert`` ``delete`` ``protect`` ``grow`` ``inherit`` ``wire`` ``unwire`` ``advise``
+    ``clear`` (the whole map went).  Attributes are those after the change (for ``delete``: of what went).
+    ``grow`` comes after the ``insert`` of the same range and says that it was vm_map_growstack; its
+    ``before_start``, ``before_end`` are the reserve as it was.
     """
 
     kind: ClassVar[str] = MAP
@@ -91,10 +94,10 @@ class ExecStage:
 
 @dataclass(frozen=True, slots=True)
 class SyscallEvent:
-    """A system call: once when it begins (``phase`` ``enter``) and once when it is answered (``return``), under one ``seq``.
+    """A system call: once when it begins (``phase`` ``enter``), once when answered (``return``), one ``seq``.
 
-    Model only.  ``letters`` are the Sysent's argument letters (kernel_model.kern.sysent).  ``errno`` is FreeBSD's number, 0 for
-    success; ``result`` is what the register shows, None on entry.
+    Model only.  ``letters`` are the Sysent's argument letters (kernel_model.kern.sysent).  ``errno`` is
+    FreeBSD's number, 0 for success; ``result`` is what the register shows, None on entry.
     """
 
     kind: ClassVar[str] = SYSCALL
@@ -173,7 +176,7 @@ class EntryState:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Sizes of a process's map and of memory at one moment.  FreeBSD: vm_map.nentries, .size; vmspace.vm_ssize; vm_meter."""
+    """Sizes of a process's map and of memory at one moment.  FreeBSD: vm_map, vmspace, vm_meter."""
 
     nentries: int
     size: int
@@ -184,10 +187,11 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class FaultEvent:
-    """One fault and everything that was decided about it.  FreeBSD: trap_pfault(), vm_fault(), vm_map_growstack().
+    """One fault and everything that was decided about it.
 
-    ``entry`` is the entry that holds ``addr``; where there is none ``below`` and ``above`` are the neighbours of the hole.  A
-    refused fault also carries ``snapshot`` (a ``kernel_model.ktrace.snapshot.MapSnapshot``), the registers and the code bytes.
+    FreeBSD: trap_pfault(), vm_fault(), vm_map_growstack().  ``entry`` is the entry that holds ``addr``;
+    where there is none ``below`` and ``above`` are the neighbours of the hole.  A refused fault also
+    carries ``snapshot`` (a ``MapSnapshot`` of ktrace.snapshot), the registers and the code bytes.
     """
 
     kind: ClassVar[str] = FAULT

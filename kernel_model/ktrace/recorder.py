@@ -30,6 +30,12 @@ from kernel_model.vm.probe import RecordingProbe
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
     from kernel_model.ktrace.sink import KTrace
+    from kernel_model.vm.probe import Step
+    from kernel_model.vm.vm_init import Vm
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
+    from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vmspace import VmSpace
 
 
 class _Pending:
@@ -124,7 +130,7 @@ class FaultRecorder:
     def _emit(
         self,
         fault: _Pending,
-        steps: tuple[Any, ...],
+        steps: tuple[Step, ...],
         result: int,
         signo: int,
         code: int,
@@ -136,19 +142,19 @@ class FaultRecorder:
         proc = td.td_proc
         evidence: dict[str, Any] = {}
         if result:
-            from kernel_model.ktrace.snapshot import evidence_of  # noqa: PLC0415 - only refused faults pay
+            from kernel_model.ktrace.snapshot import evidence_of  # only refused faults pay
 
             evidence = evidence_of(td, fault.rip)
         event = FaultEvent(
             fault.seq, proc.p_pid, td.td_tid, fault.rip, fault.access, fault.addr, fault.size, fault.value, fault.where,
             *fault.spot, steps, result, signo, code, translation, fault.before, counters(kt.vm, proc.p_vmspace),
-            proc.p_sysent.name, vector, kt.call, **evidence,
+            proc.p_sysent.sv_name, vector, kt.call, **evidence,
         )  # fmt: skip
         for listener in kt.faults or ():
             listener(event)
 
 
-def counters(vm: Any, vmspace: Any) -> Counters:
+def counters(vm: Vm, vmspace: VmSpace) -> Counters:
     """The sizes of *vmspace* and the free pages of *vm* now."""
     map_ = vmspace.vm_map
     return Counters(
@@ -156,7 +162,7 @@ def counters(vm: Any, vmspace: Any) -> Counters:
     )
 
 
-def spot(map_: Any, va: int) -> tuple[EntryState | None, EntryState | None, EntryState | None]:
+def spot(map_: VmMap, va: int) -> tuple[EntryState | None, EntryState | None, EntryState | None]:
     """What is at *va*: (entry, None, None), or (None, entry below, entry above)."""
     found, entry = map_.lookup_entry(va)
     if found:
@@ -170,7 +176,7 @@ def spot(map_: Any, va: int) -> tuple[EntryState | None, EntryState | None, Entr
     )
 
 
-def entry_state(entry: Any, number: int = -1) -> EntryState:
+def entry_state(entry: VmMapEntry, number: int = -1) -> EntryState:
     """Copy *entry*; *number* is its object's in a snapshot."""
     obj = entry.object
     if obj is None or not hasattr(obj, "ref_count"):
@@ -185,12 +191,12 @@ def entry_state(entry: Any, number: int = -1) -> EntryState:
     )  # fmt: skip
 
 
-def saved_guard(entry: Any) -> int:
+def saved_guard(entry: VmMapEntry) -> int:
     """The guard bytes that a stack gap remembers (FreeBSD 12 and newer: next_read)."""
     return int(entry.next_read) if entry.eflags & 0x60000 else 0
 
 
-def vnode_path(obj: Any) -> str:
+def vnode_path(obj: VmObject) -> str:
     """Path of the file at the bottom of *obj*'s shadow chain, empty when it is anonymous."""
     while obj.backing_object is not None:
         obj = obj.backing_object

@@ -3,11 +3,11 @@
 Model only.  Callers test one attribute::
 
     kt = td.td_proc.kernel.ktrace
-    if kt.signals is not None:
+    if kt is not None and kt.signals is not None:
         kt.emit(SignalEvent(signo, code, addr, "deliver", handler, frame, pid=..., tid=...))
 
-``active`` is true while any list is there: the test of the system-call fast path.  Listeners run inside the kernel, see the
-process stopped and must not change it, except those of ``before`` hooks.
+``active`` is true while any list is there: the test of the system-call fast path.  ``Kernel.ktrace`` is
+None until somebody asks for a sink.  Listeners run inside the kernel and see the process stopped.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from kernel_model.ktrace.recorder import FaultRecorder
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
+    from kernel_model.vm.vm_init import Vm
 
 Listener = Callable[[Any], None]
 
@@ -65,7 +66,7 @@ class KTrace:
         "vm",
     )
 
-    def __init__(self, vm: Any = None) -> None:
+    def __init__(self, vm: Vm | None = None) -> None:
         """*vm* is the kernel's ``Vm``; without one there are no map changes and no fault records."""
         self.vm = vm
         self.seq = 0

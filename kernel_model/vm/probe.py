@@ -2,23 +2,29 @@
 
 Model only: FreeBSD has KTR(9) and dtrace's fbt; neither says which test said no.
 
-``Vm.probe`` is None as long as nobody listens, and every caller guards: ``if probe is not None``.  Operands are keyword
-arguments whose names are the source's (``need``, ``max_grow``, ``limit``), values plain ints in bytes unless named ``*_pages``.
+``Vm.probe`` is None as long as nobody listens, and every caller guards: ``if probe is not None``.
+Operands are keyword arguments whose names are the source's (``need``, ``max_grow``, ``limit``), values
+plain ints in bytes unless named ``*_pages``.
 
 Names used by the fault path, in the order in which they can occur:
 
-* stages of ``vm_fault``: ``lookup`` ``growstack`` ``fast`` ``object`` ``pagein`` ``cow_copy`` ``cow_move`` ``zerofill`` ``relookup``
-  ``enter`` ``prefault``;
-* checks of ``vm_map_lookup``: ``mapped`` ``nofault`` ``gap`` ``protection`` ``wired_cow`` ``max_protection`` ``swap``;
-* checks of ``vm_map_growstack``: ``own_map`` ``unmapped`` ``neighbour`` (is the entry next to the address a stack) ``reserve``
-  (need against avail_ssize, or the gap) ``guard`` (need and guard against max_grow) ``stack_limit`` ``stack_racct`` ``memlock``
-  ``vmem`` ``lock_upgrade`` ``trim`` (growth cut down to what is free) ``insert`` ``wire``;
+* stages of ``vm_fault``: ``lookup`` ``growstack`` ``fast`` ``object`` ``pagein`` ``cow_copy``
+  ``cow_move`` ``zerofill`` ``relookup`` ``enter`` ``prefault``;
+* checks of ``vm_map_lookup``: ``mapped`` ``nofault`` ``gap`` ``protection`` ``wired_cow``
+  ``max_protection`` ``swap``;
+* checks of ``vm_map_growstack``: ``own_map`` ``unmapped`` ``neighbour`` (is the entry next to the address
+  a stack) ``reserve`` (need against avail_ssize, or the gap) ``guard`` (need and guard against max_grow)
+  ``stack_limit`` ``stack_racct`` ``memlock`` ``vmem`` ``lock_upgrade`` ``trim`` (growth cut down to what
+  is free) ``insert`` ``wire``;
 * checks of the shadow walk: ``object_alive`` ``object_size`` ``page_alloc`` ``pager``.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from kernel_model.vm.vm_object import VmObject
 
 STAGE = "stage"
 CHECK = "check"
@@ -36,8 +42,11 @@ class Probe(Protocol):
         """A stage of the fault begins."""
         ...
 
-    def visit(self, obj: Any, pindex: int, found: str) -> None:
-        """The shadow walk looks into *obj* at *pindex*; *found* is ``resident``, ``absent``, ``pager`` or ``dead``."""
+    def visit(self, obj: VmObject, pindex: int, found: str) -> None:
+        """The shadow walk looks into *obj* at *pindex*.
+
+        *found* is ``resident``, ``absent``, ``pager`` (it may have the page) or ``dead``.
+        """
         ...
 
 
@@ -66,7 +75,7 @@ class RecordingProbe:
         """Record that a stage began."""
         self.steps.append(Step(STAGE, name, True, operands))
 
-    def visit(self, obj: Any, pindex: int, found: str) -> None:
+    def visit(self, obj: VmObject, pindex: int, found: str) -> None:
         """Record an object of the shadow chain: its type, size in pages, reference and shadow counts."""
         operands = {
             "pindex": pindex,
