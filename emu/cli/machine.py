@@ -1,0 +1,83 @@
+"""The options that describe a machine and a program, shared by every command that runs one.  Model only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emu.cli.values import parse_environment, parse_limits, parse_size
+from kernel_model.errors import UsageError
+
+if TYPE_CHECKING:
+    from emu.machine import Machine
+
+_PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TZ", "COLUMNS", "LINES")
+"""What of our own environment a program gets by default: no secrets, only what shapes its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to execute: a path inside the guest's root, argv, environment."""
+
+    path: str
+    argv: list[str]
+    env: dict[str, str]
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add PROG, ARG... and everything that decides how the machine is built."""
+    program = parser.add_argument_group("the program")
+    program.add_argument("--guest", metavar="NAME", help="run this bundled program (see `emu guests`) instead of PROG")
+    program.add_argument("--env", metavar="NAME=VALUE", action="append", default=[], help="set a variable of the program")
+    program.add_argument("--clear-env", action="store_true", help="start from an empty environment")
+    program.add_argument("program", metavar="PROG [ARG...]", nargs=argparse.REMAINDER, help="the program and its arguments")
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--root", metavar="DIR", default="/", help="directory that is the program's / (default: /)")
+    machine.add_argument("--cwd", metavar="DIR", help="working directory, inside the root")
+    machine.add_argument("--rw", action="store_true", help="let the program write outside its working directory too")
+    machine.add_argument("--abi", choices=("auto", "freebsd", "linux"), default="auto", help="default: by the ELF brand")
+    machine.add_argument("--release", metavar="NAME", help="kernel to play (default: freebsd-10.1)")
+    machine.add_argument("--limit", metavar="NAME=SIZE", action="append", default=[], help="stack=8M,vmem=1G,data=..,nofile=..")
+    machine.add_argument("--ram", metavar="SIZE", help="physical memory of the machine")
+    machine.add_argument("--seed", metavar="N", type=int, help="deterministic clock, pids and random numbers")
+    machine.add_argument("--paranoid", action="store_true", help="compare mirror and map after every trap")
+
+
+def build_machine(options: argparse.Namespace) -> Machine:
+    """The machine that *options* describe; UsageError for an unknown release or a bad size."""
+    from emu.machine import Machine
+    from kernel_model.release import DEFAULT_RELEASE, RELEASES
+
+    release = options.release or DEFAULT_RELEASE
+    if release not in RELEASES:
+        raise UsageError(f"no release is called {release!r}: choose one of {', '.join(RELEASES)}")
+    if not os.path.isdir(options.root):
+        raise UsageError(f"--root {options.root}: not a directory")
+    return Machine(
+        release=release,
+        root=options.root,
+        cwd=options.cwd,
+        rw=options.rw,
+        abi=options.abi,
+        limits=parse_limits(options.limit),
+        ram=parse_size(options.ram) if options.ram else None,
+        seed=options.seed,
+        paranoid=options.paranoid,
+    )
+
+
+def chosen_program(options: argparse.Namespace) -> Program:
+    """The program that *options* name; UsageError when they name none."""
+    env = {} if options.clear_env else {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    env |= parse_environment(options.env)
+    words = options.program[1:] if options.program[:1] == ["--"] else options.program
+    if options.guest:
+        from emu.cli.guests import find_guest
+
+        one = find_guest(options.guest)
+        return Program(str(one.path), [options.guest, *words], dict(one.env) | env)
+    if not words:
+        raise UsageError("no program: give PROG, or --guest NAME")
+    return Program(words[0], list(words), env)

@@ -1,0 +1,22 @@
+"""What the command line says when the model itself is at fault.  Model only."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kernel_model.errors import KernelPanic
+
+_LAST_FRAMES = 6
+
+
+def report_panic(error: KernelPanic) -> None:
+    """Print *error*, where it arose, and what its notes tell of the map and the last events."""
+    print(f"emu: {type(error).__name__}: {error}", file=sys.stderr)
+    for note in getattr(error, "__notes__", []):
+        print(note, file=sys.stderr)
+    for frame in traceback.extract_tb(error.__traceback__)[-_LAST_FRAMES:]:
+        print(f"  at {frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})", file=sys.stderr)
+    print("emu: this is a fault of the emulator, not of the program; please report it with the lines above", file=sys.stderr)
