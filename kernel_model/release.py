@@ -1,0 +1,369 @@
+"""What differs between the releases, as named policy points of one frozen record.
+
+FreeBSD: sys/vm/vm_map.c, vm_object.c, vm_fault.c, vm_mmap.c and kern_exec.c of 9.3, 10.4, 11.0, 12.1-STABLE and 15.0-CURRENT;
+DragonFly: sys/vm/vm_map.c.  Code asks a policy point (``release.stack_reserve == GAP``), never a version number.
+Differs: there is no 10.1 source in reach; its points are those of 9.3 and of 11.0, chosen by the manual pages and the dates of
+the changes in between, and stated one by one below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from kernel_model.vm.vm_map_flags import (
+    MAP_ENTRY_GROWS_DOWN,
+    MAP_ENTRY_GROWS_UP,
+    MAP_ENTRY_IN_TRANSITION,
+    MAP_ENTRY_IS_SUB_MAP,
+    MAP_ENTRY_STACK_GAP_DN,
+    MAP_ENTRY_STACK_GAP_UP,
+    MAP_ENTRY_VN_EXEC,
+)
+from kernel_model.vm.vm_param import (
+    KERN_INVALID_ADDRESS,
+    KERN_INVALID_ARGUMENT,
+    KERN_NO_SPACE,
+)
+
+AVAIL: Final = "avail"
+"""The stack's reserve is a number on its lowest entry (avail_ssize)."""
+GAP: Final = "gap"
+"""The stack's reserve is an entry of its own (MAP_ENTRY_GUARD with a STACK_GAP flag)."""
+
+_NOMERGE_9 = MAP_ENTRY_IN_TRANSITION | MAP_ENTRY_IS_SUB_MAP
+_NOMERGE_10 = _NOMERGE_9 | MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP
+_NOMERGE_12 = _NOMERGE_10 | MAP_ENTRY_VN_EXEC
+_NOMERGE_15 = _NOMERGE_12 | MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One kernel's behaviour.  Model only: the kernel has no such record; each field names the function that it steers."""
+
+    name: str
+    version: str
+    """What uname -r says."""
+    osreldate: int
+    family: Literal["classic", "modern", "dragonfly"]
+
+    # vm_map_stack, vm_map_growstack
+    stack_reserve: Literal["avail", "gap"]
+    stack_guard_page: int
+    """Default of security.bsd.stack_guard_page: a yes or no with AVAIL, a count of pages with GAP."""
+    stack_guard_saved: bool = False
+    """The guard that counts is the one of the day the stack was made, kept in the gap entry; else today's sysctl."""
+    stack_prot_saved: bool = False
+    """A grown piece gets the protections the stack was made with, kept in the gap's offset; else those of its upper neighbour."""
+    stack_limits_first: bool = False
+    """vm_map_stack tests MEMLOCK and VMEM before the range, not after it."""
+    stack_merges_neighbour: bool = False
+    """GROWS_* flags are put on the entry after vm_map_insert, so the piece may coalesce with the entry below it first."""
+    stack_range_code: int = KERN_NO_SPACE
+    stack_checks_end: bool = False
+    """A stack that ends above the map or is empty is refused by range (with the gap design)."""
+    stack_tiny_code: int = KERN_NO_SPACE
+    """For a stack not larger than its guard."""
+    stack_whole_ok: bool = False
+    """A stack with no room left for a gap succeeds; else inserting the empty gap fails and undoes all."""
+    stack_vmem_test: bool = True
+    grow_wire_error: bool = False
+    """With MAP_WIREFUTURE the error of wiring the new piece is what vm_map_growstack returns."""
+    grow_needs_textvp: bool = False
+    procstack_top: Literal["none", "usrstack", "stacktop"] = "usrstack"
+    """Upper bound of the addresses to which RLIMIT_STACK applies."""
+    stkgap_disable: bool = False
+    """PROC_STACKGAP_CTL exists."""
+    grow_prot_all: bool = False
+    """DragonFly: a grown piece is always VM_PROT_ALL and no stack entry itself."""
+    grow_limit_page_trunc: bool = True
+
+    # vm_map_insert, clip, merge
+    size_counts_guards: bool = False
+    insert_guards: bool = False
+    insert_grows_flags: bool = False
+    """The GROWS_* bits of cow become eflags in vm_map_insert itself."""
+    insert_wired_second: bool = False
+    """Coalescing tests wired_count only before it extends the entry, not before it extends the object."""
+    insert_checks_wxorx: bool = False
+    nomerge_mask: int = _NOMERGE_10
+    clip_start_simplifies: bool = True
+    never_merges: bool = False
+
+    # vm_map_findspace, vm_map_find, vm_map_fixed
+    findspace_returns_address: bool = False
+    """vm_map_findspace returns an address, max - length + 1 for none; else 0 or 1."""
+    findspace_last_gap_blind: bool = False
+    """A search beginning in a too small gap right below the last entry never looks above that entry."""
+    find_max_addr: bool = True
+    find_alignspace: bool = False
+    """vm_map_find settles alignment before it inserts (vm_map_alignspace); else it inserts and tries again."""
+    find_stacks: bool = True
+    """vm_map_find and vm_map_fixed make stacks when cow has a GROWS_* bit."""
+    find_min: bool = True
+    find_remap: bool = False
+    cluster_anon: int = 0
+    """Default of vm.cluster_anon: 0 no, 1 only without a hint, 2 always."""
+    cluster_anon_known: bool = False
+    cluster_prot_none: bool = False
+    fixed_check_excl: bool = True
+    fixed_returns_delete: bool = False
+    vmfs_optimal_space: int = 2
+    vmfs_super_space: int = 3
+
+    # vm_map_protect, inherit, madvise, wire, sync, submap
+    protect_clips_first: bool = True
+    protect_waits_busy: bool = False
+    protect_flags: bool = False
+    """vm_map_protect takes two protections and a set of flags."""
+    protect_copies_wired: Literal["cow", "all"] = "all"
+    """Which user-wired entries get their pages copied at once when they become writable."""
+    protect_guard_first: bool = False
+    """Guards are skipped before submaps and rights are looked at."""
+    inherit_zero: bool = False
+    madvise_returns_errno: bool = False
+    madvise_free_skips_shadows: bool = False
+    madvise_skips_guards: bool = False
+    madvise_maps_wired: bool = False
+    """MADV_WILLNEED maps pages of wired entries as well."""
+    wire_user_cap: bool = False
+    """vm_page_max_user_wired is enforced by vm_map_wire."""
+    submap_checks_first: bool = False
+    submap_marks_map: bool = False
+
+    # vm_map_lookup, vmspace_fork
+    lookup_grows: bool = False
+    """vm_map_lookup itself grows the stack (VM_PROT_FAULT_LOOKUP); else vm_fault calls vm_map_growstack once."""
+    lookup_refuses_wired_cow: bool = False
+    fork_cow_wired_readonly: bool = True
+    """A wired entry without write permission is copied lazily."""
+    fork_inherits_flags: bool = False
+
+    # vm_fault and signals
+    fault_past_object: Literal["protection", "bounds"] = "protection"
+    """A page beyond the object: PROTECTION_FAILURE, or OUT_OF_BOUNDS and SIGBUS."""
+    fault_retries_shortage: bool = False
+    fault_restarts_dead: bool = False
+
+    # system calls
+    mmap_checks_flags: bool = True
+    mmap_stack_searches: bool = True
+    mmap_prot_max: bool = False
+    map_guard: bool = False
+    break_below_base: Literal["EINVAL", "unchanged"] = "EINVAL"
+    mprotect_masks_prot: bool = True
+    mlock_wire_count_errno: Literal["EAGAIN", "ENOMEM"] = "ENOMEM"
+
+    # execve
+    exec_stack_after_interpreter: bool = False
+    """Segments and interpreter are mapped first, then the stack and the shared page."""
+    exec_clears_wirefuture: bool = True
+    exec_gnu_stack_size: bool = True
+    """PT_GNU_STACK's p_memsz sets the stack's size."""
+    exec_raw_stack_error: bool = False
+    """A failing vm_map_stack leaves its KERN_* code as the errno."""
+    exec_argc_zero_ok: bool = True
+    exec_checks_copyout: bool = False
+    exec_prefers_interp_brand: bool = True
+    exec_checks_palign: bool = False
+    exec_rejects_two_interps: bool = True
+    exec_checks_interp_size: bool = False
+    exec_header_brand: bool = False
+    """A brand may claim an image by its headers alone."""
+    exec_newpath_first: bool = False
+    exec_long_name_errno: Literal["ENAMETOOLONG", "E2BIG"] = "ENAMETOOLONG"
+    exec_vn_exec: bool = False
+    """Segments are mapped with MAP_VN_EXEC and MAP_CHECK_EXCL."""
+    exec_final_prot: bool = False
+    """Anonymous tails are inserted with their final protection instead of all rights first."""
+    aux_count: int = 24
+    aux_zero_fills: bool = False
+    execpath_aligned: bool = True
+    maxtsiz: int = 128 << 20
+    dfldsiz: int = 128 << 20
+    aslr: bool = False
+    """ASLR exists; aslr_enable and aslr_pie_enable are the defaults of its sysctls."""
+    aslr_enable: bool = False
+    aslr_pie_enable: bool = False
+    aslr_honor_sbrk: bool = True
+    allow_wx: bool = True
+
+    @property
+    def stack_gap(self) -> bool:
+        """The reserve is a gap entry."""
+        return self.stack_reserve == GAP
+
+
+_9_3 = Release(
+    name="freebsd-9.3",
+    version="9.3-RELEASE",
+    osreldate=903000,
+    family="classic",
+    stack_reserve=AVAIL,
+    stack_guard_page=0,
+    stack_merges_neighbour=True,
+    procstack_top="none",
+    size_counts_guards=True,
+    nomerge_mask=_NOMERGE_9,
+    find_max_addr=False,
+    find_stacks=False,
+    find_min=False,
+    fixed_check_excl=False,
+    vmfs_optimal_space=4,
+    vmfs_super_space=2,
+    protect_copies_wired="cow",
+    madvise_maps_wired=True,
+    lookup_refuses_wired_cow=True,
+    fork_cow_wired_readonly=False,
+    mmap_checks_flags=False,
+    mmap_stack_searches=False,
+    mlock_wire_count_errno="EAGAIN",
+    exec_clears_wirefuture=False,
+    exec_gnu_stack_size=False,
+    exec_raw_stack_error=True,
+    exec_prefers_interp_brand=False,
+    exec_rejects_two_interps=False,
+    execpath_aligned=False,
+)
+
+_11_0 = replace(
+    _9_3,
+    name="freebsd-11.0",
+    version="11.0-RELEASE",
+    osreldate=1100122,
+    stack_limits_first=True,
+    stack_merges_neighbour=False,
+    procstack_top="usrstack",
+    insert_grows_flags=True,
+    nomerge_mask=_NOMERGE_10,
+    find_max_addr=True,
+    find_stacks=True,
+    fixed_check_excl=True,
+    vmfs_optimal_space=2,
+    vmfs_super_space=3,
+    protect_copies_wired="all",
+    madvise_maps_wired=False,
+    lookup_refuses_wired_cow=False,
+    fork_cow_wired_readonly=True,
+    mmap_checks_flags=True,
+    mmap_stack_searches=True,
+    mlock_wire_count_errno="ENOMEM",
+    exec_gnu_stack_size=True,
+    exec_raw_stack_error=False,
+    exec_prefers_interp_brand=True,
+    exec_rejects_two_interps=True,
+    execpath_aligned=True,
+)
+
+# 10.1: no source here.  MAP_EXCL and max_addr came with 10.0; the stack entry fixes (GROWS_* as eflags in vm_map_insert) were
+# merged to stable/10 in summer 2014, before 10.1; the manual page of 2013 describes exactly this stack.  So: 11.0's points.
+_10_1 = replace(_11_0, name="freebsd-10.1", version="10.1-RELEASE", osreldate=1001000)
+
+_10_4 = replace(
+    _11_0,
+    name="freebsd-10.4",
+    version="10.4-RELEASE",
+    osreldate=1004000,
+    family="modern",
+    stack_reserve=GAP,
+    stack_guard_page=1,
+    grow_needs_textvp=True,
+    size_counts_guards=False,
+    insert_guards=True,
+    find_min=True,
+    inherit_zero=True,
+    lookup_grows=True,
+    map_guard=True,
+    exec_clears_wirefuture=True,
+)
+
+_12_1 = replace(
+    _10_4,
+    name="freebsd-12.1",
+    version="12.1-STABLE",
+    osreldate=1201517,
+    stack_guard_saved=True,
+    stack_range_code=KERN_INVALID_ADDRESS,
+    stack_checks_end=True,
+    stack_tiny_code=KERN_INVALID_ARGUMENT,
+    stack_whole_ok=True,
+    grow_wire_error=True,
+    stkgap_disable=True,
+    insert_wired_second=True,
+    nomerge_mask=_NOMERGE_12,
+    findspace_returns_address=True,
+    findspace_last_gap_blind=True,
+    find_alignspace=True,
+    find_remap=True,
+    cluster_anon=1,
+    cluster_anon_known=True,
+    protect_waits_busy=True,
+    protect_guard_first=True,
+    madvise_returns_errno=True,
+    madvise_free_skips_shadows=True,
+    wire_user_cap=True,
+    submap_marks_map=True,
+    fault_past_object="bounds",
+    fault_restarts_dead=True,
+    break_below_base="unchanged",
+    exec_checks_interp_size=True,
+    exec_header_brand=True,
+    exec_newpath_first=True,
+    exec_vn_exec=True,
+    aux_count=27,
+    aux_zero_fills=True,
+    maxtsiz=32 << 30,
+    dfldsiz=32 << 30,
+    aslr=True,
+)
+
+_15_0 = replace(
+    _12_1,
+    name="freebsd-15.0",
+    version="15.0-CURRENT",
+    osreldate=1500012,
+    stack_prot_saved=True,
+    procstack_top="stacktop",
+    insert_checks_wxorx=True,
+    nomerge_mask=_NOMERGE_15,
+    clip_start_simplifies=False,
+    cluster_prot_none=True,
+    fixed_returns_delete=True,
+    protect_clips_first=False,
+    protect_flags=True,
+    madvise_skips_guards=True,
+    submap_checks_first=True,
+    fork_inherits_flags=True,
+    fault_retries_shortage=True,
+    mmap_prot_max=True,
+    mprotect_masks_prot=False,
+    exec_stack_after_interpreter=True,
+    exec_argc_zero_ok=False,
+    exec_checks_copyout=True,
+    exec_checks_palign=True,
+    exec_long_name_errno="E2BIG",
+    exec_final_prot=True,
+    aux_count=37,
+    aslr_enable=True,
+    aslr_pie_enable=True,
+    aslr_honor_sbrk=False,
+)
+
+_DRAGONFLY = replace(
+    _9_3,
+    name="dragonfly",
+    version="DragonFly 6.5",
+    osreldate=600500,
+    family="dragonfly",
+    stack_merges_neighbour=False,
+    stack_vmem_test=False,
+    insert_grows_flags=True,
+    never_merges=True,
+    grow_prot_all=True,
+    grow_limit_page_trunc=False,
+)
+
+RELEASES: dict[str, Release] = {
+    release.name: release for release in (_9_3, _10_1, _10_4, _11_0, _12_1, _15_0, _DRAGONFLY)
+}
+DEFAULT_RELEASE = "freebsd-10.1"
