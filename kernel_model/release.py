@@ -164,10 +164,22 @@ class Release:
     """A failing vm_map_stack leaves its KERN_* code as the errno."""
     exec_argc_zero_ok: bool = True
     exec_checks_copyout: bool = False
+    """A fault while the first stack is written ends the process."""
+    exec_checks_fixup: bool = False
+    """A fault while argc and the auxiliary vector are written does; before, the program started without them."""
     exec_prefers_interp_brand: bool = True
     exec_checks_palign: bool = False
     exec_rejects_two_interps: bool = True
     exec_checks_interp_size: bool = False
+    """PT_INTERP has at least 2 bytes and, in the first page, its NUL."""
+    exec_reads_far: bool = True
+    """PT_NOTE and PT_INTERP may lie outside the first page of the file."""
+    exec_brand_string_exact: bool = False
+    """The old brand string ends where the identification ends; before, its beginning counted."""
+    exec_empty_filesz: bool = False
+    """p_filesz 0 means no file data; before, the bytes in front of p_offset in its page were copied."""
+    exec_gnu_stack_rw: bool = False
+    """PT_GNU_STACK must have PF_R and PF_W."""
     exec_header_brand: bool = False
     """A brand may claim an image by its headers alone."""
     exec_newpath_first: bool = False
@@ -178,6 +190,11 @@ class Release:
     """Anonymous tails are inserted with their final protection instead of all rights first."""
     aux_count: int = 24
     aux_zero_fills: bool = False
+    """Slots of the auxiliary vector that are not used are written as zeros."""
+    aux_ehdrflags: bool = False
+    """AT_EHDRFLAGS is there."""
+    aux_arguments: bool = False
+    """AT_BSDFLAGS to AT_USRSTACKLIM are there."""
     execpath_aligned: bool = True
     maxtsiz: int = 128 << 20
     dfldsiz: int = 128 << 20
@@ -223,6 +240,7 @@ _9_3 = Release(
     exec_raw_stack_error=True,
     exec_prefers_interp_brand=False,
     exec_rejects_two_interps=False,
+    exec_reads_far=False,
     execpath_aligned=False,
 )
 
@@ -249,10 +267,9 @@ _11_0 = replace(
     mmap_stack_searches=True,
     mlock_wire_count_errno="ENOMEM",
     exec_gnu_stack_size=True,
-    exec_raw_stack_error=False,
     exec_prefers_interp_brand=True,
     exec_rejects_two_interps=True,
-    execpath_aligned=True,
+    exec_reads_far=True,
 )
 
 # 10.1: no source here.  MAP_EXCL and max_addr came with 10.0; the stack entry fixes (GROWS_* as eflags in vm_map_insert) were
@@ -275,6 +292,7 @@ _10_4 = replace(
     lookup_grows=True,
     map_guard=True,
     exec_clears_wirefuture=True,
+    exec_raw_stack_error=False,
 )
 
 _12_1 = replace(
@@ -310,8 +328,14 @@ _12_1 = replace(
     exec_header_brand=True,
     exec_newpath_first=True,
     exec_vn_exec=True,
+    exec_final_prot=True,
+    exec_checks_fixup=True,
+    exec_brand_string_exact=True,
+    exec_empty_filesz=True,
+    execpath_aligned=True,
     aux_count=27,
     aux_zero_fills=True,
+    aux_ehdrflags=True,
     maxtsiz=32 << 30,
     dfldsiz=32 << 30,
     aslr=True,
@@ -342,8 +366,9 @@ _15_0 = replace(
     exec_checks_copyout=True,
     exec_checks_palign=True,
     exec_long_name_errno="E2BIG",
-    exec_final_prot=True,
+    exec_gnu_stack_rw=True,
     aux_count=37,
+    aux_arguments=True,
     aslr_enable=True,
     aslr_pie_enable=True,
     aslr_honor_sbrk=False,
