@@ -139,6 +139,14 @@ class Release:
     """A wired entry without write permission is copied lazily."""
     fork_inherits_flags: bool = False
 
+    # vm_object, vm_page
+    coalesce_onemapping: bool = False
+    """vm_object_coalesce extends an object with several references when it is OBJ_ONEMAPPING."""
+    bypass_swapped: bool = True
+    """vm_object_collapse may bypass a backing object that has been paged out; else it gives up on OBJT_SWAP."""
+    laundry_queue: bool = False
+    """Dirty pages wait for cleaning in a queue of their own (PQ_LAUNDRY)."""
+
     # vm_fault and signals
     fault_past_object: Literal["protection", "bounds"] = "protection"
     """A page beyond the object: PROTECTION_FAILURE, or OUT_OF_BOUNDS and SIGBUS."""
@@ -231,6 +239,7 @@ _9_3 = Release(
     protect_copies_wired="cow",
     madvise_maps_wired=True,
     lookup_refuses_wired_cow=True,
+    bypass_swapped=False,
     fork_cow_wired_readonly=False,
     mmap_checks_flags=False,
     mmap_stack_searches=False,
@@ -262,6 +271,7 @@ _11_0 = replace(
     protect_copies_wired="all",
     madvise_maps_wired=False,
     lookup_refuses_wired_cow=False,
+    bypass_swapped=True,
     fork_cow_wired_readonly=True,
     mmap_checks_flags=True,
     mmap_stack_searches=True,
@@ -290,6 +300,7 @@ _10_4 = replace(
     find_min=True,
     inherit_zero=True,
     lookup_grows=True,
+    bypass_swapped=False,
     map_guard=True,
     exec_clears_wirefuture=True,
     exec_raw_stack_error=False,
@@ -322,6 +333,9 @@ _12_1 = replace(
     wire_user_cap=True,
     submap_marks_map=True,
     fault_past_object="bounds",
+    coalesce_onemapping=True,
+    bypass_swapped=True,
+    laundry_queue=True,
     fault_restarts_dead=True,
     break_below_base="unchanged",
     exec_checks_interp_size=True,

@@ -1,0 +1,124 @@
+"""What FreeBSD keeps in the globals of sys/vm, gathered in one record per kernel.
+
+FreeBSD: sys/vm/vm_init.c, the tunables of vm_map.c, vm_mmap.c, swap_pager.c and vm_meter.c.
+Differs: a global is a field of ``Vm``, so that several machines can live in one Python process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kernel_model.vm.pmap import NullHardware
+from kernel_model.vm.vm_meter import VmMeter
+from kernel_model.vm.vm_page import PageQueue
+from kernel_model.vm.vm_param import MAXSSIZ, PAGE_SHIFT, SGROWSIZ, WORD_MASK
+from kernel_model.vm.vm_phys import VmPhys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.kern.proc import ProcLock, Ucred
+    from kernel_model.ktrace import Cause, MapChange
+    from kernel_model.release import Release
+    from kernel_model.vm.pmap import Pmap, PmapHardware
+    from kernel_model.vm.probe import Probe
+    from kernel_model.vm.swap_pager import SwapDevice
+    from kernel_model.vm.vm_object import VmObject
+
+DEFAULT_RAM = 1 << 30
+"""Bytes of physical memory of a machine whose owner did not choose."""
+DEFAULT_SWAP = 1 << 30
+"""Bytes of swap space: sizes vm.swap_total."""
+
+
+class Limits(Protocol):
+    """The one question that the vm layer asks about resource limits: struct plimit."""
+
+    def lim_cur(self, which: int) -> int:
+        """The soft limit RLIMIT_*, in bytes."""
+        ...
+
+
+class VmProc(Protocol):
+    """The process whose system call or fault is being served, as far as sys/vm looks at it."""
+
+    @property
+    def p_vmspace(self) -> Any: ...  # noqa: ANN401  VmSpace stands above this module
+
+    @property
+    def p_limit(self) -> Limits: ...
+
+    @property
+    def p_flag2(self) -> int: ...
+
+    @property
+    def p_textvp(self) -> object | None: ...
+
+    @property
+    def p_lock(self) -> ProcLock: ...
+
+    @property
+    def p_ucred(self) -> Ucred: ...
+
+
+class Vm:
+    """One kernel's virtual memory state."""
+
+    __slots__ = (
+        "cause", "cluster_anon", "cnt", "curproc", "in_pageout", "make_hardware", "max_user_wired", "maxssiz",
+        "nofault_depth", "objects", "old_mlock", "old_msync", "on_map_change", "on_oom", "overcommit",
+        "pagequeues", "phys", "probe", "release", "sgrowsiz", "stack_guard_page", "swap_cap", "swap_device",
+        "swap_reserved", "swap_total", "uid_vmsize", "user_wire_count",
+    )  # fmt: skip
+
+    def __init__(self, release: Release, ram_bytes: int = DEFAULT_RAM, swap_bytes: int = DEFAULT_SWAP) -> None:
+        self.release = release
+        page_count = max(ram_bytes >> PAGE_SHIFT, 64)
+        self.pagequeues = (PageQueue(), PageQueue(), PageQueue())
+        self.cnt = VmMeter(page_count, self.pagequeues)
+        self.phys = VmPhys(page_count)
+        self.objects: dict[VmObject, None] = {}
+        """Every live object that has pages or a vnode: where the page daemon and the syncer look."""
+        self.sgrowsiz = SGROWSIZ
+        self.maxssiz = MAXSSIZ
+        self.stack_guard_page = release.stack_guard_page
+        self.old_mlock = False
+        self.old_msync = False
+        self.overcommit = 0
+        self.cluster_anon = release.cluster_anon
+        self.max_user_wired = page_count // 3
+        self.user_wire_count = 0
+        self.swap_reserved = 0
+        self.swap_total = swap_bytes
+        self.swap_cap = WORD_MASK
+        """Model only: no reservation may take swap_reserved above this."""
+        self.uid_vmsize: dict[int, int] = {}
+        self.swap_device: SwapDevice | None = None
+        self.curproc: VmProc | None = None
+        self.nofault_depth = 0
+        self.in_pageout = False
+        self.make_hardware: Callable[[Pmap], PmapHardware] = NullHardware
+        self.on_oom: Callable[[], bool] | None = None
+        """Kill the biggest process and say whether memory was freed; the kernel sets it."""
+        self.probe: Probe | None = None
+        self.cause: Cause | None = None
+        self.on_map_change: Callable[[MapChange], None] | None = None
+
+    def nofault(self) -> NoFault:
+        """A section in which a fault is refused instead of served: vm_fault_disable_pagefaults()."""
+        return NoFault(self)
+
+
+class NoFault:
+    """``with vm.nofault():`` around code that must not sleep on a page."""
+
+    __slots__ = ("vm",)
+
+    def __init__(self, vm: Vm) -> None:
+        self.vm = vm
+
+    def __enter__(self) -> None:
+        self.vm.nofault_depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.vm.nofault_depth -= 1
