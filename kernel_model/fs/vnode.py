@@ -192,7 +192,7 @@ class Flock:
     pid: int = -1
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
+@dataclass(eq=False, slots=True, weakref_slot=True, repr=False)
 class Vnode:
     """One file of one file system: struct vnode with ``default_vnodeops``.
 
@@ -217,6 +217,9 @@ class Vnode:
     v_covers: dict[bytes, Vnode] = field(default_factory=dict)
     """Roots of file systems mounted on names in this directory."""
     v_lockf: list[Flock] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {VTYPE_NAMES[self.v_type]} {self.v_name!r}>"
 
     # -- identity and attributes ----------------------------------------------------------------
 
