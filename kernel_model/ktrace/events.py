@@ -113,6 +113,8 @@ class SyscallEvent:
     seq: int = 0
     pid: int = 0
     tid: int = 0
+    decoded: tuple[str, ...] = ()
+    """The arguments as text, when a tracer has read them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ class FaultRecorder:
         if result:
             from kernel_model.ktrace.snapshot import evidence_of  # only refused faults pay
 
-            evidence = evidence_of(td, fault.rip)
+            evidence = evidence_of(td, fault.rip, fault.addr)
         event = FaultEvent(
             fault.seq, proc.p_pid, td.td_tid, fault.rip, fault.access, fault.addr, fault.size, fault.value, fault.where,
             *fault.spot, steps, result, signo, code, translation, fault.before, counters(kt.vm, proc.p_vmspace),
@@ -200,8 +200,20 @@ def vnode_path(obj: VmObject) -> str:
     """Path of the file at the bottom of *obj*'s shadow chain, empty when it is anonymous."""
     while obj.backing_object is not None:
         obj = obj.backing_object
-    path = getattr(obj.handle, "v_path", "")
-    return path if isinstance(path, str) else ""
+    return full_path(obj.handle)
 
 
-__all__ = ["FaultRecorder", "counters", "entry_state", "spot"]
+def full_path(vp: object) -> str:
+    """The path by which *vp* was looked up last, empty when it is no vnode."""
+    names: list[bytes] = []
+    while vp is not None:
+        name = getattr(vp, "v_name", None)
+        if name is None:
+            return ""
+        if name:
+            names.append(name)
+        vp = getattr(vp, "v_dd", None)
+    return "/" + b"/".join(reversed(names)).decode(errors="backslashreplace") if names else ""
+
+
+__all__ = ["FaultRecorder", "counters", "entry_state", "full_path", "spot"]

@@ -66,8 +66,8 @@ class KTrace:
         "vm",
     )
 
-    def __init__(self, vm: Vm | None = None) -> None:
-        """*vm* is the kernel's ``Vm``; without one there are no map changes and no fault records."""
+    def __init__(self, vm: Vm) -> None:
+        """*vm* is the kernel's; its hooks are set while somebody listens to map changes or faults."""
         self.vm = vm
         self.seq = 0
         self.active = False
@@ -104,8 +104,7 @@ class KTrace:
             self.recorder = None
         elif self.recorder is None:
             self.recorder = FaultRecorder(self)
-        if self.vm is not None:
-            self.vm.on_map_change = self.map_changed if self.maps is not None else None
+        self.vm.on_map_change = self.map_changed if self.maps is not None else None
 
     def next_seq(self) -> int:
         """A fresh sequence number."""
@@ -124,7 +123,7 @@ class KTrace:
         """``Vm.on_map_change`` while somebody listens: adds the process and the cause."""
         proc = self.vm.curproc
         if proc is not None and proc.p_vmspace.vm_map is change.map:
-            object.__setattr__(change, "pid", proc.p_pid)
+            object.__setattr__(change, "pid", getattr(proc, "p_pid", 0))
         if change.cause is NO_CAUSE and self.vm.cause is not None:
             object.__setattr__(change, "cause", self.vm.cause)
         self.emit(change)
@@ -146,8 +145,7 @@ class KTrace:
         self.call = SyscallEvent(
             "enter", abi, number, name, args, letters, None, 0, rip, seq, pid, td.td_tid
         )
-        if self.vm is not None:
-            self.vm.cause = Cause(SYSCALL, name, number, rip, seq, pid)
+        self.vm.cause = Cause(SYSCALL, name, number, rip, seq, pid)
         for listener in self.syscalls or ():
             listener(self.call)
 
@@ -155,8 +153,7 @@ class KTrace:
         """The call that was entered last is answered; *errno* is FreeBSD's number, 0 for success."""
         call = self.call
         self.call = None
-        if self.vm is not None:
-            self.vm.cause = None
+        self.vm.cause = None
         if call is None or self.syscalls is None:
             return
         self.curthread = td

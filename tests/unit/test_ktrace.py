@@ -74,7 +74,7 @@ def test_one_call_is_told_twice_under_one_number() -> None:
 
 def test_an_unknown_kind_is_our_mistake() -> None:
     with pytest.raises(KernelPanic, match="no such kind"):
-        KTrace().subscribe("weather", print)
+        KTrace(fake_vm()).subscribe("weather", print)
 
 
 def test_the_probe_names_the_check_that_failed() -> None:

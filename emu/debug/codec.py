@@ -1,0 +1,186 @@
+"""Events to JSON objects and back.  Model only.
+
+The objects are described by ``trace.schema.json`` beside this file, ``VERSION`` is its version.  All
+numbers are plain integers, up to 2**64 - 1; bytes are hexadecimal strings.  Faults that were repaired
+are the bulk of a trace, so they are formatted by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from kernel_model.ktrace import (
+    Cause,
+    Counters,
+    EntryState,
+    Event,
+    ExecStage,
+    FaultEvent,
+    MapChange,
+    SignalEvent,
+    SyscallEvent,
+    Unsupported,
+)
+from kernel_model.ktrace.snapshot import MapSnapshot
+from kernel_model.vm.probe import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERSION = 1
+"""Version of the trace format; a reader refuses another one."""
+
+Json = dict[str, Any]
+
+_ACCESS = {1: "read", 2: "write", 4: "execute"}
+_ACCESS_NUMBER = {name: number for number, name in _ACCESS.items()}
+_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
+
+def access_name(access: int) -> str:
+    """``read``, ``write`` or ``execute`` for a VM_PROT_* bit."""
+    return _ACCESS.get(access, "read")
+
+
+def encode(event: Event) -> str:
+    """One line of a trace, without its newline."""
+    if type(event) is FaultEvent and event.result == 0:
+        return _repaired_fault(event)
+    return _compact(to_json(event))
+
+
+def to_json(event: Event) -> Json:
+    """*event* as a JSON object: what ``trace.schema.json`` describes."""
+    if isinstance(event, FaultEvent):
+        return _fault(event)
+    out: Json = {"kind": event.kind}
+    for one in fields(event):
+        if one.name == "map":
+            continue
+        value = getattr(event, one.name)
+        out[one.name] = _plain(value) if isinstance(value, Cause) else value
+    return out
+
+
+def from_json(data: Json) -> Event:
+    """The typed event of a JSON object; KeyError, TypeError or ValueError when it is not one."""
+    kind = data["kind"]
+    decode = _DECODE.get(kind)
+    if decode is None:
+        raise ValueError(f"unknown kind of event {kind!r}")
+    return decode({name: value for name, value in data.items() if name != "kind"})
+
+
+def _plain(record: Any) -> Json:  # noqa: ANN401 - any of the slotted records
+    return {one.name: getattr(record, one.name) for one in fields(record)}
+
+
+def _optional(record: EntryState | Counters | None) -> Json | None:
+    return None if record is None else _plain(record)
+
+
+def _fault(event: FaultEvent) -> Json:
+    out: Json = {"kind": event.kind}
+    for one in fields(event):
+        value = getattr(event, one.name)
+        match one.name:
+            case "access":
+                value = access_name(value)
+            case "entry" | "below" | "above" | "before" | "after":
+                value = _optional(value)
+            case "steps":
+                value = [step._asdict() for step in value]
+            case "syscall":
+                value = None if value is None else to_json(value)
+            case "code_bytes" | "stack_bytes":
+                value = value.hex()
+            case "snapshot":
+                value = None if value is None else value.to_json()
+        out[one.name] = value
+    return out
+
+
+def _entry_text(entry: EntryState | None) -> str:
+    if entry is None:
+        return "null"
+    vnode = _compact(entry.vnode) if entry.vnode else '""'
+    return (
+        f'{{"start":{entry.start},"end":{entry.end},"prot":{entry.prot},"max_prot":{entry.max_prot},'
+        f'"inheritance":{entry.inheritance},"eflags":{entry.eflags},"wired_count":{entry.wired_count},'
+        f'"offset":{entry.offset},"avail_ssize":{entry.avail_ssize},"guard":{entry.guard},'
+        f'"object":{entry.object},"object_type":{entry.object_type},"object_size":{entry.object_size},'
+        f'"vnode":{vnode}}}'
+    )
+
+
+def _counters_text(counters: Counters | None) -> str:
+    if counters is None:
+        return "null"
+    return (
+        f'{{"nentries":{counters.nentries},"size":{counters.size},"ssize_pages":{counters.ssize_pages},'
+        f'"resident_pages":{counters.resident_pages},"free_pages":{counters.free_pages}}}'
+    )
+
+
+def _step_text(step: Step) -> str:
+    operands = ",".join([f'"{name}":{value:d}' for name, value in step.operands.items()])
+    ok = "true" if step.ok else "false"
+    return f'{{"kind":"{step.kind}","name":"{step.name}","ok":{ok},"operands":{{{operands}}}}}'
+
+
+def _repaired_fault(event: FaultEvent) -> str:
+    """The same text as ``_compact(_fault(event))`` for a fault with KERN_SUCCESS, in a third of the time."""
+    value = "null" if event.value is None else event.value
+    syscall = "null" if event.syscall is None else _compact(to_json(event.syscall))
+    return (
+        f'{{"kind":"fault","seq":{event.seq},"pid":{event.pid},"tid":{event.tid},"rip":{event.rip},'
+        f'"access":"{_ACCESS.get(event.access, "read")}","addr":{event.addr},"size":{event.size},'
+        f'"value":{value},"where":"{event.where}","entry":{_entry_text(event.entry)},'
+        f'"below":{_entry_text(event.below)},"above":{_entry_text(event.above)},'
+        f'"steps":[{",".join([_step_text(step) for step in event.steps])}],"result":0,"signo":0,"code":0,'
+        f'"translation":"","before":{_counters_text(event.before)},"after":{_counters_text(event.after)},'
+        f'"abi":"{event.abi}","vector":{event.vector},"syscall":{syscall},"snapshot":null,"registers":null,'
+        f'"code_bytes":"","stack_bytes":""}}'
+    )
+
+
+def _to_map(data: Json) -> MapChange:
+    data["cause"] = Cause(**data["cause"])
+    return MapChange(**data)
+
+
+def _to_syscall(data: Json) -> SyscallEvent:
+    data["args"] = tuple(data["args"])
+    data["decoded"] = tuple(data["decoded"])
+    return SyscallEvent(**data)
+
+
+def _to_fault(data: Json) -> FaultEvent:
+    data["access"] = _ACCESS_NUMBER[data["access"]]
+    for name in ("entry", "below", "above"):
+        if data[name] is not None:
+            data[name] = EntryState(**data[name])
+    for name in ("before", "after"):
+        if data[name] is not None:
+            data[name] = Counters(**data[name])
+    data["steps"] = tuple(Step(**step) for step in data["steps"])
+    if data["syscall"] is not None:
+        data["syscall"].pop("kind")
+        data["syscall"] = _to_syscall(data["syscall"])
+    if data["snapshot"] is not None:
+        data["snapshot"] = MapSnapshot.from_json(data["snapshot"])
+    for name in ("code_bytes", "stack_bytes"):
+        data[name] = bytes.fromhex(data[name])
+    return FaultEvent(**data)
+
+
+_DECODE: dict[str, Callable[[Json], Event]] = {
+    "exec": lambda data: ExecStage(**data),
+    "syscall": _to_syscall,
+    "fault": _to_fault,
+    "signal": lambda data: SignalEvent(**data),
+    "map": _to_map,
+    "unsupported": lambda data: Unsupported(**data),
+}

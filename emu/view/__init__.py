@@ -1,0 +1,1 @@
+"""What people see: traces as text, the map, verdicts.  Model only."""

@@ -1,0 +1,321 @@
+"""What a refused fault leaves behind: the map as it was, registers, code and the shape of the stack.
+
+Model only.  A ``MapSnapshot`` is plain data: it can be written to a file, and ``ktrace.replica`` builds a
+map from it in which the fault is decided again.  Nothing here changes the process or faults.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from kernel_model.kern.machdep import GPR_NAMES
+from kernel_model.ktrace.events import EntryState
+from kernel_model.ktrace.recorder import entry_state, full_path
+from kernel_model.rlimit import RLIMIT_NAMES
+from kernel_model.vm.vm import VM_PROT_EXECUTE
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE, trunc_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
+    from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vmspace import VmSpace
+
+TUNABLES = ("sgrowsiz", "stack_guard_page", "maxssiz", "old_mlock", "overcommit", "cluster_anon")
+"""Fields of Vm that decide faults; a snapshot has each under its name."""
+WINDOW = 2048
+"""Entries kept on either side of the address in a very large map."""
+STACK_BYTES = 256
+CODE_BYTES = 16
+DEEPEST = 256 << 20
+"""Bytes of stack that are searched for repeated return addresses."""
+_NEAR = 1 << 16
+_RECURSION = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """A vm_object as it was.  FreeBSD: struct vm_object, sys/vm/vm_object.h."""
+
+    type: int
+    size: int
+    """In pages."""
+    ref_count: int = 1
+    shadow_count: int = 0
+    flags: int = 0
+    backing: int = -1
+    """Number of the backing object in the snapshot, -1 for none."""
+    backing_offset: int = 0
+    charge: int = 0
+    vnode: str = ""
+    vnode_size: int = 0
+    """Bytes of the file, when the object is a vnode's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recursion:
+    """One return address again and again on the stack.  Model only."""
+
+    return_address: int
+    frames: int
+    frame_size: int
+    """Bytes from one to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapSnapshot:
+    """A vm_map and all that decides a fault in it.  Model only."""
+
+    release: str
+    tunables: dict[str, int]
+    limits: dict[str, int]
+    """Soft limits by their lower-case name, bytes."""
+    min_offset: int
+    max_offset: int
+    map_flags: int
+    size: int
+    """map.size: with ``omitted`` it is more than the entries say."""
+    entries: tuple[EntryState, ...]
+    objects: tuple[ObjectState, ...]
+    ssize_pages: int
+    maxsaddr: int
+    stacktop: int
+    abi: str
+    osrel: int
+    flag2: int
+    has_text: bool
+    """The process has a program file (p_textvp)."""
+    wired_pages: int = 0
+    omitted: int = 0
+    """Entries of the map that are not here, because it is very large."""
+    recursion: Recursion | None = None
+    altstack: tuple[int, int] = (0, 0)
+    """Base and size of the alternate signal stack, (0, 0) for none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries and lists."""
+        out = {one.name: getattr(self, one.name) for one in fields(self)}
+        out["entries"] = [_plain(entry) for entry in self.entries]
+        out["objects"] = [_plain(obj) for obj in self.objects]
+        out["recursion"] = None if self.recursion is None else _plain(self.recursion)
+        out["altstack"] = list(self.altstack)
+        return out
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> MapSnapshot:
+        """The snapshot that ``to_json`` described."""
+        made = dict(data)
+        made["entries"] = tuple(EntryState(**entry) for entry in data["entries"])
+        made["objects"] = tuple(ObjectState(**obj) for obj in data["objects"])
+        made["recursion"] = None if data["recursion"] is None else Recursion(**data["recursion"])
+        made["altstack"] = tuple(data["altstack"])
+        return cls(**made)
+
+    def at(self, va: int) -> EntryState | None:
+        """The entry that holds *va*."""
+        return next((entry for entry in self.entries if entry.start <= va < entry.end), None)
+
+    def below(self, va: int) -> EntryState | None:
+        """The highest entry that ends at or below *va*."""
+        return next((entry for entry in reversed(self.entries) if entry.end <= va), None)
+
+    def above(self, va: int) -> EntryState | None:
+        """The lowest entry that starts above *va*."""
+        return next((entry for entry in self.entries if entry.start > va), None)
+
+
+def _plain(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the slotted records
+    return {one.name: getattr(record, one.name) for one in fields(record)}
+
+
+def take_snapshot(proc: Proc, va: int | None = None) -> MapSnapshot:
+    """Copy what decides faults in *proc*; of a very large map only the entries around *va*."""
+    vmspace = proc.p_vmspace
+    map_ = vmspace.vm_map
+    vm = map_.vm
+    chosen, omitted = _window(map_, va)
+    numbers: dict[VmObject, int] = {}
+    objects: list[ObjectState] = []
+    entries = []
+    for entry in chosen:
+        obj = entry.vm_object
+        entries.append(entry_state(entry, -1 if obj is None else _number(obj, numbers, objects)))
+    return MapSnapshot(
+        release=vm.release.name,
+        tunables={name: int(getattr(vm, name)) for name in TUNABLES},
+        limits={name: proc.p_limit.lim_cur(which) for which, name in RLIMIT_NAMES.items()},
+        min_offset=map_.min_offset,
+        max_offset=map_.max_offset,
+        map_flags=map_.flags,
+        size=map_.size,
+        entries=tuple(entries),
+        objects=tuple(objects),
+        ssize_pages=vmspace.vm_ssize,
+        maxsaddr=vmspace.vm_maxsaddr,
+        stacktop=vmspace.vm_stacktop,
+        abi=proc.p_sysent.sv_name,
+        osrel=proc.p_osrel,
+        flag2=proc.p_flag2,
+        has_text=proc.p_textvp is not None,
+        wired_pages=vmspace.vm_pmap.wired_count,
+        omitted=omitted,
+    )
+
+
+def _window(map_: VmMap, va: int | None) -> tuple[list[VmMapEntry], int]:
+    """The entries to keep, in address order, and how many are left out."""
+    if va is None or map_.nentries <= 2 * WINDOW:
+        return list(map_.entries()), 0
+    header = map_.header
+    _, entry = map_.lookup_entry(va)
+    kept: list[VmMapEntry] = []
+    below = entry
+    while below is not header and len(kept) < WINDOW:
+        kept.append(below)
+        below = below.prev
+    kept.reverse()
+    above = entry.next
+    while above is not header and len(kept) < 2 * WINDOW:
+        kept.append(above)
+        above = above.next
+    return kept, map_.nentries - len(kept)
+
+
+def _number(obj: VmObject, numbers: dict[VmObject, int], objects: list[ObjectState]) -> int:
+    """Number *obj* and its shadow chain; each object is described once."""
+    known = numbers.get(obj)
+    if known is not None:
+        return known
+    number = numbers[obj] = len(objects)
+    vnode_size, path = _vnode_facts(obj)
+    state = ObjectState(
+        obj.type, obj.size, obj.ref_count, obj.shadow_count, obj.flags, -1,
+        obj.backing_object_offset, obj.charge, path, vnode_size,
+    )  # fmt: skip
+    objects.append(state)
+    if obj.backing_object is not None:
+        objects[number] = replace(state, backing=_number(obj.backing_object, numbers, objects))
+    return number
+
+
+def _vnode_facts(obj: VmObject) -> tuple[int, str]:
+    vp = obj.handle
+    size = getattr(vp, "v_size", None)
+    return (size() if callable(size) else 0), full_path(vp)
+
+
+def peek(vmspace: VmSpace, va: int, count: int) -> bytes:
+    """Up to *count* bytes at *va* as the process would read them; stops where no page is resident."""
+    parts = []
+    while count > 0:
+        page = _resident(vmspace, va)
+        if page is None:
+            break
+        length = min(count, PAGE_SIZE - (va & PAGE_MASK))
+        begin = page + (va & PAGE_MASK)
+        parts.append(bytes(vmspace.vm_map.vm.phys.mem[begin : begin + length]))
+        va += length
+        count -= length
+    return b"".join(parts)
+
+
+def _resident(vmspace: VmSpace, va: int) -> int | None:
+    """Where the page of *va* lies in physical memory, in bytes; None when it is not resident."""
+    frame = vmspace.vm_pmap.extract(va)
+    if frame is not None:
+        return frame * PAGE_SIZE
+    found, entry = vmspace.vm_map.lookup_entry(va)
+    obj = entry.vm_object if found else None
+    pindex = (trunc_page(va) - entry.start + entry.offset) >> 12
+    while obj is not None:
+        page = obj.pages.get(pindex)
+        if page is not None and page.valid:
+            return page.frame * PAGE_SIZE
+        pindex += obj.backing_object_offset >> 12
+        obj = obj.backing_object
+    return None
+
+
+def evidence_of(td: Thread, rip: int, va: int) -> dict[str, Any]:
+    """The fields of a FaultEvent that only a refused fault has."""
+    proc = td.td_proc
+    vmspace = proc.p_vmspace
+    frame = td.td_cpu.get_frame()
+    registers = {name: getattr(frame, name) for name in (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base")}
+    registers["rip"] = rip
+    snapshot = take_snapshot(proc, va)
+    stack = td.td_sigstk
+    altstack = (0, 0) if stack is None or stack.ss_flags & 4 else (stack.ss_sp, stack.ss_size)
+    shape = recursion_of(vmspace, frame.rsp) if near_stack(vmspace, va, frame.rsp) else None
+    return {
+        "snapshot": replace(snapshot, recursion=shape, altstack=altstack),
+        "registers": registers,
+        "code_bytes": peek(vmspace, rip, CODE_BYTES),
+        "stack_bytes": peek(vmspace, frame.rsp, STACK_BYTES),
+    }
+
+
+def near_stack(vmspace: VmSpace, va: int, rsp: int) -> bool:
+    """The fault may be about the stack: *va* is close to rsp, or rsp points to no memory."""
+    return abs(va - rsp) < _NEAR or not vmspace.vm_map.lookup_entry(rsp)[0]
+
+
+def recursion_of(vmspace: VmSpace, rsp: int) -> Recursion | None:
+    """The return address that stands most often on the stack above *rsp*, when it looks like recursion."""
+    map_ = vmspace.vm_map
+    base, data = _stack_bytes(vmspace, rsp)
+    if base % 8:
+        data = data[8 - base % 8 :]
+    code = [(e.start, e.end) for e in map_.entries() if e.protection & VM_PROT_EXECUTE and e.vm_object is not None]
+    best: Recursion | None = None
+    tried: set[bytes] = set()
+    for (word,) in struct.iter_unpack("<Q", data[: min(len(data), 1 << 14) & ~7]):
+        packed = word.to_bytes(8, "little")
+        if packed in tried or not any(start < word < end for start, end in code):
+            continue
+        tried.add(packed)
+        if rsp <= word < rsp + len(data):
+            continue
+        frames = data.count(packed)
+        if frames >= _RECURSION and (best is None or frames > best.frames):
+            best = Recursion(word, frames, _stride(data, packed))
+    return best
+
+
+def _stack_bytes(vmspace: VmSpace, rsp: int) -> tuple[int, bytes]:
+    """The resident stack from the first mapped byte at or above *rsp*, and its address."""
+    map_ = vmspace.vm_map
+    found, entry = map_.lookup_entry(rsp)
+    start = rsp if found and not entry.is_guard else _next_readable(entry, map_)
+    return start, peek(vmspace, start, DEEPEST)
+
+
+def _next_readable(entry: VmMapEntry, map_: VmMap) -> int:
+    for above in _following(entry, map_):
+        if not above.is_guard and above.protection:
+            return above.start
+    return 0
+
+
+def _following(entry: VmMapEntry, map_: VmMap) -> Iterator[VmMapEntry]:
+    entry = entry.next
+    while entry is not map_.header:
+        yield entry
+        entry = entry.next
+
+
+def _stride(data: bytes, packed: bytes) -> int:
+    """The commonest distance between the first occurrences of *packed*."""
+    places: list[int] = []
+    at = data.find(packed)
+    while at >= 0 and len(places) < 64:
+        places.append(at)
+        at = data.find(packed, at + 8)
+    gaps = [high - low for low, high in pairwise(places)]
+    return max(set(gaps), key=gaps.count)
