@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model.kern.kern_tc import Clock, HostClock, SteppedClock
+from kernel_model.ktrace import KTrace
 
 if TYPE_CHECKING:
     from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.ktrace import KTrace
     from kernel_model.release import Release
     from kernel_model.vm.vm_init import Vm
 
@@ -35,13 +35,14 @@ class Kernel:
     curthread: Thread | None = None
     clock: Clock = field(default_factory=HostClock)
     rng: random.Random = field(default_factory=random.SystemRandom)
-    ktrace: KTrace | None = None
-    """Where events go; None when nobody listens."""
+    ktrace: KTrace = field(init=False)
+    """Where events go."""
     tunables: dict[str, int] = field(default_factory=dict)
     """sysctl(8) names that were set, or given when the machine was made."""
     lastpid: int = FIRST_PID - 1
 
     def __post_init__(self) -> None:
+        self.ktrace = KTrace(self.vm)
         if self.seed is not None:
             self.rng = random.Random(self.seed)
             self.clock = SteppedClock()

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
+from kernel_model.kern.signalvar import StackT
 
 if TYPE_CHECKING:
     from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.kern_descrip import FileDesc
     from kernel_model.kern.kern_resource import Plimit
-    from kernel_model.kern.kern_sig import KSigInfo, SigActs, StackT
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.machdep import Cpu
+    from kernel_model.kern.signalvar import KSigInfo, SigActs
     from kernel_model.kern.sysentvec import SysentVec
     from kernel_model.vm.vmspace import VmSpace
 
@@ -59,6 +60,14 @@ class Ucred:
 
 
 @dataclass(slots=True, eq=False)
+class Itimer:
+    """A running interval timer: struct itimerval in nanoseconds of its own clock."""
+
+    it_due: int
+    it_interval: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Proc:
     """One process: struct proc."""
 
@@ -86,6 +95,14 @@ class Proc:
     """Exit status argument of _exit(2), 0..255."""
     p_xsig: int = 0
     """Signal that killed the process, 0 for none."""
+    p_sigqueue: list[KSigInfo] = field(default_factory=list)
+    """Signals for the process as a whole that wait."""
+    p_itimers: dict[int, Itimer] = field(default_factory=dict)
+    """Interval timers that run: ITIMER_* to when they are due."""
+    p_personality: int = 0
+    """Linux only: personality(2)."""
+    p_dumpable: int = 1
+    """Linux only: prctl(PR_SET_DUMPABLE)."""
     p_threads: list[Thread] = field(default_factory=list)
     p_lock: ProcLock = field(default_factory=ProcLock)
 
@@ -104,9 +121,16 @@ class Thread:
     td_cpu: Cpu
     td_sigmask: int = 0
     """Blocked signals, bit ``signo - 1``, in FreeBSD numbers."""
-    td_sigstk: StackT | None = None
+    td_sigstk: StackT = field(default_factory=StackT)
+    td_oldsigmask: int | None = None
+    """The mask to go back to after sigsuspend(2)."""
     td_sigqueue: list[KSigInfo] = field(default_factory=list)
+    td_name: str = ""
     td_ast: bool = False
     """Something must be done before the next user instruction: a signal, an exit, a new image."""
     td_syscall: int = -1
     """Number of the system call being served, -1 outside of one."""
+    td_clear_tid: int = 0
+    """Linux only: where set_tid_address(2) wants a zero when the thread ends."""
+    td_robust_list: int = 0
+    """Linux only: set_robust_list(2)."""

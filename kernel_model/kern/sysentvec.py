@@ -30,9 +30,10 @@ Syscall = Callable[[int, int, int, int, int, int, int], "int | tuple[int, int]"]
 
 @dataclass(frozen=True, slots=True)
 class SysentVec:
-    """One ABI.  Functions that build the first stack belong to the executable formats (imgact_elf)."""
+    """One ABI.  What builds the first stack belongs to the executable formats (imgact_elf)."""
 
-    sv_name: str
+    name: str
+    """As in traces: "freebsd" or "linux"."""
     sv_flags: int
     sv_table: Callable[[], Mapping[int, Sysent]]
     """The system-call table, assembled when first asked for."""
@@ -50,8 +51,11 @@ class SysentVec:
     sv_stackprot: int = VM_PROT_ALL
     sv_shared_page_base: int = SHAREDPAGE
     sv_sigcode_base: int = 0
-    """Address of the signal trampoline inside the shared page; 0 when the program brings its own."""
+    """Signal trampoline inside the shared page; 0 when the program brings its own."""
     sv_sigcode: bytes = b""
+    sv_si_kernel: int = 0x10006
+    """si_code of a signal that the kernel made up: SI_KERNEL."""
+    sv_minsigstksz: int = 2048
 
     @property
     def is_linux(self) -> bool:

@@ -1,0 +1,185 @@
+"""From the SYSCALL instruction to a handler and back.
+
+FreeBSD: syscallenter(), syscallret(), sys/kern/subr_syscall.c; cpu_fetch_syscall_args() and
+cpu_set_syscall_retval(), sys/amd64/amd64/.
+
+``bind(td)`` makes the function that the machine calls from its SYSCALL hook, with the registers as they are::
+
+    result = syscall(rax, rdi, rsi, rdx, r10, r8, r9)
+
+========================  ==========================================  =====================================
+result                    FreeBSD ABI                                 Linux ABI
+========================  ==========================================  =====================================
+0 .. 2**64-1              success: rax := result, carry cleared       rax := result (errors are in it)
+negative                  failure: rax := -result, carry set          never
+a tuple ``(rax, rdx)``    success with two results, carry cleared     never
+``EJUSTRETURN``           registers were replaced, or the thread is   the same
+                          gone: leave the engine
+========================  ==========================================  =====================================
+
+After each call the machine looks at ``td.td_ast``; when it is true it stores the result, leaves the engine and
+calls ``kern_sig.ast(td)`` before it goes on.  ``td_cpu.get_frame()`` inside a call shows rip behind the SYSCALL.
+
+A fast path serves calls whose handler is known and that nobody traces; ``_slow`` does everything else.
+Differs: a call the model lacks answers ENOSYS and tells the sink; only numbers that FreeBSD itself does not know
+raise SIGSYS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.abi.errno import EJUSTRETURN, ENOSYS, ERESTART
+from kernel_model.errors import SyscallError
+from kernel_model.kern.kern_sig import KSigInfo, tdsendsignal
+from kernel_model.kern.signo import SIGSYS
+from kernel_model.kern.sysent import Support, SyscallReturn, Sysent, adapter
+from kernel_model.ktrace import Unsupported
+from kernel_model.vm.vm_param import WORD_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.sysentvec import Syscall
+
+    Call = Callable[[Thread, int, int, int, int, int, int], SyscallReturn]
+
+SYSCALL_LENGTH = 2
+"""Bytes of the SYSCALL instruction."""
+
+
+def bind(td: Thread) -> Syscall:
+    """Make the system-call entry of *td*, for the ABI its process has now; execve needs a new one."""
+    td.td_proc.kernel.vm.curproc = td.td_proc
+    td.td_proc.kernel.curthread = td
+    kt = td.td_proc.kernel.ktrace
+    calls: dict[int, Call] = {}
+    slow = _slow_path(td, calls)
+    refuse = _refuse_linux if td.td_proc.p_sysent.is_linux else _refuse
+
+    def syscall(code: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> SyscallReturn:
+        if code not in calls or kt.active:
+            return slow(code, a0, a1, a2, a3, a4, a5)
+        td.td_syscall = code
+        try:
+            result = calls[code](td, a0, a1, a2, a3, a4, a5)
+        except SyscallError as error:
+            result = refuse(td, code, error.errno)
+        else:
+            if result.__class__ is int and result < 0:
+                result &= WORD_MASK
+        td.td_syscall = -1
+        return result
+
+    return syscall
+
+
+def _slow_path(td: Thread, calls: dict[int, Call]) -> Syscall:
+    """The complete path: first use of a number, indirect calls, missing calls, tracing."""
+    proc = td.td_proc
+    sv = proc.p_sysent
+    table: Mapping[int, Sysent] = sv.sv_table()
+    kt = proc.kernel.ktrace
+    refuse = _refuse_linux if sv.is_linux else _refuse
+
+    def slow(code: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> SyscallReturn:
+        number = code & 0xFFFFFFFF
+        args = (a0, a1, a2, a3, a4, a5)
+        if not sv.is_linux and number in (SYS_syscall, SYS___syscall):
+            number, args = _indirect(td, args)
+        row = table.get(number)
+        td.td_syscall = number
+        name = row.name if row is not None else f"#{number}"
+        letters = row.letters if row is not None else "pppppp"
+        traced = kt.active
+        if traced:
+            shown = args[: len(letters)]
+            kt.syscall_enter(td, sv.name, number, name, shown, letters, _rip(td))
+        errno = 0
+        try:
+            if row is None or row.handler is None:
+                _unsupported(td, number, row)
+                raise SyscallError(ENOSYS)
+            call = calls.get(number)
+            if call is None:
+                call = calls[number] = adapter(row)
+            result = call(td, *args)
+        except SyscallError as error:
+            errno = error.errno
+            result = refuse(td, number, errno)
+        else:
+            if result.__class__ is int and result < 0:
+                result &= WORD_MASK
+        if traced:
+            first = result[0] if isinstance(result, tuple) else result
+            kt.syscall_return(td, first & WORD_MASK, errno)
+        td.td_syscall = -1
+        return result
+
+    return slow
+
+
+SYS_syscall = 0
+SYS___syscall = 198
+
+
+def _rip(td: Thread) -> int:
+    """Address of the SYSCALL instruction."""
+    return td.td_cpu.get_frame().rip - SYSCALL_LENGTH
+
+
+def _indirect(td: Thread, args: tuple[int, ...]) -> tuple[int, tuple[int, int, int, int, int, int]]:
+    """syscall(2), __syscall(2): the number is the first argument, the sixth real one is on the stack."""
+    from kernel_model.kern.copyin import copyin
+
+    number, a0, a1, a2, a3, a4 = args
+    sp = td.td_cpu.get_frame().rsp
+    try:
+        a5 = int.from_bytes(copyin(td, sp + 8, 8), "little")
+    except SyscallError:
+        a5 = 0
+    return number & 0xFFFFFFFF, (a0, a1, a2, a3, a4, a5)
+
+
+def _unsupported(td: Thread, number: int, row: Sysent | None) -> None:
+    """Tell that the guest asked for a call the model lacks; raise SIGSYS where FreeBSD lacks it too."""
+    proc = td.td_proc
+    kt = proc.kernel.ktrace
+    name = row.name if row is not None else "unknown"
+    detail = row.caveat if row is not None else ""
+    if kt.unsupported is not None:
+        kt.emit(Unsupported("syscall", name, number, detail, pid=proc.p_pid))
+    if row is None and not proc.p_sysent.is_linux:
+        tdsendsignal(td, KSigInfo(SIGSYS))
+
+
+def _refuse(td: Thread, code: int, errno: int) -> int:
+    """FreeBSD's answer to an error; ERESTART sets the registers back to the SYSCALL."""
+    if errno == ERESTART:
+        return _restart(td, code)
+    return -errno
+
+
+def _refuse_linux(td: Thread, code: int, errno: int) -> int:
+    """Linux's answer to an error: minus its number, as an unsigned word."""
+    if errno == ERESTART:
+        return _restart(td, code)
+    return -td.td_proc.p_sysent.sv_errno(errno) & WORD_MASK
+
+
+def _restart(td: Thread, code: int) -> int:
+    frame = td.td_cpu.get_frame()
+    frame.rip -= SYSCALL_LENGTH
+    frame.rax = code
+    td.td_cpu.set_frame(frame)
+    td.td_ast = True
+    return EJUSTRETURN
+
+
+def support_table(table: Mapping[int, Sysent]) -> list[tuple[int, str, str, str]]:
+    """Rows ``(number, name, support, caveat)`` of *table*, for README.  Model only."""
+    return [
+        (number, row.name, (Support.NONE if row.handler is None else row.support).value, row.caveat)
+        for number, row in sorted(table.items())
+    ]
