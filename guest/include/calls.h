@@ -62,3 +62,8 @@ static inline int sys_sigaltstack(const struct stack *stack, struct stack *old)
 
 /* mmap answers an address, or minus errno. */
 static inline int failed(const void *p) { return (unsigned long)p > -4096UL; }
+
+static inline int sys_sigaction(int signo, const struct sigaction *action)
+{
+	return (int)CALL(SYS_sigaction, signo, action, 0, 8, 0, 0); /* Linux asks for the 8 */
+}

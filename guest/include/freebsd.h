@@ -48,3 +48,6 @@ static inline long sys(long number, long a, long b, long c, long d, long e, long
 		: "rcx", "r11", "memory");
 	return failed ? -result : result;
 }
+
+/* A signal action; the kernel returns through its own trampoline. */
+#define SIGACTION(function, how) { .handler = (function), .flags = (how) }

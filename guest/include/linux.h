@@ -42,3 +42,12 @@ static inline long sys(long number, long a, long b, long c, long d, long e, long
 		: "rcx", "r11", "memory");
 	return number;
 }
+
+__attribute__((naked, used)) static void signal_return(void)
+{
+	__asm__("mov $15, %eax; syscall");
+}
+
+/* A signal action; the program brings its own return trampoline. */
+#define SIGACTION(function, how) \
+	{ .handler = (function), .flags = (how) | SA_RESTORER, .restorer = signal_return }
