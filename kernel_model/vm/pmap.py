@@ -194,7 +194,7 @@ class Pmap:
         Only a saving of soft faults: whoever calls it has write-protected what is copied on write.
         """
         ptes = self.ptes
-        for vpn in source._range(start, start + length):  # noqa: SLF001  a sibling
+        for vpn in source._range(start, start + length):
             if vpn not in ptes:
                 m, prot, _ = source.ptes[vpn]
                 self.enter(vpn << PAGE_SHIFT, m, prot)
