@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.release import Release
     from kernel_model.vm.vm_init import Vm
+    from kernel_model.vm.vm_object import VmObject
 
 FIRST_PID = 1000
 """Model only: the first program's pid, the same in every run."""
@@ -37,6 +38,8 @@ class Kernel:
     rng: random.Random = field(default_factory=random.SystemRandom)
     ktrace: KTrace = field(init=False)
     """Where events go."""
+    shared_pages: dict[str, VmObject] = field(default_factory=dict)
+    """The page that programs of an ABI share with the kernel; see kern_sharedpage."""
     tunables: dict[str, int] = field(default_factory=dict)
     """sysctl(8) names that were set, or given when the machine was made."""
     lastpid: int = FIRST_PID - 1
