@@ -18,6 +18,7 @@ from kernel_model.ktrace import (
     Event,
     ExecStage,
     FaultEvent,
+    InsnEvent,
     MapChange,
     SignalEvent,
     SyscallEvent,
@@ -60,7 +61,11 @@ def to_json(event: Event) -> Json:
         if one.name == "map":
             continue
         value = getattr(event, one.name)
-        out[one.name] = _plain(value) if isinstance(value, Cause) else value
+        if isinstance(value, Cause):
+            value = _plain(value)
+        elif isinstance(value, bytes):
+            value = value.hex()
+        out[one.name] = value
     return out
 
 
@@ -98,6 +103,8 @@ def _fault(event: FaultEvent) -> Json:
                 value = value.hex()
             case "snapshot":
                 value = None if value is None else value.to_json()
+            case _:
+                pass
         out[one.name] = value
     return out
 
@@ -176,6 +183,11 @@ def _to_fault(data: Json) -> FaultEvent:
     return FaultEvent(**data)
 
 
+def _to_insn(data: Json) -> InsnEvent:
+    data["code_bytes"] = bytes.fromhex(data["code_bytes"])
+    return InsnEvent(**data)
+
+
 _DECODE: dict[str, Callable[[Json], Event]] = {
     "exec": lambda data: ExecStage(**data),
     "syscall": _to_syscall,
@@ -183,4 +195,5 @@ _DECODE: dict[str, Callable[[Json], Event]] = {
     "signal": lambda data: SignalEvent(**data),
     "map": _to_map,
     "unsupported": lambda data: Unsupported(**data),
+    "insn": _to_insn,
 }

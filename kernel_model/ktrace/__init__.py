@@ -9,6 +9,7 @@ from __future__ import annotations
 from kernel_model.ktrace.events import (
     EXEC,
     FAULT,
+    INSN,
     KINDS,
     MAP,
     NO_CAUSE,
@@ -21,6 +22,7 @@ from kernel_model.ktrace.events import (
     Event,
     ExecStage,
     FaultEvent,
+    InsnEvent,
     MapChange,
     SignalEvent,
     SyscallEvent,
@@ -32,6 +34,7 @@ from kernel_model.ktrace.sink import KTrace, Listener
 __all__ = [
     "EXEC",
     "FAULT",
+    "INSN",
     "KINDS",
     "MAP",
     "NO_CAUSE",
@@ -45,6 +48,7 @@ __all__ = [
     "ExecStage",
     "FaultEvent",
     "FaultRecorder",
+    "InsnEvent",
     "KTrace",
     "Listener",
     "MapChange",

@@ -19,7 +19,8 @@ FAULT = "fault"
 SIGNAL = "signal"
 MAP = "map"
 UNSUPPORTED = "unsupported"
-KINDS = (EXEC, SYSCALL, FAULT, SIGNAL, MAP, UNSUPPORTED)
+INSN = "insn"
+KINDS = (EXEC, SYSCALL, FAULT, SIGNAL, MAP, UNSUPPORTED, INSN)
 """Every kind of event, the words of ``--trace``."""
 
 
@@ -154,6 +155,18 @@ class Unsupported:
 
 
 @dataclass(frozen=True, slots=True)
+class InsnEvent:
+    """An instruction is about to be executed; only on request, it costs per instruction.  Model only."""
+
+    kind: ClassVar[str] = INSN
+    rip: int
+    code_bytes: bytes = b""
+    seq: int = 0
+    pid: int = 0
+    tid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EntryState:
     """A vm_map_entry as it was.  FreeBSD: struct vm_map_entry, sys/vm/vm_map.h."""
 
@@ -237,4 +250,4 @@ class FaultEvent:
         return self.result == 0
 
 
-Event = ExecStage | SyscallEvent | FaultEvent | SignalEvent | MapChange | Unsupported
+Event = ExecStage | SyscallEvent | FaultEvent | SignalEvent | MapChange | Unsupported | InsnEvent

@@ -148,7 +148,7 @@ class FaultRecorder:
         event = FaultEvent(
             fault.seq, proc.p_pid, td.td_tid, fault.rip, fault.access, fault.addr, fault.size, fault.value, fault.where,
             *fault.spot, steps, result, signo, code, translation, fault.before, counters(kt.vm, proc.p_vmspace),
-            proc.p_sysent.sv_name, vector, kt.call, **evidence,
+            proc.p_sysent.name, vector, kt.call, **evidence,
         )  # fmt: skip
         for listener in kt.faults or ():
             listener(event)
@@ -178,8 +178,8 @@ def spot(map_: VmMap, va: int) -> tuple[EntryState | None, EntryState | None, En
 
 def entry_state(entry: VmMapEntry, number: int = -1) -> EntryState:
     """Copy *entry*; *number* is its object's in a snapshot."""
-    obj = entry.object
-    if obj is None or not hasattr(obj, "ref_count"):
+    obj = entry.vm_object
+    if obj is None:
         return EntryState(
             entry.start, entry.end, entry.protection, entry.max_protection, entry.inheritance,
             entry.eflags, entry.wired_count, entry.offset, entry.avail_ssize, saved_guard(entry),

@@ -19,6 +19,7 @@ from kernel_model.errors import kassert
 from kernel_model.ktrace.events import (
     EXEC,
     FAULT,
+    INSN,
     KINDS,
     MAP,
     NO_CAUSE,
@@ -45,6 +46,7 @@ _ATTRIBUTE = {
     SIGNAL: "signals",
     MAP: "maps",
     UNSUPPORTED: "unsupported",
+    INSN: "insns",
 }
 
 
@@ -57,6 +59,7 @@ class KTrace:
         "curthread",
         "execs",
         "faults",
+        "insns",
         "maps",
         "recorder",
         "seq",
@@ -77,6 +80,7 @@ class KTrace:
         self.signals: list[Listener] | None = None
         self.maps: list[Listener] | None = None
         self.unsupported: list[Listener] | None = None
+        self.insns: list[Listener] | None = None
         self.recorder: FaultRecorder | None = None
         """Not None while faults are recorded: trap and copyin call its ``begin`` and ``end``."""
         self.curthread: Thread | None = None
@@ -99,7 +103,8 @@ class KTrace:
         self._rewire()
 
     def _rewire(self) -> None:
-        self.active = any(getattr(self, attribute) is not None for attribute in _ATTRIBUTE.values())
+        watched = (self.syscalls, self.faults, self.signals, self.maps)
+        self.active = any(listeners is not None for listeners in watched)
         if self.faults is None:
             self.recorder = None
         elif self.recorder is None:

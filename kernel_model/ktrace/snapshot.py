@@ -159,7 +159,7 @@ def take_snapshot(proc: Proc, va: int | None = None) -> MapSnapshot:
         ssize_pages=vmspace.vm_ssize,
         maxsaddr=vmspace.vm_maxsaddr,
         stacktop=vmspace.vm_stacktop,
-        abi=proc.p_sysent.sv_name,
+        abi=proc.p_sysent.name,
         osrel=proc.p_osrel,
         flag2=proc.p_flag2,
         has_text=proc.p_textvp is not None,
@@ -227,7 +227,7 @@ def peek(vmspace: VmSpace, va: int, count: int) -> bytes:
 
 def _resident(vmspace: VmSpace, va: int) -> int | None:
     """Where the page of *va* lies in physical memory, in bytes; None when it is not resident."""
-    frame = vmspace.vm_pmap.extract(va)
+    frame: int | None = vmspace.vm_pmap.extract(va)
     if frame is not None:
         return frame * PAGE_SIZE
     found, entry = vmspace.vm_map.lookup_entry(va)
@@ -251,7 +251,7 @@ def evidence_of(td: Thread, rip: int, va: int) -> dict[str, Any]:
     registers["rip"] = rip
     snapshot = take_snapshot(proc, va)
     stack = td.td_sigstk
-    altstack = (0, 0) if stack is None or stack.ss_flags & 4 else (stack.ss_sp, stack.ss_size)
+    altstack = (0, 0) if stack.ss_flags & 4 else (stack.ss_sp, stack.ss_size)
     shape = recursion_of(vmspace, frame.rsp) if near_stack(vmspace, va, frame.rsp) else None
     return {
         "snapshot": replace(snapshot, recursion=shape, altstack=altstack),

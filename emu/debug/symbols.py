@@ -1,0 +1,273 @@
+"""Addresses to names: ELF symbol tables and DWARF lines of everything a process has mapped.
+
+Model only.  ``SymbolTable`` reads one file with pyelftools, ``Symbols`` finds the file behind an address by
+the entries of a map, and its bias by comparing a mapped offset with the program headers: so position-
+independent programs and shared libraries resolve as well.  pyelftools is imported at the first look-up.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kernel_model.vm.vm_param import trunc_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from kernel_model.ktrace import EntryState
+
+
+class Symbol(NamedTuple):
+    """A function or variable; ``start`` without bias."""
+
+    start: int
+    size: int
+    name: str
+    code: bool
+
+
+class Section(NamedTuple):
+    """A part of a file, by the section headers; without them a segment named after its rights."""
+
+    start: int
+    end: int
+    name: str
+    writable: bool
+    code: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an address is called.  ``str()`` gives ``main+0x12 at null.c:7`` or ``libc.so.7+0x8123``."""
+
+    addr: int
+    file: str
+    """Path of the mapped file, as the guest names it."""
+    symbol: str = ""
+    offset: int = 0
+    """From the symbol's start; from the file's base when there is no symbol."""
+    source: str = ""
+    line: int = 0
+    section: str = ""
+    size: int = 0
+    """Bytes of the symbol, 0 when unknown."""
+
+    def __str__(self) -> str:
+        if not self.symbol:
+            return f"{Path(self.file).name}+{self.offset:#x}"
+        name = f"{self.symbol}+{self.offset:#x}" if self.offset else self.symbol
+        return f"{name} at {Path(self.source).name}:{self.line}" if self.source else name
+
+
+class SymbolTable:
+    """Symbols, sections and line numbers of one ELF file."""
+
+    __slots__ = ("_lines", "_starts", "dynamic", "elf", "path", "sections", "segments", "symbols")
+
+    def __init__(self, path: Path) -> None:
+        """Read the tables of *path*; OSError or ValueError when it is no readable ELF file."""
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+
+        self.path = path
+        with path.open("rb") as file:
+            try:
+                elf = ELFFile(file)
+                self.dynamic = elf["e_type"] == "ET_DYN"
+                self.segments = [
+                    (seg["p_vaddr"], seg["p_offset"], seg["p_filesz"], seg["p_memsz"], seg["p_flags"])
+                    for seg in elf.iter_segments("PT_LOAD")
+                ]
+                self.sections = _sections(elf) or _segment_sections(self.segments)
+                self.symbols = _symbols(elf)
+            except (ELFError, KeyError, UnicodeDecodeError) as error:
+                raise ValueError(f"{path}: {error}") from error
+        self._starts = [symbol.start for symbol in self.symbols]
+        self._lines: list[tuple[int, str, int]] | None = None
+
+    def find(self, addr: int) -> Symbol | None:
+        """The symbol that contains *addr*, or the nearest one below it in the same section."""
+        index = bisect_right(self._starts, addr) - 1
+        while index >= 0:
+            symbol = self.symbols[index]
+            if addr < symbol.start + symbol.size:
+                return symbol
+            if not symbol.size and self.section(addr) == self.section(symbol.start):
+                return symbol
+            index -= 1
+            if addr - symbol.start > 1 << 24:
+                return None
+        return None
+
+    def section(self, addr: int) -> Section | None:
+        """The section that contains *addr*."""
+        return next((section for section in self.sections if section.start <= addr < section.end), None)
+
+    def line(self, addr: int) -> tuple[str, int]:
+        """Source file and line of *addr*; ``("", 0)`` when DWARF does not say."""
+        if self._lines is None:
+            self._lines = _dwarf_lines(self.path)
+        index = bisect_right(self._lines, addr, key=lambda row: row[0]) - 1
+        if index < 0:
+            return "", 0
+        _, file, line = self._lines[index]
+        return file, line
+
+    def bias(self, start: int, offset: int) -> int:
+        """Difference between run-time and link-time addresses, from one mapping of the file."""
+        if not self.dynamic:
+            return 0
+        for vaddr, file_offset, filesz, _, _ in self.segments:
+            if trunc_page(file_offset) <= offset < file_offset + max(filesz, 1):
+                return start - offset + file_offset - vaddr
+        return start - offset
+
+
+def _sections(elf: Any) -> list[Section]:  # noqa: ANN401 - pyelftools has no types
+    allocated, writable, code = 2, 1, 4
+    found = []
+    for section in elf.iter_sections():
+        flags = section["sh_flags"]
+        if flags & allocated and section["sh_size"]:
+            start = section["sh_addr"]
+            end = start + section["sh_size"]
+            found.append(Section(start, end, section.name, bool(flags & writable), bool(flags & code)))
+    return sorted(found)
+
+
+def _segment_sections(segments: Iterable[tuple[int, int, int, int, int]]) -> list[Section]:
+    found = []
+    for vaddr, _, _, memsz, flags in segments:
+        name = "code" if flags & 1 else "data" if flags & 2 else "read-only data"
+        found.append(Section(vaddr, vaddr + memsz, name, bool(flags & 2), bool(flags & 1)))
+    return found
+
+
+def _symbols(elf: Any) -> list[Symbol]:  # noqa: ANN401 - pyelftools has no types
+    from elftools.elf.sections import SymbolTableSection
+
+    kinds = {"STT_FUNC": True, "STT_OBJECT": False, "STT_NOTYPE": True, "STT_LOOS": True}
+    best: dict[int, Symbol] = {}
+    for section in elf.iter_sections():
+        if not isinstance(section, SymbolTableSection):
+            continue
+        for one in section.iter_symbols():
+            kind = one["st_info"]["type"]
+            if kind not in kinds or one["st_shndx"] == "SHN_UNDEF" or not one.name:
+                continue
+            symbol = Symbol(one["st_value"], one["st_size"], one.name, kinds[kind])
+            known = best.get(symbol.start)
+            if known is None or _better(symbol, known):
+                best[symbol.start] = symbol
+    return sorted(best.values())
+
+
+def _better(new: Symbol, old: Symbol) -> bool:
+    """Prefer symbols with a size, then names without a leading underscore."""
+    return (new.size > 0, not new.name.startswith("_")) > (old.size > 0, not old.name.startswith("_"))
+
+
+def _dwarf_lines(path: Path) -> list[tuple[int, str, int]]:
+    """Every row of the line tables as (address, file, line), sorted; empty without DWARF."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    rows: list[tuple[int, str, int]] = []
+    try:
+        with path.open("rb") as file:
+            elf = ELFFile(file)
+            if not elf.has_dwarf_info():
+                return []
+            dwarf = elf.get_dwarf_info()
+            for unit in dwarf.iter_CUs():
+                program = dwarf.line_program_for_CU(unit)
+                if program is not None:
+                    rows.extend(_rows(program))
+    except (ELFError, OSError, KeyError, AttributeError, NotImplementedError):
+        return []  # a line table that pyelftools cannot read costs the line numbers, nothing else
+    rows.sort(key=lambda row: row[0])
+    return rows
+
+
+def _rows(program: Any) -> list[tuple[int, str, int]]:  # noqa: ANN401 - pyelftools has no types
+    header = program.header
+    names = [entry.name.decode(errors="replace") for entry in header["file_entry"]]
+    first = 0 if header["version"] >= 5 else 1
+    rows = []
+    for entry in program.get_entries():
+        state = entry.state
+        if state is None:
+            continue
+        if state.end_sequence:
+            rows.append((state.address, "", 0))
+            continue
+        index = state.file - first
+        name = names[index] if 0 <= index < len(names) else ""
+        rows.append((state.address, name, state.line))
+    return rows
+
+
+class Symbols:
+    """Names for the addresses of one process.
+
+    *host_path* turns a guest path into the file on the host, or None when there is none.
+    """
+
+    __slots__ = ("_host_path", "_tables")
+
+    def __init__(self, host_path: Callable[[str], Path | None]) -> None:
+        self._host_path = host_path
+        self._tables: dict[str, SymbolTable | None] = {}
+
+    def table(self, path: str) -> SymbolTable | None:
+        """The tables of the file that the guest calls *path*; None when it cannot be read."""
+        if path not in self._tables:
+            host = self._host_path(path)
+            try:
+                self._tables[path] = None if host is None else SymbolTable(host)
+            except (OSError, ValueError):
+                self._tables[path] = None
+        return self._tables[path]
+
+    def find(self, addr: int, entries: Iterable[EntryState]) -> Place | None:
+        """What *addr* is called in a map of *entries*; None when no file is mapped there.
+
+        The zero-filled tail of a program's data (bss) is an anonymous entry right above the file's.
+        """
+        owner = _owner(addr, entries)
+        if owner is None:
+            return None
+        table = self.table(owner.vnode)
+        if table is None:
+            return Place(addr, owner.vnode, offset=addr - owner.start + owner.offset)
+        bias = table.bias(owner.start, owner.offset)
+        section = table.section(addr - bias)
+        inside = section.name if section is not None else ""
+        symbol = table.find(addr - bias) if section is not None else None
+        if symbol is None:
+            base = min((seg[0] for seg in table.segments), default=0)
+            return Place(addr, owner.vnode, offset=addr - bias - trunc_page(base), section=inside)
+        source, line = table.line(addr - bias) if symbol.code else ("", 0)
+        offset = addr - bias - symbol.start
+        return Place(addr, owner.vnode, symbol.name, offset, source, line, inside, symbol.size)
+
+
+def _owner(addr: int, entries: Iterable[EntryState]) -> EntryState | None:
+    """The file mapping at *addr*, or the one that an anonymous entry there continues."""
+    previous: EntryState | None = None
+    for entry in entries:
+        if entry.vnode:
+            if entry.start <= addr < entry.end:
+                return entry
+            previous = entry
+        elif entry.start <= addr < entry.end:
+            continues = previous is not None and previous.end == entry.start
+            return previous if continues else None
+        elif previous is not None and previous.end != entry.start:
+            previous = None
+        if entry.start > addr:
+            return None
+    return None
