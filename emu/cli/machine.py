@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from emu.cli.values import parse_environment, parse_limits, parse_size
 from kernel_model.errors import UsageError
+from kernel_model.release import DEFAULT_RELEASE, RELEASES
 
 if TYPE_CHECKING:
     from emu.machine import Machine
@@ -48,11 +49,15 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 def build_machine(options: argparse.Namespace) -> Machine:
     """The machine that *options* describe; UsageError for an unknown release or a bad size."""
     from emu.machine import Machine
-    from kernel_model.release import DEFAULT_RELEASE, RELEASES
 
     release = options.release or DEFAULT_RELEASE
     if release not in RELEASES:
         raise UsageError(f"no release is called {release!r}: choose one of {', '.join(RELEASES)}")
+    limits = parse_limits(options.limit)
+    if options.guest:
+        from emu.cli.guests import find_guest
+
+        limits = dict(find_guest(options.guest).on(release).limits) | limits
     if not os.path.isdir(options.root):
         raise UsageError(f"--root {options.root}: not a directory")
     return Machine(
@@ -61,7 +66,7 @@ def build_machine(options: argparse.Namespace) -> Machine:
         cwd=options.cwd,
         rw=options.rw,
         abi=options.abi,
-        limits=parse_limits(options.limit),
+        limits=limits,
         ram=parse_size(options.ram) if options.ram else None,
         seed=options.seed,
         paranoid=options.paranoid,
@@ -76,8 +81,8 @@ def chosen_program(options: argparse.Namespace) -> Program:
     if options.guest:
         from emu.cli.guests import find_guest
 
-        one = find_guest(options.guest)
-        return Program(str(one.path), [options.guest, *words], dict(one.env) | env)
+        one = find_guest(options.guest).on(options.release or DEFAULT_RELEASE)
+        return Program(str(one.path), [*one.argv, *words], dict(one.env) | parse_environment(options.env))
     if not words:
         raise UsageError("no program: give PROG, or --guest NAME")
     return Program(words[0], list(words), env)
