@@ -10,18 +10,20 @@ Model only: the programs stand on no FreeBSD source; manifest.toml explains its 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["HERE", "Expect", "Guest", "guest", "guests"]
 
 HERE = Path(str(files("guest")))
-CLASSIC = frozenset({"freebsd-9.3", "freebsd-10.1"})
+CLASSIC = frozenset({"freebsd-9.3", "freebsd-10.1", "freebsd-11.0", "dragonfly"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,6 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
                 fields[key] = value.encode()
             case "teaches" | "growths" | "cause":
                 fields[key] = value
+            case _:  # kind, builds and on choose the rows; they are no fields
+                pass
     return fields

@@ -9,17 +9,20 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guest import HERE, Guest, guests
 
-CFLAGS = (
-    "-std=c11 -ffreestanding -O1 -gdwarf-4 -fno-ident -Qn -fdebug-compilation-dir=."
-    " -fno-stack-protector -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-pic"
-    " -fcf-protection=none -fno-asynchronous-unwind-tables -Wall -Wextra -Werror"
-    " -Wno-infinite-recursion -Iguest/include"
-).split()
-LDFLAGS = "-static --build-id=none -z noexecstack".split()
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CFLAGS = [
+    *("-std=c11", "-ffreestanding", "-O1", "-gdwarf-4", "-fdebug-compilation-dir=.", "-Qn"),
+    *("-fno-ident", "-fno-stack-protector", "-fno-omit-frame-pointer", "-fno-pic"),
+    *("-fno-optimize-sibling-calls", "-fno-asynchronous-unwind-tables", "-fcf-protection=none"),
+    *("-Wall", "-Wextra", "-Werror", "-Wno-infinite-recursion", "-Iguest/include"),
+]
+LDFLAGS = ["-static", "--build-id=none", "-z", "noexecstack"]
 TARGETS = {
     "freebsd": ("--target=x86_64-unknown-freebsd14", "elf_x86_64_fbsd"),
     "linux": ("--target=x86_64-unknown-linux-gnu", "elf_x86_64"),
