@@ -27,6 +27,7 @@ from kernel_model.kern.signo import (
     SA_ONSTACK,
     SA_RESETHAND,
     SA_RESTART,
+    SI_KERNEL,
     SIG_DFL,
     SIG_IGN,
     SIGILL,
@@ -265,7 +266,7 @@ def _no_frame(td: Thread, signo: int) -> None:
     elif signo == SIGSEGV:
         sigexit(td, SIGSEGV)
     else:
-        trapsignal(td, KSigInfo(SIGSEGV, proc.p_sysent.sv_si_kernel))
+        trapsignal(td, KSigInfo(SIGSEGV, SI_KERNEL))
 
 
 def _stop(td: Thread, ksi: KSigInfo) -> None:

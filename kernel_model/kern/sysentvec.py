@@ -53,8 +53,6 @@ class SysentVec:
     sv_sigcode_base: int = 0
     """Signal trampoline inside the shared page; 0 when the program brings its own."""
     sv_sigcode: bytes = b""
-    sv_si_kernel: int = 0x10006
-    """si_code of a signal that the kernel made up: SI_KERNEL."""
     sv_minsigstksz: int = 2048
 
     @property
