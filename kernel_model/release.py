@@ -88,7 +88,11 @@ class Release:
     insert_checks_wxorx: bool = False
     nomerge_mask: int = _NOMERGE_10
     clip_start_simplifies: bool = True
-    never_merges: bool = False
+    insert_never_merges: bool = False
+    insert_asserts_prot: bool = False
+    """vm_map_insert asserts that prot is within max."""
+    next_read_is_address: bool = False
+    """A new entry's next_read is its start, not the page index of its offset."""
 
     # vm_map_findspace, vm_map_find, vm_map_fixed
     findspace_returns_address: bool = False
@@ -105,7 +109,6 @@ class Release:
     cluster_anon: int = 0
     """Default of vm.cluster_anon: 0 no, 1 only without a hint, 2 always."""
     cluster_anon_known: bool = False
-    cluster_prot_none: bool = False
     fixed_check_excl: bool = True
     fixed_returns_delete: bool = False
     vmfs_optimal_space: int = 2
@@ -150,6 +153,15 @@ class Release:
     # vm_fault and signals
     fault_past_object: Literal["protection", "bounds"] = "protection"
     """A page beyond the object: PROTECTION_FAILURE, or OUT_OF_BOUNDS and SIGBUS."""
+    cow_invalidates_shared: bool = False
+    """Copying a page up also removes the lower page from maps that share the top object.
+
+    Since FreeBSD 13.0 (FreeBSD-SA-21:08.vm); before, a sharer could go on seeing stale memory.
+    """
+    copy_entry_in_place: bool = True
+    """Making a wired entry writable copies its pages only if it still needs a copy; else always."""
+    copy_entry_charges: Literal["always", "fork"] = "fork"
+    """When vm_fault_copy_entry sets the new object's charge."""
     fault_retries_shortage: bool = False
     fault_restarts_dead: bool = False
 
@@ -240,6 +252,8 @@ _9_3 = Release(
     madvise_maps_wired=True,
     lookup_refuses_wired_cow=True,
     bypass_swapped=False,
+    copy_entry_in_place=False,
+    copy_entry_charges="always",
     fork_cow_wired_readonly=False,
     mmap_checks_flags=False,
     mmap_stack_searches=False,
@@ -262,6 +276,7 @@ _11_0 = replace(
     stack_merges_neighbour=False,
     procstack_top="usrstack",
     insert_grows_flags=True,
+    next_read_is_address=True,
     nomerge_mask=_NOMERGE_10,
     find_max_addr=True,
     find_stacks=True,
@@ -272,6 +287,8 @@ _11_0 = replace(
     madvise_maps_wired=False,
     lookup_refuses_wired_cow=False,
     bypass_swapped=True,
+    copy_entry_in_place=True,
+    copy_entry_charges="fork",
     fork_cow_wired_readonly=True,
     mmap_checks_flags=True,
     mmap_stack_searches=True,
@@ -297,6 +314,8 @@ _10_4 = replace(
     grow_needs_textvp=True,
     size_counts_guards=False,
     insert_guards=True,
+    insert_asserts_prot=True,
+    next_read_is_address=False,
     find_min=True,
     inherit_zero=True,
     lookup_grows=True,
@@ -319,6 +338,7 @@ _12_1 = replace(
     grow_wire_error=True,
     stkgap_disable=True,
     insert_wired_second=True,
+    next_read_is_address=True,
     nomerge_mask=_NOMERGE_12,
     findspace_returns_address=True,
     findspace_last_gap_blind=True,
@@ -336,6 +356,7 @@ _12_1 = replace(
     coalesce_onemapping=True,
     bypass_swapped=True,
     laundry_queue=True,
+    copy_entry_charges="always",
     fault_restarts_dead=True,
     break_below_base="unchanged",
     exec_checks_interp_size=True,
@@ -365,7 +386,6 @@ _15_0 = replace(
     insert_checks_wxorx=True,
     nomerge_mask=_NOMERGE_15,
     clip_start_simplifies=False,
-    cluster_prot_none=True,
     fixed_returns_delete=True,
     protect_clips_first=False,
     protect_flags=True,
@@ -373,6 +393,7 @@ _15_0 = replace(
     submap_checks_first=True,
     fork_inherits_flags=True,
     fault_retries_shortage=True,
+    cow_invalidates_shared=True,
     mmap_prot_max=True,
     mprotect_masks_prot=False,
     exec_stack_after_interpreter=True,
@@ -397,7 +418,7 @@ _DRAGONFLY = replace(
     stack_merges_neighbour=False,
     stack_vmem_test=False,
     insert_grows_flags=True,
-    never_merges=True,
+    insert_never_merges=True,
     grow_prot_all=True,
     grow_limit_page_trunc=False,
 )
