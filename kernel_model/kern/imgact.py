@@ -1,0 +1,192 @@
+"""What an execve carries from stage to stage, and the one exception it ends with when it cannot go on.
+
+FreeBSD: struct image_args and struct image_params, sys/sys/imgact.h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno as E
+from kernel_model.errors import SyscallError
+from kernel_model.ktrace.events import EXEC, Cause, ExecStage
+from kernel_model.vm.vm_param import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from kernel_model.fs.vnode import Vattr, Vnode
+    from kernel_model.kern.elf_brand import ElfBrandinfo
+    from kernel_model.kern.proc import Proc, Thread, Ucred
+    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.release import Release
+    from kernel_model.vm.vm_object import VmObject
+
+ARG_MAX: Final = 524288
+"""Bytes of argument and environment strings together, NULs included."""
+MAXSHELLCMDLEN: Final = PAGE_SIZE
+MAXPAGESIZES: Final = 3
+
+
+class ExecError(SyscallError):
+    """execve refuses; ``reason`` tells the person who started the program what is wrong with it.
+
+    Model only: FreeBSD prints some of these on the terminal with uprintf(9) and drops the others.
+    """
+
+    def __init__(self, errno: int, reason: str) -> None:
+        super().__init__(errno)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(slots=True, eq=False)
+class ImageArgs:
+    """The path and the two vectors, copied out of the old image: struct image_args.
+
+    Differs: strings are kept one by one instead of in a buffer of exec_map; ``stringspace`` counts as there.
+    """
+
+    fname: bytes
+    """What is being executed: the path given, later that of a script's interpreter."""
+    argv: list[bytes] = field(default_factory=list)
+    """Without NULs, like ``envv``."""
+    envv: list[bytes] = field(default_factory=list)
+    stringspace: int = ARG_MAX
+    path: bytes = b""
+    """The path given, whatever interprets it."""
+
+    def __post_init__(self) -> None:
+        self.path = self.fname
+
+    def add_arg(self, string: bytes) -> None:
+        """Append an argument; E2BIG when the strings get too long.  FreeBSD: exec_args_add_arg()."""
+        self._take(len(string) + 1)
+        self.argv.append(string)
+
+    def add_env(self, string: bytes) -> None:
+        """Append an environment string.  FreeBSD: exec_args_add_env()."""
+        self._take(len(string) + 1)
+        self.envv.append(string)
+
+    def replace_argv0(self, words: list[bytes]) -> None:
+        """Put *words* where argv[0] was; E2BIG when they do not fit.  FreeBSD: exec_args_adjust_args()."""
+        freed = len(self.argv[0]) + 1 if self.argv else 0
+        wanted = sum(len(word) + 1 for word in words)
+        if wanted > self.stringspace + freed:
+            raise ExecError(E.E2BIG, "argument list too long for the script's interpreter")
+        self.stringspace += freed - wanted
+        self.argv[:1] = words
+
+    def _take(self, length: int) -> None:
+        if length > self.stringspace:
+            raise ExecError(E.E2BIG, f"arguments and environment are longer than {ARG_MAX} bytes")
+        self.stringspace -= length
+
+
+@dataclass(slots=True, eq=False)
+class ElfAuxargs:
+    """What the ELF activator tells the program about itself: Elf_Auxargs."""
+
+    phdr: int
+    phent: int
+    phnum: int
+    base: int
+    entry: int
+    hdr_eflags: int
+    interpreted: bool
+    """A program interpreter was loaded, ``base`` is where."""
+    execfd: int = -1
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StackItem:
+    """One thing that execve wrote on the first stack.  Model only: for people who look at it."""
+
+    start: int
+    size: int
+    what: str
+    """``argc`` ``argv`` ``envp`` ``auxv`` ``strings`` ``pagesizes`` ``canary`` ``execpath`` ``ps_strings`` ..."""
+
+
+@dataclass(slots=True, eq=False)
+class ImageParams:
+    """One execve under way: struct image_params."""
+
+    td: Thread
+    args: ImageArgs
+    vp: Vnode
+    attr: Vattr
+    object: VmObject | None = None
+    """The vnode's VM object, with a reference of ours."""
+    image_header: bytes = b""
+    """The first page of the file, zeros where the file is shorter."""
+    interpreted: bool = False
+    """A script was seen; it must not lead to another."""
+    interpreter_name: bytes = b""
+    vmspace_destroyed: bool = False
+    """The point of no return: an error kills the process from here on."""
+    sysent: SysentVec | None = None
+    brand: ElfBrandinfo | None = None
+    entry_addr: int = 0
+    reloc_base: int = 0
+    et_dyn_addr: int = 0
+    auxargs: ElfAuxargs | None = None
+    stack_prot: int = 0
+    """VM_PROT_* of PT_GNU_STACK, 0 for none."""
+    stack_sz: int = 0
+    """p_memsz of PT_GNU_STACK, 0 for the release's default."""
+    map_flags: int = 0
+    newcred: Ucred | None = None
+    credential_setid: bool = False
+    textset: bool = False
+    execpath: bytes = b""
+    # addresses on the new stack
+    ps_strings: int = 0
+    execpathp: int = 0
+    canary: int = 0
+    canarylen: int = 0
+    pagesizes: int = 0
+    pagesizeslen: int = 0
+    argv: int = 0
+    envv: int = 0
+    stack_items: list[StackItem] = field(default_factory=list)
+
+    @property
+    def proc(self) -> Proc:
+        """The process that executes."""
+        return self.td.td_proc
+
+    @property
+    def release(self) -> Release:
+        """The kernel's release."""
+        return self.td.td_proc.kernel.vm.release
+
+    def read(self, offset: int, size: int) -> bytes | None:
+        """*size* bytes of the file at *offset*; None when they are not all there or cannot be read.
+
+        FreeBSD: vn_rdwr(UIO_READ).  Callers bound *size*.
+        """
+        if offset + size > self.attr.va_size:
+            return None
+        buf = bytearray(size)
+        try:
+            got = self.vp.v_pread_into(memoryview(buf), offset)
+        except SyscallError:
+            return None
+        return bytes(buf) if got == size else None
+
+    def stage(self, stage: str, **operands: int | str) -> None:
+        """Tell that *stage* begins: it is the cause of the map changes that follow, and an event.
+
+        Stages: activate, interpret, new_vmspace, shared_page, stack, segment, interpreter, strings, auxv,
+        commit, registers, failed.
+        """
+        proc = self.td.td_proc
+        kernel = proc.kernel
+        kernel.vm.cause = Cause(EXEC, stage, pid=proc.p_pid)
+        kt = kernel.ktrace
+        if kt is not None and kt.execs is not None:
+            kt.emit(ExecStage(stage, self.args.fname.decode(errors="replace"), operands, pid=proc.p_pid))

@@ -1,0 +1,252 @@
+"""ELF programs: what is wrong with the file, for which ABI it is, and how its image is built.
+
+FreeBSD: exec_imgact(), load_file(), load_interp() and get_interp(), sys/kern/imgact_elf.c.
+
+Every check stands before ``exec_new_vmspace``: an error there leaves the old image as it was.  After it the process
+dies of SIGABRT.
+Differs: 64-bit programs for amd64 only; no address-space randomisation; no MAP_WXORX; no RACCT.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno as E
+from kernel_model.errors import SyscallError
+from kernel_model.fs.vnode import PATH_MAX
+from kernel_model.kern.elf_brand import (
+    BI_CAN_EXEC_DYN,
+    BrandChoice,
+    ElfBrandinfo,
+    get_brandinfo,
+)
+from kernel_model.kern.elf_header import (
+    EI_OSABI,
+    ET_DYN,
+    ET_EXEC,
+    PT_GNU_STACK,
+    PT_INTERP,
+    PT_LOAD,
+    PT_PHDR,
+    Ehdr,
+    Phdr,
+    header_fault,
+    phdrs_in_page,
+    read_ehdr,
+    read_phdrs,
+)
+from kernel_model.kern.elf_load import enforce_limits, load_sections, trans_prot
+from kernel_model.kern.imgact import ElfAuxargs, ExecError, ImageParams
+from kernel_model.kern.kern_exec_vmspace import exec_map_stack, exec_new_vmspace
+from kernel_model.kern.kern_exec_vnode import exec_open
+from kernel_model.rlimit import RLIMIT_DATA
+from kernel_model.vm.vm import VM_PROT_RW
+from kernel_model.vm.vm_object import vm_object_deallocate
+from kernel_model.vm.vm_param import PAGE_SIZE, WORD_MASK, round_page
+
+if TYPE_CHECKING:
+    from kernel_model.kern.sysentvec import SysentVec
+
+ET_DYN_LOAD_ADDR: Final = 0x01021000
+PIE_BASE: Final = "kern.elf64.pie_base"
+MAX_PALIGN: Final = 1 << 30
+"""The largest page size, which bounds p_align."""
+NXSTACK: Final = "kern.elf64.nxstack"
+
+
+def elf_brand_list() -> tuple[ElfBrandinfo, ...]:
+    """Every kind of ELF program there is, in the order in which they are asked.
+
+    The ABIs stand above this module and bring their brands, as a linker set does for FreeBSD.
+    """
+    from kernel_model.abi.freebsd64.elf_machdep import FREEBSD_BRANDS
+    from kernel_model.abi.linux64.linux_elf import LINUX_BRANDS
+
+    return FREEBSD_BRANDS + LINUX_BRANDS
+
+
+def exec_elf_imgact(imgp: ImageParams) -> bool:
+    """Make the ELF file *imgp* the image of its process.
+
+    Returns: False when it is no ELF program for this machine; True with ``entry_addr`` and ``auxargs`` set.
+    Raises:  ExecError.
+    """
+    if header_fault(imgp.image_header):
+        return False
+    ehdr, phdrs = _headers(imgp)
+    _check_segments(imgp, phdrs)
+    interp = _interp(imgp, phdrs)
+    choice = get_brandinfo(imgp, elf_brand_list(), ehdr, phdrs, interp)
+    if choice is None:
+        raise ExecError(E.ENOEXEC, f"no ABI for ELF programs of brand {ehdr.e_ident[EI_OSABI]}")
+    imgp.et_dyn_addr = _et_dyn_addr(imgp, ehdr, phdrs, choice.brand)
+    _activate(imgp, ehdr, phdrs, interp, choice)
+    return True
+
+
+# -- checks ---------------------------------------------------------------------------------------------------
+
+
+def _headers(imgp: ImageParams) -> tuple[Ehdr, tuple[Phdr, ...]]:
+    """The headers, which must lie in the first page and be aligned."""
+    ehdr = read_ehdr(imgp.image_header)
+    if ehdr is None or not phdrs_in_page(ehdr, PAGE_SIZE):
+        raise ExecError(E.ENOEXEC, "program headers are not in the first page of the file")
+    if ehdr.e_phoff & 7:
+        raise ExecError(E.ENOEXEC, "program headers are not aligned")
+    return ehdr, read_phdrs(imgp.image_header, ehdr)
+
+
+def _check_segments(imgp: ImageParams, phdrs: tuple[Phdr, ...]) -> None:
+    """Look at the sizes and at PT_GNU_STACK."""
+    release = imgp.release
+    mapsz = 0
+    for phdr in phdrs:
+        if phdr.p_type == PT_LOAD and release.exec_checks_palign:
+            if phdr.p_align & (phdr.p_align - 1) or phdr.p_align > MAX_PALIGN:
+                raise ExecError(E.ENOEXEC, f"segment alignment {phdr.p_align:#x} is not possible")
+            mapsz += phdr.p_memsz
+            if mapsz > WORD_MASK:
+                raise ExecError(E.ENOEXEC, "segments are larger than 64 bits can say")
+        elif phdr.p_type == PT_GNU_STACK:
+            if imgp.proc.kernel.tunables.get(NXSTACK, 1):
+                imgp.stack_prot = trans_prot(phdr.p_flags)
+                if release.exec_gnu_stack_rw and imgp.stack_prot & VM_PROT_RW != VM_PROT_RW:
+                    raise ExecError(E.ENOEXEC, "PT_GNU_STACK asks for a stack that cannot be read and written")
+            imgp.stack_sz = phdr.p_memsz if release.exec_gnu_stack_size else 0
+
+
+def _interp(imgp: ImageParams, phdrs: tuple[Phdr, ...]) -> bytes | None:
+    """The program interpreter's path without NUL, None when there is none."""
+    found: bytes | None = None
+    for phdr in phdrs:
+        if phdr.p_type != PT_INTERP:
+            continue
+        if found is not None and imgp.release.exec_rejects_two_interps:
+            raise ExecError(E.ENOEXEC, "more than one PT_INTERP")
+        found = _get_interp(imgp, phdr)
+    return found
+
+
+def _get_interp(imgp: ImageParams, phdr: Phdr) -> bytes:
+    """FreeBSD: get_interp()."""
+    release = imgp.release
+    size = phdr.p_filesz
+    if size > PATH_MAX or (release.exec_checks_interp_size and size < 2):
+        raise ExecError(E.ENOEXEC, f"PT_INTERP of {size} bytes")
+    end = phdr.p_offset + size
+    if end <= PAGE_SIZE:
+        text = imgp.image_header[phdr.p_offset : end]
+        if release.exec_checks_interp_size and text[-1:] != b"\0":
+            raise ExecError(E.ENOEXEC, "PT_INTERP has no end")
+        if b"\0" not in text:
+            text = imgp.image_header[phdr.p_offset :]
+    elif release.exec_reads_far:
+        far = imgp.read(phdr.p_offset, size)
+        if far is None:
+            raise ExecError(E.EIO, "PT_INTERP lies outside the file")
+        text = far
+    else:
+        raise ExecError(E.ENOEXEC, "PT_INTERP is not in the first page of the file")
+    return text.partition(b"\0")[0]
+
+
+def _et_dyn_addr(imgp: ImageParams, ehdr: Ehdr, phdrs: tuple[Phdr, ...], brand: ElfBrandinfo) -> int:
+    """How far above its link address a position-independent program is loaded."""
+    if ehdr.e_type != ET_DYN:
+        return 0
+    if not brand.flags & BI_CAN_EXEC_DYN:
+        raise ExecError(E.ENOEXEC, f"{brand.name} cannot execute shared objects")
+    first = next((phdr for phdr in phdrs if phdr.p_type == PT_LOAD), None)
+    if first is not None and first.p_vaddr:
+        return 0
+    return imgp.proc.kernel.tunables.get(PIE_BASE, ET_DYN_LOAD_ADDR)
+
+
+# -- the new image ----------------------------------------------------------------------------------------------
+
+
+def _activate(
+    imgp: ImageParams, ehdr: Ehdr, phdrs: tuple[Phdr, ...], interp: bytes | None, choice: BrandChoice
+) -> None:
+    """From the point of no return to the auxiliary vector's contents."""
+    proc = imgp.proc
+    brand = imgp.brand = choice.brand
+    sysent: SysentVec = brand.sysvec
+    imgp.stage(
+        "activate", brand=brand.name, why=choice.why, entry=ehdr.e_entry, type=ehdr.e_type, bias=imgp.et_dyn_addr,
+        interpreter=(interp or b"").decode(errors="replace"),
+    )  # fmt: skip
+    exec_new_vmspace(imgp, sysent)
+    proc.p_sysent = sysent
+    if not imgp.release.exec_stack_after_interpreter:
+        exec_map_stack(imgp)
+    load_sections(imgp, phdrs, imgp.et_dyn_addr)
+    enforce_limits(imgp, phdrs)
+    entry = imgp.entry_addr = (ehdr.e_entry + imgp.et_dyn_addr) & WORD_MASK
+    base = imgp.et_dyn_addr
+    if interp is not None:
+        addr = round_page(proc.p_vmspace.vm_daddr + proc.p_limit.lim_max(RLIMIT_DATA))
+        base = _load_interp(imgp, brand, interp, addr)
+    if imgp.release.exec_stack_after_interpreter:
+        exec_map_stack(imgp)
+    imgp.auxargs = ElfAuxargs(
+        phdr=(_proghdr(ehdr, phdrs) + imgp.et_dyn_addr) & WORD_MASK,
+        phent=ehdr.e_phentsize,
+        phnum=ehdr.e_phnum,
+        base=base,
+        entry=entry,
+        hdr_eflags=ehdr.e_flags,
+        interpreted=interp is not None,
+    )
+    imgp.interpreted = False
+    imgp.reloc_base = base
+    proc.p_osrel = choice.osrel
+    proc.p_fctl0 = choice.fctl0
+
+
+def _proghdr(ehdr: Ehdr, phdrs: tuple[Phdr, ...]) -> int:
+    """Link address of the program headers: the last of PT_PHDR and the segments that hold them says it."""
+    proghdr = 0
+    for phdr in phdrs:
+        if phdr.p_type == PT_PHDR:
+            proghdr = phdr.p_vaddr
+        elif phdr.p_type == PT_LOAD and phdr.p_offset == 0 and ehdr.phdrs_end <= phdr.p_filesz:
+            proghdr = phdr.p_vaddr + ehdr.e_phoff
+    return proghdr
+
+
+def _load_interp(imgp: ImageParams, brand: ElfBrandinfo, interp: bytes, addr: int) -> int:
+    """Load the program interpreter at *addr*; sets ``entry_addr``, returns where its first segment is.
+
+    FreeBSD: load_interp().
+    Differs: there is no emul_path; ``--root`` holds the interpreter under the name that the program gives.
+    """
+    if brand.interp_newpath and (not brand.interp_path or interp == brand.interp_path):
+        try:
+            return _load_file(imgp, brand.interp_newpath, addr)
+        except SyscallError:
+            pass
+    try:
+        return _load_file(imgp, interp, addr)
+    except SyscallError as error:
+        why = f": {error.reason}" if isinstance(error, ExecError) else ""
+        name = interp.decode(errors="replace")
+        raise ExecError(error.errno, f"program interpreter {name} cannot be loaded{why}") from None
+
+
+def _load_file(imgp: ImageParams, path: bytes, addr: int) -> int:
+    """Map a shared object at *addr*, or a program where it wants to be.  FreeBSD: load_file()."""
+    imgp.stage("interpreter", file=path.decode(errors="replace"), address=addr)
+    interp = exec_open(imgp.td, imgp.args, path)
+    try:
+        fault = header_fault(interp.image_header)
+        if fault:
+            raise ExecError(E.ENOEXEC, fault)
+        ehdr, phdrs = _headers(interp)
+        rbase = 0 if ehdr.e_type == ET_EXEC else addr
+        base = load_sections(interp, phdrs, rbase)
+        imgp.entry_addr = (ehdr.e_entry + rbase) & WORD_MASK
+    finally:
+        vm_object_deallocate(interp.object)
+    return base
