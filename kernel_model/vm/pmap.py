@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel_model.vm.vm_init import Vm
+    from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
     from kernel_model.vm.vm_param import VmOffset
@@ -89,13 +90,24 @@ class NullHardware:
 class Pmap:
     """struct pmap: the translations of one address space."""
 
-    __slots__ = ("hardware", "kernel_end", "ptes", "vm", "wired_count")
+    __slots__ = (
+        "hardware", "hint_entry", "hint_object", "hint_timestamp", "kernel_end", "majflt", "minflt", "ptes", "vm",
+        "wired_count",
+    )  # fmt: skip
+
+    hint_object: VmObject
 
     def __init__(self, vm: Vm) -> None:
         self.vm = vm
         self.ptes: dict[int, Pte] = {}
         self.wired_count = 0
         """Pages of wired entries: pmap_wired_count()."""
+        self.minflt = 0
+        self.majflt = 0
+        """Faults served without and with input: ru_minflt, ru_majflt of the address space."""
+        self.hint_entry: VmMapEntry | None = None
+        """The entry of the last fault, good while the map's timestamp is ``hint_timestamp``."""
+        self.hint_timestamp = -1
         self.kernel_end = 0
         """End of what growkernel() prepared; only the kernel pmap uses it."""
         self.hardware: PmapHardware = vm.make_hardware(self)

@@ -43,8 +43,9 @@ __all__ = [
     "Pager",
     "PhysPager",
     "device_pager_allocate",
+    "sg_pager_allocate",
     "phys_pager_allocate",
-    "vm_pager_get_page",
+    "vm_pager_get_pages",
     "vm_pager_has_page",
     "vm_pager_put_page",
 ]
@@ -53,13 +54,14 @@ __all__ = [
 class Pager(Protocol):
     """struct pagerops, with the pager's own state.
 
-    ``getpage`` fills a frame that is zero and sets ``valid``; results are VM_PAGER_OK, FAIL (it is not mine: look
+    ``getpages`` fills a frame that is zero and sets ``valid``; it may bring in that many absent pages behind and ahead
+    of it, and returns the number of pages read as well.  Results are VM_PAGER_OK, FAIL (it is not mine: look
     further), BAD (outside the object) or ERROR (the device refused).
     """
 
     def haspage(self, object_: VmObject, pindex: int) -> bool: ...
 
-    def getpage(self, object_: VmObject, m: VmPage) -> int: ...
+    def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]: ...
 
     def putpage(self, object_: VmObject, m: VmPage) -> int: ...
 
@@ -73,11 +75,14 @@ def vm_pager_has_page(object_: VmObject, pindex: int) -> bool:
     return swap_pager_has_page(object_, pindex)
 
 
-def vm_pager_get_page(object_: VmObject, m: VmPage) -> int:
-    """Fill a page from the pager.  FreeBSD: vm_pager_get_pages()."""
+def vm_pager_get_pages(object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
+    """Fill a page from the pager, which may bring absent neighbours along: (result, pages read).
+
+    FreeBSD: vm_pager_get_pages().
+    """
     if object_.pager is not None:
-        return object_.pager.getpage(object_, m)
-    return swap_pager_getpage(object_, m)
+        return object_.pager.getpages(object_, m, behind, ahead)
+    return swap_pager_getpage(object_, m), 1
 
 
 def vm_pager_put_page(object_: VmObject, m: VmPage) -> int:
@@ -96,11 +101,11 @@ class PhysPager:
         """Every page of the object exists."""
         return pindex < object_.size
 
-    def getpage(self, object_: VmObject, m: VmPage) -> int:
+    def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
         """The frame is zero already."""
         m.valid = True
         vm_page_wire(m)
-        return VM_PAGER_OK
+        return VM_PAGER_OK, 1
 
     def putpage(self, object_: VmObject, m: VmPage) -> int:
         """Never paged out."""
@@ -125,12 +130,12 @@ class DevicePager:
         """Every page of the object exists."""
         return pindex < object_.size
 
-    def getpage(self, object_: VmObject, m: VmPage) -> int:
+    def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
         """Let the device write its page."""
         self.fill(m.pindex, object_.vm.phys.page(m.frame))
         m.valid = True
         vm_page_wire(m)
-        return VM_PAGER_OK
+        return VM_PAGER_OK, 1
 
     def putpage(self, object_: VmObject, m: VmPage) -> int:
         """Never paged out."""

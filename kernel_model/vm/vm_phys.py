@@ -145,6 +145,13 @@ class VmPhys:
             start, end = frame, frame + 1
         self._zero_stretch(start, end)
 
+    def copy(self, source: int, target: int) -> None:
+        """Copy one frame over another: pmap_copy_page()."""
+        mem = self.mem
+        source <<= PAGE_SHIFT
+        target <<= PAGE_SHIFT
+        mem[target : target + PAGE_SIZE] = mem[source : source + PAGE_SIZE]
+
     def page(self, frame: int) -> memoryview:
         """The bytes of one frame."""
         start = frame << PAGE_SHIFT

@@ -1,0 +1,201 @@
+"""The page daemon: what happens when free memory is short.
+
+    active ──unreferenced long enough──> inactive ──clean──> freed
+                                            │ dirty
+                                            ├─ releases with a laundry: ──> laundry ──written──> inactive
+                                            └─ others: written where it stands, freed at the next pass
+    A page that was referenced goes (back) to active: its second chance.
+
+FreeBSD: sys/vm/vm_pageout.c (vm_pageout_scan(), vm_pageout_launder(), vm_pageout_oom()).
+Differs: the daemon is no thread; it runs inside vm_wait(), when an allocation was refused, and tries to reach
+v_free_target in one go.  There is no swapping out of whole processes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.vm import pmap as pmap_ops
+from kernel_model.vm.swap_pager import VM_PAGER_OK, swap_pager_putpage
+from kernel_model.vm.vm import OBJ_UNMANAGED, OBJT_SWAP
+from kernel_model.vm.vm_page import (
+    ACT_ADVANCE,
+    ACT_DECLINE,
+    ACT_MAX,
+    PQ_ACTIVE,
+    PQ_INACTIVE,
+    PQ_LAUNDRY,
+    PQ_NONE,
+    vm_page_activate,
+    vm_page_enqueue,
+    vm_page_free,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kernel_model.vm.vm_init import Vm, VmProc
+    from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vm_page import VmPage
+
+PASSES = 4
+"""A page may have to lose its references, be written and be freed: one pass each, and one to spare."""
+
+
+def vm_wait(vm: Vm) -> bool:
+    """Free memory, by paging out and then by killing; True when an allocation can succeed again.
+
+    FreeBSD: vm_wait(), vm_waitpfault().
+    """
+    if vm.in_pageout:
+        return False
+    cnt = vm.cnt
+    cnt.v_pdwakeups += 1
+    vm.in_pageout = True
+    try:
+        vm_pageout_scan(vm)
+    finally:
+        vm.in_pageout = False
+    if cnt.v_free_count > cnt.v_free_reserved:
+        return True
+    return vm.on_oom is not None and vm.on_oom() and cnt.v_free_count > cnt.v_free_reserved
+
+
+def vm_pageout_scan(vm: Vm) -> None:
+    """Run passes over the queues until v_free_target pages are free or nothing moves any more.
+
+    FreeBSD: vm_pageout_scan().
+    """
+    cnt = vm.cnt
+    for number in range(PASSES):
+        if cnt.v_free_count >= cnt.v_free_target:
+            return
+        _scan_active(vm, number)
+        _scan_inactive(vm)
+        if vm.release.laundry_queue:
+            vm_pageout_launder(vm)
+            _scan_inactive(vm)
+
+
+def _scan_active(vm: Vm, number: int) -> None:
+    """Age the active queue and deactivate what nobody uses; from the second pass on without mercy."""
+    cnt = vm.cnt
+    shortage = cnt.v_free_target - cnt.v_free_count - cnt.v_inactive_count - cnt.v_laundry_count
+    for m in _take(vm, PQ_ACTIVE):
+        if shortage <= 0:
+            vm_page_activate_tail(m)
+            continue
+        cnt.v_pdpages += 1
+        references = pmap_ops.ts_referenced(m)
+        if references and number < 2:
+            m.act_count = min(m.act_count + ACT_ADVANCE + references, ACT_MAX)
+            vm_page_activate_tail(m)
+            continue
+        m.act_count = max(m.act_count - ACT_DECLINE, 0)
+        if number == 0 and m.act_count:
+            vm_page_activate_tail(m)
+            continue
+        m.act_count = 0
+        vm_page_enqueue(m, PQ_INACTIVE)
+        shortage -= 1
+
+
+def _scan_inactive(vm: Vm) -> None:
+    """Free clean pages, give referenced ones back, pass dirty ones on.  FreeBSD: vm_pageout_scan_inactive()."""
+    cnt = vm.cnt
+    for m in _take(vm, PQ_INACTIVE):
+        if cnt.v_free_count >= cnt.v_free_target:
+            vm_page_enqueue(m, PQ_INACTIVE)
+            continue
+        cnt.v_pdpages += 1
+        references = pmap_ops.ts_referenced(m)
+        if references:
+            m.act_count = min(m.act_count + ACT_ADVANCE + references, ACT_MAX)
+            cnt.v_reactivated += 1
+            vm_page_activate(m)
+        elif not m.valid or not m.dirty:
+            _reclaim(m)
+            cnt.v_dfree += 1
+        elif vm.release.laundry_queue:
+            vm_page_enqueue(m, PQ_LAUNDRY)
+        elif _clean(m):
+            _reclaim(m)
+            cnt.v_dfree += 1
+        else:
+            vm_page_activate(m)
+
+
+def vm_pageout_launder(vm: Vm) -> None:
+    """Write out dirty pages of the laundry queue.  FreeBSD: vm_pageout_launder()."""
+    cnt = vm.cnt
+    wanted = cnt.v_free_target - cnt.v_free_count
+    for m in _take(vm, PQ_LAUNDRY):
+        if wanted <= 0:
+            vm_page_enqueue(m, PQ_LAUNDRY)
+        elif pmap_ops.ts_referenced(m):
+            vm_page_activate(m)
+        elif not m.dirty or _clean(m):
+            vm_page_enqueue(m, PQ_INACTIVE)
+            wanted -= 1
+        else:
+            vm_page_activate(m)
+
+
+def vm_page_activate_tail(m: VmPage) -> None:
+    """Requeue a page of the active queue at its tail: vm_page_requeue()."""
+    vm_page_enqueue(m, PQ_ACTIVE)
+
+
+def vm_pageout_oom(procs: Iterable[VmProc]) -> VmProc | None:
+    """The process whose end frees most: the one that vm_pageout_oom() kills.
+
+    The caller leaves out what must not die.  FreeBSD: vm_pageout_oom(); size is vm_pageout_oom_pagecount().
+    """
+    return max(procs, key=lambda proc: vm_pageout_oom_pagecount(proc), default=None)
+
+
+def vm_pageout_oom_pagecount(proc: VmProc) -> int:
+    """Pages, in memory or on the swap device, that only this process uses.
+
+    FreeBSD: vm_pageout_oom_pagecount(), vmspace_swap_count().
+    """
+    total = 0
+    seen: set[VmObject] = set()
+    for entry in proc.p_vmspace.vm_map.entries():
+        object_ = entry.vm_object
+        if object_ is None or object_ in seen or object_.flags & OBJ_UNMANAGED or object_.ref_count != 1:
+            continue
+        seen.add(object_)
+        total += len(object_.pages) + len(object_.swap or ())
+    return total
+
+
+def _take(vm: Vm, which: int) -> list[VmPage]:
+    """Empty a queue: its pages in order, each once; who keeps one queues it again."""
+    queue = vm.pagequeues[which]
+    taken: list[VmPage] = []
+    for m in queue.places:
+        if m.queue == which:
+            m.queue = PQ_NONE
+            taken.append(m)
+    queue.places.clear()
+    queue.cnt = 0
+    return taken
+
+
+def _clean(m: VmPage) -> bool:
+    """Write a dirty page to where it belongs; its mappings lose write access first."""
+    object_ = m.object
+    if object_ is None:
+        return False
+    pmap_ops.remove_write(m)
+    if object_.pager is not None:
+        return object_.pager.putpage(object_, m) == VM_PAGER_OK
+    if object_.type > OBJT_SWAP:
+        return False
+    return swap_pager_putpage(object_, m) == VM_PAGER_OK
+
+
+def _reclaim(m: VmPage) -> None:
+    pmap_ops.remove_all(m)
+    vm_page_free(m)
