@@ -305,6 +305,10 @@ class HostVnode(Vnode):
             os.close(self.write_fd)
             self.write_fd = -1
 
+    def read_limit(self, offset: int, count: int) -> int:
+        """What is left before the end of the file."""
+        return min(count, max(0, self.v_size() - offset)) if self.v_type == VREG else count
+
     def v_pread_into(self, buf: memoryview, offset: int) -> int:
         """preadv(2) on the host."""
         return self.v_preadv((buf,), offset)

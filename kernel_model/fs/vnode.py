@@ -21,7 +21,8 @@ from kernel_model.errors import SyscallError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel_model.kern.proc import Ucred
+    from kernel_model.kern.kern_descrip import File
+    from kernel_model.kern.proc import Thread, Ucred
     from kernel_model.vm.vm_object import VmObject
 
 VNON: Final = 0
@@ -249,6 +250,14 @@ class Vnode:
         FreeBSD: VOP_OPEN(9).  Raises ENXIO for what cannot be opened.
         """
 
+    def open_file(self, td: Thread, fmode: int) -> File | None:
+        """The open file to use instead of one on this vnode: /dev/fd/0 is descriptor 0.  FreeBSD: fdopen."""
+        return None
+
+    def link_text(self) -> bytes:
+        """What /proc/self/fd shows when the file has no path: ``pipe:[7]``; empty when it has one."""
+        return b""
+
     def close(self) -> None:
         """An open file on this vnode has gone; ``v_usecount`` is already lower.  FreeBSD: VOP_CLOSE(9)."""
 
@@ -287,6 +296,14 @@ class Vnode:
             if put < len(buf):
                 break
         return total
+
+    def read_limit(self, offset: int, count: int) -> int:
+        """How many of *count* bytes at *offset* there can be: pages of a buffer beyond them stay untouched."""
+        return count
+
+    def mmap_anonymous(self) -> bool:
+        """Whether mmap(2) of this device gives fresh zero pages, as /dev/zero does.  FreeBSD: d_mmap_single."""
+        return False
 
     def seekable(self) -> bool:
         """Whether file offsets mean anything here; a terminal or a pipe says no (ESPIPE)."""

@@ -21,7 +21,7 @@ from kernel_model.kern.kern_lockf import lf_release
 from kernel_model.rlimit import RLIMIT_NOFILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kernel_model.fs.vnode import Dirent, Vattr, Vnode
     from kernel_model.kern.proc import Proc, Thread
@@ -114,7 +114,8 @@ class File:
     f_offset: int = 0
     f_dirents: list[Dirent] | None = None
     """A directory's names as they were when reading began at offset 0."""
-    f_ioflag: int = 0
+    f_moved: Callable[[int], None] | None = None
+    """Told of each new offset, for a file whose offset is shared with programs of the host."""
     f_owner: int = 0
     """Whom F_SETOWN named."""
 

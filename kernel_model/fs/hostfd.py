@@ -1,0 +1,225 @@
+"""Descriptors of the host that the machine hands to its first process: terminals, pipes, files, buffers.
+
+Model only.  The guest never opens one of these by itself; the machine gives them as standard input, output and
+error.  Reading and writing go straight to the host's descriptor.
+
+Differs: a descriptor is never switched to non-blocking on the host, since the host's programs share it; for a
+guest's O_NONBLOCK its readiness is asked first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import termios
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from kernel_model.abi import errno as E
+from kernel_model.errors import SyscallError
+from kernel_model.fs.hostcall import host_error, vattr_of
+from kernel_model.fs.vnode import (
+    IFTOVT,
+    POLLIN,
+    POLLOUT,
+    POLLRDNORM,
+    S_IFMT,
+    VCHR,
+    VFIFO,
+    VREG,
+    Mount,
+    Vattr,
+    Vnode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HOSTFD_MOUNT: Final = Mount(b"hostfd", b"host", b"")
+TERMIOS_SIZE: Final = 36
+"""Bytes of the Linux kernel's struct termios, which is also how ioctl() here speaks of terminals."""
+
+_TERMINAL: Final = {
+    "TIOCGETA": (termios.TCGETS, TERMIOS_SIZE),
+    "TIOCSETA": (termios.TCSETS, 0),
+    "TIOCSETAW": (termios.TCSETSW, 0),
+    "TIOCSETAF": (termios.TCSETSF, 0),
+    "TIOCGWINSZ": (termios.TIOCGWINSZ, 8),
+    "TIOCSWINSZ": (termios.TIOCSWINSZ, 0),
+    "TIOCOUTQ": (termios.TIOCOUTQ, 4),
+}
+"""Terminal requests that are passed on: host request and the bytes of its answer."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True, repr=False)
+class HostFdVnode(Vnode):
+    """A file that the host opened.  The descriptor stays the host's: it is not closed here."""
+
+    fd: int
+    append: bool = False
+    saved_termios: bytes = b""
+    """The terminal's modes before the guest first changed them."""
+
+    def getattr(self) -> Vattr:
+        """fstat(2) on the host."""
+        vap = vattr_of(os.fstat(self.fd))
+        if self.v_type in (VCHR, VFIFO):
+            vap.va_size = 0
+        return vap
+
+    def writable(self) -> bool:
+        """By how the host opened it."""
+        return True
+
+    def seekable(self) -> bool:
+        """Only a regular file."""
+        return self.v_type == VREG
+
+    def v_preadv(self, bufs: Sequence[memoryview], offset: int) -> int:
+        """Read; a terminal or pipe gives what is there, waiting for the first byte."""
+        try:
+            if self.v_type == VREG:
+                return os.preadv(self.fd, bufs, offset)
+            return os.readv(self.fd, bufs)
+        except OSError as error:
+            raise host_error(error) from None
+
+    def v_pwritev(self, bufs: Sequence[memoryview | bytes], offset: int) -> int:
+        """Write; a pipe whose reader has gone is EPIPE."""
+        try:
+            if self.v_type == VREG and not self.append:
+                return os.pwritev(self.fd, bufs, offset)
+            return os.writev(self.fd, bufs)
+        except OSError as error:
+            raise host_error(error) from None
+
+    def v_pread_into(self, buf: memoryview, offset: int) -> int:
+        """For the pager, when a regular file is mapped."""
+        return self.v_preadv((buf,), offset)
+
+    def v_pwrite(self, data: memoryview | bytes, offset: int) -> int:
+        """For the pager, when a regular file is mapped."""
+        return self.v_pwritev((data,), offset)
+
+    def read_limit(self, offset: int, count: int) -> int:
+        """What is left of a file; what waits in a pipe or terminal cannot be known without waiting."""
+        if self.v_type == VREG:
+            return min(count, max(0, self.v_size() - offset))
+        return min(count, 65536)
+
+    def moved(self, offset: int) -> None:
+        """Keep the host's offset where the guest's is: the shell that started us goes on from there."""
+        os.lseek(self.fd, offset, os.SEEK_SET)
+
+    def poll(self, events: int) -> int:
+        """Ask the host without waiting."""
+        if self.v_type == VREG:
+            return events & (POLLIN | POLLOUT | POLLRDNORM)
+        poller = select.poll()
+        wanted = events | (POLLIN if events & POLLRDNORM else 0)
+        poller.register(self.fd, wanted & ~POLLRDNORM)
+        ready = poller.poll(0)
+        got = ready[0][1] if ready else 0
+        if events & POLLRDNORM and got & POLLIN:
+            got |= POLLRDNORM
+        return got & (events | 0x18)
+
+    def poll_host_fd(self) -> int:
+        """Waiting is possible on everything but a regular file."""
+        return -1 if self.v_type == VREG else self.fd
+
+    def fsync(self, *, data_only: bool) -> None:
+        """fsync(2) on the host; EINVAL for what has no store."""
+        try:
+            (os.fdatasync if data_only else os.fsync)(self.fd)
+        except OSError as error:
+            raise host_error(error) from None
+
+    def ioctl(self, command: str, argument: bytes) -> bytes:
+        """Terminal requests, with the Linux kernel's structures; FIONREAD on anything."""
+        try:
+            if command == "FIONREAD":
+                return fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4))
+            if command not in _TERMINAL or not os.isatty(self.fd):
+                raise SyscallError(E.ENOTTY)
+            request, size = _TERMINAL[command]
+            if size:
+                return fcntl.ioctl(self.fd, request, bytes(size))
+            if command.startswith("TIOCSETA") and not self.saved_termios:
+                self.saved_termios = fcntl.ioctl(self.fd, termios.TCGETS, bytes(TERMIOS_SIZE))
+            fcntl.ioctl(self.fd, request, argument)
+            return b""
+        except OSError as error:
+            raise host_error(error) from None
+
+    def restore(self) -> None:
+        """Give the terminal back the modes it had before the guest changed them."""
+        if self.saved_termios:
+            fcntl.ioctl(self.fd, termios.TCSETSW, self.saved_termios)
+            self.saved_termios = b""
+
+    def link_text(self) -> bytes:
+        """As Linux shows it."""
+        if self.v_type == VFIFO:
+            return b"pipe:[%d]" % os.fstat(self.fd).st_ino
+        if self.v_type == VCHR and os.isatty(self.fd):
+            return b"/dev/tty"
+        try:
+            return os.readlink(b"/proc/self/fd/%d" % self.fd)
+        except OSError:
+            return b"host:[%d]" % self.fd
+
+
+@dataclass(slots=True, eq=False, kw_only=True, repr=False)
+class BufferVnode(Vnode):
+    """A pipe whose other end is a buffer of the test that runs the machine."""
+
+    data: bytes = b""
+    at: int = 0
+    out: bytearray = field(default_factory=bytearray)
+
+    def getattr(self) -> Vattr:
+        """A pipe's."""
+        return Vattr(VFIFO, 0o600, va_fileid=id(self) & 0xFFFFFFFF)
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def v_preadv(self, bufs: Sequence[memoryview], offset: int) -> int:
+        """The next bytes, then the end of the file."""
+        total = 0
+        for buf in bufs:
+            piece = self.data[self.at : self.at + len(buf)]
+            buf[: len(piece)] = piece
+            self.at += len(piece)
+            total += len(piece)
+        return total
+
+    def v_pwritev(self, bufs: Sequence[memoryview | bytes], offset: int) -> int:
+        """Collect."""
+        for buf in bufs:
+            self.out += buf
+        return sum(map(len, bufs))
+
+    def link_text(self) -> bytes:
+        """As Linux shows a pipe."""
+        return b"pipe:[%d]" % (id(self) & 0xFFFFFFFF)
+
+
+def hostfd_vnode(fd: int) -> HostFdVnode:
+    """Make the vnode of the host's open descriptor *fd*.  Raises EBADF when it is closed."""
+    try:
+        st = os.fstat(fd)
+        append = bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND)
+    except OSError as error:
+        raise host_error(error) from None
+    vtype = IFTOVT.get(st.st_mode & S_IFMT, VCHR)
+    return HostFdVnode(v_type=vtype, v_mount=HOSTFD_MOUNT, fd=fd, append=append)
+
+
+def buffer_vnode(data: bytes = b"", out: bytearray | None = None) -> BufferVnode:
+    """A standard stream for tests: *data* is what can be read, *out* takes what is written."""
+    sink = bytearray() if out is None else out
+    return BufferVnode(v_type=VFIFO, v_mount=HOSTFD_MOUNT, data=data, out=sink)
