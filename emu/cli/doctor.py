@@ -1,0 +1,93 @@
+"""``emu doctor``: versions, an engine self-test and a mirror self-test.  Model only."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor: what was looked at, whether it is well, what was seen."""
+
+    what: str
+    well: bool
+    seen: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emu doctor``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run every check; exit status 1 if one fails."""
+    findings = [check() for check in _CHECKS]
+    if options.json:
+        json.dump([asdict(finding) for finding in findings], sys.stdout, indent=2)
+        print()
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.well else 'FAIL'}  {finding.what:9}  {finding.seen}")
+    return 0 if all(finding.well for finding in findings) else 1
+
+
+def _python() -> Finding:
+    return Finding("python", sys.version_info >= (3, 11), f"{platform.python_implementation()} {platform.python_version()}")
+
+
+def _library(name: str, distribution: str) -> Finding:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return Finding(name, True, version(distribution))
+    except PackageNotFoundError:
+        return Finding(name, False, f"{distribution} is not installed")
+
+
+def _host() -> Finding:
+    supported = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+    return Finding("host", supported, f"{platform.system()} {platform.release()} {platform.machine()}")
+
+
+def _engine() -> Finding:
+    """Run a bundled program on the engine and compare its exit status with the manifest's."""
+    from emu.machine import Machine
+    from guest import guest
+
+    hello = guest("hello")
+    with Machine(stdout=b"") as machine:
+        machine.execve(str(hello.path), ["hello"], {})
+        status = machine.run()
+    return Finding("engine", status == hello.expect.exit, f"hello exits {status}, {hello.expect.exit} expected")
+
+
+def _mirror() -> Finding:
+    """Let a stack grow, comparing the vm_map with the Unicorn mappings after every trap."""
+    from emu.machine import Machine
+    from guest import guest
+
+    grow = guest("grow")
+    with Machine(stdout=b"", paranoid=True) as machine:
+        machine.execve(str(grow.path), ["grow"], {})
+        status = machine.run()
+        machine.verify()
+    return Finding("mirror", status == grow.expect.exit, f"grow exits {status}, map and mappings agree after every trap")
+
+
+_CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python,
+    _host,
+    lambda: _library("unicorn", "unicorn"),
+    lambda: _library("capstone", "capstone"),
+    lambda: _library("elftools", "pyelftools"),
+    _engine,
+    _mirror,
+)
