@@ -198,7 +198,7 @@ class RegisterBatch:
 class Engine:
     """One x86-64 Unicorn instance in virtual-TLB mode."""
 
-    __slots__ = ("__weakref__", "_emu_start", "_entries", "_hooks", "_lib", "_short", "_stop_fn",
+    __slots__ = ("__weakref__", "_emu_start", "_entries", "_hooks", "_lib", "_rip", "_short", "_stop_fn",
                  "exception", "handle")  # fmt: skip
 
     def __init__(self, cpu_model: int) -> None:
@@ -218,6 +218,7 @@ class Engine:
         # An empty set of exits instead of one "until" address: no guest address is special, and
         # leaving the engine does not look up the page of the exit.
         self._ctl("exits", _UC_CTL_WRITE | _ARGS1 | _UC_CTL_USE_EXITS, ctypes.c_int(1))
+        self._rip = RegisterBatch(self, ("rip",))
 
     def close(self) -> None:
         """Free the instance and everything it translated; a second call does nothing."""
@@ -330,6 +331,10 @@ class Engine:
         """Write a register of any width."""
         data = ctypes.create_string_buffer(value, 16)
         self._lib.uc_reg_write(self.handle, REGISTERS[name], data)
+
+    def read_rip(self) -> int:
+        """RIP alone; exact inside a fill hook."""
+        return self._rip.read()[0]
 
     def read_registers_at(self, ids: object, pointers: object, count: object) -> None:
         """Read registers of any width into the places that *pointers* name."""

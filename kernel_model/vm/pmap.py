@@ -42,8 +42,8 @@ MADV_FREE = 5
 class PmapHardware(Protocol):
     """What a machine must do for a pmap.  ``NullHardware`` is the reference: it has nothing to do."""
 
-    def invalidate(self) -> None:
-        """A right was lowered, or a mapping replaced or removed: forget cached translations."""
+    def invalidate(self, start: VmOffset, end: VmOffset) -> None:
+        """A right was lowered, or a mapping replaced or removed, in [start, end): forget cached translations."""
         ...
 
     def map_changed(self, start: VmOffset, end: VmOffset) -> None:
@@ -71,7 +71,7 @@ class NullHardware:
     def __init__(self, pmap: Pmap) -> None:
         self.pmap = pmap
 
-    def invalidate(self) -> None:
+    def invalidate(self, start: VmOffset, end: VmOffset) -> None:
         """Nothing is cached."""
 
     def map_changed(self, start: VmOffset, end: VmOffset) -> None:
@@ -152,7 +152,7 @@ class Pmap:
             if wired:
                 self.wired_count -= 1
             _pv_remove(m, self, vpn)
-        self.hardware.invalidate()
+        self.hardware.invalidate(start, end)
 
     def protect(self, start: VmOffset, end: VmOffset, prot: int) -> None:
         """Take away every right that *prot* lacks.  FreeBSD: pmap_protect()."""
@@ -166,7 +166,7 @@ class Pmap:
                 self.ptes[vpn] = (m, old & prot, wired)
                 lowered = True
         if lowered:
-            self.hardware.invalidate()
+            self.hardware.invalidate(start, end)
 
     def unwire(self, start: VmOffset, end: VmOffset) -> None:
         """Clear the wired attribute in [start, end).  FreeBSD: pmap_unwire()."""
@@ -250,9 +250,9 @@ class Pmap:
                 m.pv_vpn = vpn
             else:
                 _pv_insert(m, self, vpn)
-            self.hardware.invalidate()
+            _invalidate_page(self, vpn)
         elif old_prot & ~prot:
-            self.hardware.invalidate()
+            _invalidate_page(self, vpn)
 
 
 def pmap_mappings(m: VmPage) -> list[tuple[Pmap, int]]:
@@ -267,7 +267,7 @@ def remove_all(m: VmPage) -> None:
     for pmap, vpn in pmap_mappings(m):
         if pmap.ptes.pop(vpn)[2]:
             pmap.wired_count -= 1
-        pmap.hardware.invalidate()
+        _invalidate_page(pmap, vpn)
     m.pv_pmap = None
     m.pv_more = None
 
@@ -278,7 +278,7 @@ def remove_write(m: VmPage) -> None:
         _, prot, wired = pmap.ptes[vpn]
         if prot & VM_PROT_WRITE:
             pmap.ptes[vpn] = (m, prot & ~VM_PROT_WRITE, wired)
-            pmap.hardware.invalidate()
+            _invalidate_page(pmap, vpn)
 
 
 def is_modified(m: VmPage) -> bool:
@@ -309,7 +309,7 @@ def ts_referenced(m: VmPage) -> int:
         if not pmap.ptes[vpn][2]:
             del pmap.ptes[vpn]
             _pv_remove(m, pmap, vpn)
-            pmap.hardware.invalidate()
+            _invalidate_page(pmap, vpn)
     return max(1, len(mappings))
 
 
@@ -333,6 +333,10 @@ def align_superpage(color: int, offset: VmOffset, addr: VmOffset, size: int) -> 
     if addr & mask < superpage_offset:
         return (addr & ~mask) + superpage_offset
     return ((addr + mask) & ~mask) + superpage_offset
+
+
+def _invalidate_page(pmap: Pmap, vpn: int) -> None:
+    pmap.hardware.invalidate(vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT)
 
 
 def _pv_insert(m: VmPage, pmap: Pmap, vpn: int) -> None:
