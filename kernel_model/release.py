@@ -167,10 +167,15 @@ class Release:
 
     # system calls
     mmap_checks_flags: bool = True
+    """mmap refuses flags and protections it does not know, and a file mapping that is neither shared nor private."""
+    mmap_checks_memlock: bool = True
+    """mmap with MAP_WIREFUTURE looks at RLIMIT_MEMLOCK; 9.3 only when RLIMIT_VMEM has refused already."""
     mmap_stack_searches: bool = True
     mmap_prot_max: bool = False
     map_guard: bool = False
     break_below_base: Literal["EINVAL", "unchanged"] = "EINVAL"
+    break_wire_undoes: bool = False
+    """With MAP_WIREFUTURE a heap that cannot be wired does not grow; else it grows unwired."""
     mprotect_masks_prot: bool = True
     mlock_wire_count_errno: Literal["EAGAIN", "ENOMEM"] = "ENOMEM"
 
@@ -256,6 +261,7 @@ _9_3 = Release(
     copy_entry_charges="always",
     fork_cow_wired_readonly=False,
     mmap_checks_flags=False,
+    mmap_checks_memlock=False,
     mmap_stack_searches=False,
     mlock_wire_count_errno="EAGAIN",
     exec_clears_wirefuture=False,
@@ -291,6 +297,7 @@ _11_0 = replace(
     copy_entry_charges="fork",
     fork_cow_wired_readonly=True,
     mmap_checks_flags=True,
+    mmap_checks_memlock=True,
     mmap_stack_searches=True,
     mlock_wire_count_errno="ENOMEM",
     exec_gnu_stack_size=True,
@@ -301,7 +308,8 @@ _11_0 = replace(
 
 # 10.1: no source here.  MAP_EXCL and max_addr came with 10.0; the stack entry fixes (GROWS_* as eflags in vm_map_insert) were
 # merged to stable/10 in summer 2014, before 10.1; the manual page of 2013 describes exactly this stack.  So: 11.0's points.
-_10_1 = replace(_11_0, name="freebsd-10.1", version="10.1-RELEASE", osreldate=1001000)
+# The strict look at mmap's flags came with 11.0: 10.4 still masks them.
+_10_1 = replace(_11_0, name="freebsd-10.1", version="10.1-RELEASE", osreldate=1001000, mmap_checks_flags=False)
 
 _10_4 = replace(
     _11_0,
@@ -309,6 +317,7 @@ _10_4 = replace(
     version="10.4-RELEASE",
     osreldate=1004000,
     family="modern",
+    mmap_checks_flags=False,
     stack_reserve=GAP,
     stack_guard_page=1,
     grow_needs_textvp=True,
@@ -358,7 +367,9 @@ _12_1 = replace(
     laundry_queue=True,
     copy_entry_charges="always",
     fault_restarts_dead=True,
+    mmap_checks_flags=True,
     break_below_base="unchanged",
+    break_wire_undoes=True,
     exec_checks_interp_size=True,
     exec_header_brand=True,
     exec_newpath_first=True,
