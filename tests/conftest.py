@@ -54,7 +54,8 @@ def emulated(
     command = [sys.executable, "-m", "emu", "run", "--cwd", str(cwd), "--clear-env", *options]
     command += [word for name, value in env.items() for word in ("--env", f"{name}={value}")]
     paths = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-    done = subprocess.run([*command, "--", *argv], input=stdin, env=paths, capture_output=True, timeout=240, check=False)
+    command += ["--", *argv]
+    done = subprocess.run(command, input=stdin, env=paths, capture_output=True, timeout=240, check=False)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
@@ -91,6 +92,7 @@ def same_as_native(tmp_path: Path) -> Callable[..., Ran]:
                 path = cwd / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+            for path in [*cwd.rglob("*"), cwd]:
                 os.utime(path, (1_000_000_000, 1_000_000_000))
             more = {"options": options} if run is emulated else {}
             ran.append(run(argv, cwd, stdin, env, **more))
