@@ -320,6 +320,10 @@ class Vnode:
         """Answer a device request named as in FreeBSD (``"TIOCGWINSZ"``).  FreeBSD: VOP_IOCTL(9)."""
         raise SyscallError(E.ENOTTY)
 
+    def maps_anonymous(self) -> bool:
+        """Whether mmap(2) of it gives fresh zero pages: /dev/zero only.  FreeBSD: D_MMAP_ANON."""
+        return False
+
     def poll(self, events: int) -> int:
         """Those of *events* that are true now, with POLLHUP and POLLERR.  FreeBSD: VOP_POLL(9)."""
         return events & (POLLIN | POLLOUT | POLLRDNORM)

@@ -1,0 +1,511 @@
+"""The system calls on memory, below the descriptor: checks, limits, and what a KERN_* code becomes.
+
+FreeBSD: sys/vm/vm_mmap.c, sys/vm/vm_unix.c.  Addresses and sizes are 64-bit words as the program gave them; where C
+arithmetic wraps it wraps here too, because the checks are about that.  mmap(2) of files is kern/kern_mman.py.
+Differs: privileges to lock memory are always there; no resource accounting (RACCT).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.abi.errno import (
+    EACCES,
+    EAGAIN,
+    EBUSY,
+    EINVAL,
+    EIO,
+    ENOMEM,
+    ENOTSUP,
+)
+from kernel_model.errors import SyscallError
+from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_VMEM
+from kernel_model.vm.vm import (
+    OBJT_DEFAULT,
+    OBJT_SWAP,
+    OBJT_VNODE,
+    VM_PROT_ALL,
+    VM_PROT_RW,
+)
+from kernel_model.vm.vm_map_flags import (
+    MAP_CHECK_EXCL,
+    MAP_COPY_ON_WRITE,
+    MAP_CREATE_GUARD,
+    MAP_DISABLE_COREDUMP,
+    MAP_DISABLE_SYNCER,
+    MAP_ENTRY_IS_SUB_MAP,
+    MAP_INHERIT_SHARE,
+    MAP_PREFAULT,
+    MAP_PREFAULT_PARTIAL,
+    MAP_STACK_GROWS_DOWN,
+    MAP_WIREFUTURE,
+    MAP_WRITECOUNT,
+    VM_MAP_WIRE_HOLESOK,
+    VM_MAP_WIRE_NOHOLES,
+    VM_MAP_WIRE_USER,
+    vmfs_aligned_space,
+)
+from kernel_model.vm.vm_param import (
+    KERN_FAILURE,
+    KERN_INVALID_ADDRESS,
+    KERN_INVALID_ARGUMENT,
+    KERN_NO_SPACE,
+    KERN_OUT_OF_BOUNDS,
+    KERN_PROTECTION_FAILURE,
+    KERN_RESOURCE_SHORTAGE,
+    KERN_SUCCESS,
+    PAGE_MASK,
+    PAGE_SHIFT,
+    WORD_MASK,
+    KernReturn,
+    VmOffset,
+)
+
+if TYPE_CHECKING:
+    from kernel_model.kern.proc import Proc
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
+    from kernel_model.vm.vm_object import VmObject
+
+PROT_NONE = 0
+PROT_READ = 1
+PROT_WRITE = 2
+PROT_EXEC = 4
+PROT_ALL = 7
+PROT_MAX_SHIFT = 16
+
+MAP_SHARED = 0x1
+MAP_PRIVATE = 0x2
+MAP_FIXED = 0x10
+MAP_RESERVED0020 = 0x20
+MAP_RESERVED0040 = 0x40
+MAP_HASSEMAPHORE = 0x200
+MAP_STACK = 0x400
+MAP_NOSYNC = 0x800
+MAP_ANON = 0x1000
+MAP_GUARD = 0x2000
+MAP_EXCL = 0x4000
+MAP_NOCORE = 0x20000
+MAP_PREFAULT_READ = 0x40000
+MAP_32BIT = 0x80000
+MAP_ALIGNMENT_SHIFT = 24
+MAP_ALIGNMENT_MASK = 0xFF << MAP_ALIGNMENT_SHIFT
+MAP_ALIGNED_SUPER = 1 << MAP_ALIGNMENT_SHIFT
+MAP_32BIT_MAX_ADDR = 1 << 31
+
+MS_ASYNC = 1
+MS_INVALIDATE = 2
+MCL_CURRENT = 1
+MCL_FUTURE = 2
+MADV_PROTECT = 10
+
+MINCORE_INCORE = 0x1
+MINCORE_REFERENCED = 0x2
+MINCORE_MODIFIED = 0x4
+MINCORE_REFERENCED_OTHER = 0x8
+MINCORE_MODIFIED_OTHER = 0x10
+
+P_OSREL_MAP_ANON = 800104
+P_OSREL_MAP_FSTRICT = 1100036
+
+
+def vm_mmap_to_errno(rv: KernReturn) -> int:
+    """The errno of a mapping call that ended with *rv*.  FreeBSD: vm_mmap_to_errno()."""
+    if rv == KERN_SUCCESS:
+        return 0
+    if rv in (KERN_INVALID_ADDRESS, KERN_NO_SPACE):
+        return ENOMEM
+    return EACCES if rv == KERN_PROTECTION_FAILURE else EINVAL
+
+
+def page_range(addr: VmOffset, size: VmOffset) -> tuple[VmOffset, VmOffset]:
+    """Whole pages that hold [addr, addr + size); EINVAL when the end wraps round, as C computes it."""
+    pageoff = addr & PAGE_MASK
+    addr -= pageoff
+    size = (size + pageoff + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
+    if addr + size > WORD_MASK:
+        raise SyscallError(EINVAL)
+    return addr, addr + size
+
+
+# -- mapping ------------------------------------------------------------------------------------------------
+
+
+def heap_end(proc: Proc) -> VmOffset:
+    """Where the largest possible heap ends: the search for room starts there."""
+    vms = proc.p_vmspace
+    return (vms.vm_daddr + proc.p_limit.lim_max(RLIMIT_DATA) + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
+
+
+def place_hint(proc: Proc, addr: VmOffset) -> VmOffset:
+    """Move a hint that is 0 or inside the potential heap behind it."""
+    end = heap_end(proc)
+    text = (proc.p_vmspace.vm_taddr + PAGE_MASK) & ~PAGE_MASK
+    return end if addr == 0 or text <= addr < end else addr
+
+
+def docow_flags(flags: int, *, writecounted: bool) -> int:
+    """The cow argument that MAP_* flags ask for."""
+    if flags & MAP_ANON:
+        docow = 0
+    else:
+        docow = MAP_PREFAULT if flags & MAP_PREFAULT_READ else MAP_PREFAULT_PARTIAL
+    if not flags & (MAP_ANON | MAP_SHARED):
+        docow |= MAP_COPY_ON_WRITE
+    for flag, cow in (
+        (MAP_NOSYNC, MAP_DISABLE_SYNCER),
+        (MAP_NOCORE, MAP_DISABLE_COREDUMP),
+        (MAP_SHARED, MAP_INHERIT_SHARE),
+        (MAP_STACK, MAP_STACK_GROWS_DOWN),
+        (MAP_EXCL, MAP_CHECK_EXCL),
+        (MAP_GUARD, MAP_CREATE_GUARD),
+    ):
+        if flags & flag:
+            docow |= cow
+    if writecounted:
+        docow |= MAP_WRITECOUNT
+    return docow
+
+
+def _check_limits(proc: Proc, size: VmOffset) -> None:
+    map_ = proc.p_vmspace.vm_map
+    limit = proc.p_limit
+    if map_.size + size > limit.lim_cur(RLIMIT_VMEM):
+        raise SyscallError(ENOMEM)
+    if (
+        map_.flags & MAP_WIREFUTURE
+        and not map_.vm.old_mlock
+        and map_.vm.release.mmap_checks_memlock
+        and _wired_bytes(map_) + size > limit.lim_cur(RLIMIT_MEMLOCK)
+    ):
+        raise SyscallError(ENOMEM)
+
+
+def _wired_bytes(map_: VmMap) -> int:
+    return map_.pmap.wired_count << PAGE_SHIFT
+
+
+def vm_mmap_object(
+    proc: Proc,
+    addr: VmOffset,
+    size: VmOffset,
+    prot: int,
+    maxprot: int,
+    flags: int,
+    obj: VmObject | None = None,
+    foff: VmOffset = 0,
+    *,
+    writecounted: bool = False,
+) -> VmOffset:
+    """Map *obj*, or nothing yet, into *proc* and return the address.  *size* is in whole pages.
+
+    Raises ENOMEM, EINVAL, EACCES; the caller keeps its reference to *obj* then.
+    FreeBSD: vm_mmap_object(); vm_mmap() until 10.
+    """
+    map_ = proc.p_vmspace.vm_map
+    release = map_.vm.release
+    _check_limits(proc, size)
+    if foff & PAGE_MASK or (flags & (MAP_ANON | MAP_STACK) and obj is not None):
+        raise SyscallError(EINVAL)
+    docow = docow_flags(flags, writecounted=writecounted)
+    if flags & MAP_STACK and not release.mmap_stack_searches:
+        # 9.3: a stack lands exactly on the hint, MAP_FIXED or not, and replaces nothing.
+        addr = (addr + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
+        rv = map_.stack(addr, size, prot, maxprot, docow)
+    elif flags & MAP_FIXED:
+        if addr & PAGE_MASK:
+            raise SyscallError(EINVAL)
+        rv = map_.fixed(obj, foff, addr, size, prot, maxprot, docow)
+    else:
+        addr = (addr + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
+        rv, addr = _find(proc, obj, foff, addr, size, prot, maxprot, docow, flags)
+    if rv != KERN_SUCCESS:
+        raise SyscallError(vm_mmap_to_errno(rv))
+    if map_.flags & MAP_WIREFUTURE:
+        holes = VM_MAP_WIRE_HOLESOK if flags & MAP_STACK else VM_MAP_WIRE_NOHOLES
+        _ = map_.wire(addr, addr + size, VM_MAP_WIRE_USER | holes)
+    return addr
+
+
+def _find(
+    proc: Proc,
+    obj: VmObject | None,
+    foff: int,
+    addr: VmOffset,
+    size: VmOffset,
+    prot: int,
+    maxprot: int,
+    docow: int,
+    flags: int,
+) -> tuple[KernReturn, VmOffset]:
+    map_ = proc.p_vmspace.vm_map
+    release = map_.vm.release
+    align = flags & MAP_ALIGNMENT_MASK
+    if align == MAP_ALIGNED_SUPER:
+        findspace = release.vmfs_super_space
+    elif align:
+        findspace = vmfs_aligned_space(align >> MAP_ALIGNMENT_SHIFT)
+    else:
+        findspace = release.vmfs_optimal_space
+    max_addr = MAP_32BIT_MAX_ADDR if flags & MAP_32BIT else 0
+    if release.find_min:
+        return map_.find_min(
+            obj, foff, addr, size, heap_end(proc), max_addr, findspace, prot, maxprot, docow
+        )
+    return map_.find(obj, foff, addr, size, findspace, prot, maxprot, docow, max_addr)
+
+
+# -- unmapping and protecting -------------------------------------------------------------------------------
+
+
+def kern_munmap(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
+    """munmap(2): holes are fine.  FreeBSD: kern_munmap()."""
+    if size == 0:
+        raise SyscallError(EINVAL)
+    start, end = page_range(addr, size)
+    map_ = proc.p_vmspace.vm_map
+    if start < map_.min_offset or end > map_.max_offset:
+        raise SyscallError(EINVAL)
+    with map_.locked():
+        _ = map_.delete(start, end)
+
+
+def kern_mprotect(proc: Proc, addr: VmOffset, size: VmOffset, prot: int) -> None:
+    """mprotect(2): holes are fine.  FreeBSD: kern_mprotect()."""
+    map_ = proc.p_vmspace.vm_map
+    release = map_.vm.release
+    if release.mprotect_masks_prot:
+        prot &= VM_PROT_ALL
+        max_prot = 0
+    else:
+        if prot & ~(PROT_ALL | PROT_ALL << PROT_MAX_SHIFT):
+            raise SyscallError(EINVAL)
+        max_prot = prot >> PROT_MAX_SHIFT & PROT_ALL
+        prot &= PROT_ALL
+    start, end = page_range(addr, size)
+    if release.protect_flags:
+        rv = map_.protect_flags(start, end, prot, max_prot, 3 if max_prot else 1)
+    else:
+        rv = map_.protect(start, end, prot)
+    if rv == KERN_SUCCESS:
+        return
+    codes = {
+        KERN_PROTECTION_FAILURE: EACCES,
+        KERN_RESOURCE_SHORTAGE: ENOMEM,
+        KERN_OUT_OF_BOUNDS: ENOTSUP,
+    }
+    raise SyscallError(codes.get(rv, EINVAL))
+
+
+def kern_minherit(proc: Proc, addr: VmOffset, size: VmOffset, inherit: int) -> None:
+    """minherit(2).  FreeBSD: sys_minherit()."""
+    start, end = page_range(addr, size)
+    rv = proc.p_vmspace.vm_map.inherit(start, end, inherit)
+    if rv != KERN_SUCCESS:
+        raise SyscallError(EACCES if rv == KERN_PROTECTION_FAILURE else EINVAL)
+
+
+def kern_madvise(proc: Proc, addr: VmOffset, size: VmOffset, behav: int) -> None:
+    """madvise(2) and posix_madvise(2).  FreeBSD: kern_madvise()."""
+    map_ = proc.p_vmspace.vm_map
+    if behav == MADV_PROTECT:
+        return
+    end = (addr + size) & WORD_MASK
+    if not 0 <= behav < MADV_PROTECT:
+        raise SyscallError(EINVAL)
+    if addr < map_.min_offset or end > map_.max_offset or end < addr:
+        raise SyscallError(EINVAL)
+    if map_.madvise(addr & ~PAGE_MASK, (end + PAGE_MASK) & ~PAGE_MASK, behav):
+        raise SyscallError(EINVAL)
+
+
+def kern_msync(proc: Proc, addr: VmOffset, size: VmOffset, flags: int) -> None:
+    """msync(2).  FreeBSD: kern_msync()."""
+    start, end = page_range(addr, size)
+    if flags & (MS_ASYNC | MS_INVALIDATE) == MS_ASYNC | MS_INVALIDATE:
+        raise SyscallError(EINVAL)
+    map_ = proc.p_vmspace.vm_map
+    rv = map_.sync(start, end, not flags & MS_ASYNC, bool(flags & MS_INVALIDATE))
+    if rv != KERN_SUCCESS:
+        codes = {KERN_INVALID_ADDRESS: ENOMEM, KERN_INVALID_ARGUMENT: EBUSY, KERN_FAILURE: EIO}
+        raise SyscallError(codes.get(rv, EINVAL))
+
+
+# -- wiring -------------------------------------------------------------------------------------------------
+
+
+def _lock_range(addr: VmOffset, size: VmOffset) -> tuple[VmOffset, VmOffset]:
+    last = addr + size
+    end = (last + PAGE_MASK) & ~PAGE_MASK
+    if end > WORD_MASK:
+        raise SyscallError(EINVAL)
+    return addr & ~PAGE_MASK, end
+
+
+def kern_mlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
+    """mlock(2).  FreeBSD: kern_mlock()."""
+    start, end = _lock_range(addr, size)
+    map_ = proc.p_vmspace.vm_map
+    vm = map_.vm
+    npages = (end - start) >> PAGE_SHIFT
+    if npages > vm.max_user_wired:
+        raise SyscallError(ENOMEM)
+    if _wired_bytes(map_) + end - start > proc.p_limit.lim_cur(RLIMIT_MEMLOCK):
+        raise SyscallError(ENOMEM)
+    if vm.release.mlock_wire_count_errno == "EAGAIN" and (
+        npages + vm.cnt.v_wire_count > vm.max_user_wired
+    ):
+        raise SyscallError(EAGAIN)
+    rv = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+    if rv != KERN_SUCCESS:
+        einval = vm.release.mmap_prot_max and rv == KERN_INVALID_ARGUMENT
+        raise SyscallError(EINVAL if einval else ENOMEM)
+
+
+def kern_munlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
+    """munlock(2).  FreeBSD: kern_munlock()."""
+    start, end = _lock_range(addr, size)
+    rv = proc.p_vmspace.vm_map.unwire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+    if rv != KERN_SUCCESS:
+        raise SyscallError(ENOMEM)
+
+
+def kern_mlockall(proc: Proc, how: int) -> None:
+    """mlockall(2).  FreeBSD: sys_mlockall()."""
+    if how == 0 or how & ~(MCL_CURRENT | MCL_FUTURE):
+        raise SyscallError(EINVAL)
+    map_ = proc.p_vmspace.vm_map
+    over = map_.size > proc.p_limit.lim_cur(RLIMIT_MEMLOCK)
+    if how & MCL_CURRENT and over and not map_.vm.old_mlock:
+        raise SyscallError(ENOMEM)
+    if how & MCL_FUTURE:
+        with map_.locked():
+            map_.modflags(MAP_WIREFUTURE, 0)
+    if how & MCL_CURRENT:
+        flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_HOLESOK
+        rv = map_.wire(map_.min_offset, map_.max_offset, flags)
+        if rv == KERN_RESOURCE_SHORTAGE and map_.vm.release.wire_user_cap:
+            raise SyscallError(ENOMEM)
+        if rv != KERN_SUCCESS:
+            raise SyscallError(EAGAIN)
+
+
+def kern_munlockall(proc: Proc) -> None:
+    """munlockall(2); a failure is the raw KERN_* code, as in the sources.  FreeBSD: sys_munlockall()."""
+    map_ = proc.p_vmspace.vm_map
+    with map_.locked():
+        map_.modflags(0, MAP_WIREFUTURE)
+    flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_HOLESOK
+    rv = map_.unwire(map_.min_offset, map_.max_offset, flags)
+    if rv != KERN_SUCCESS:
+        raise SyscallError(rv)
+
+
+# -- the break ----------------------------------------------------------------------------------------------
+
+
+def current_break(proc: Proc) -> VmOffset:
+    """The end of the heap, in whole pages."""
+    vms = proc.p_vmspace
+    base = (vms.vm_daddr + PAGE_MASK) & ~PAGE_MASK
+    return base + (vms.vm_dsize << PAGE_SHIFT)
+
+
+def kern_break(proc: Proc, addr: VmOffset) -> VmOffset:
+    """break(2): move the end of the heap to *addr*, rounded up, and return it.
+
+    FreeBSD: kern_break(); sys_obreak() until 11.
+    """
+    vms = proc.p_vmspace
+    map_ = vms.vm_map
+    release = map_.vm.release
+    new = (addr + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
+    base = (vms.vm_daddr + PAGE_MASK) & ~PAGE_MASK
+    with map_.locked():
+        old = current_break(proc)
+        if new < base:
+            if release.break_below_base == "EINVAL":
+                raise SyscallError(EINVAL)
+            return old
+        if new > old:
+            _grow_break(proc, base, old, new)
+        elif new < old:
+            if map_.delete(new, old) != KERN_SUCCESS:
+                raise SyscallError(ENOMEM)
+            vms.vm_dsize -= (old - new) >> PAGE_SHIFT
+    if new > old and map_.flags & MAP_WIREFUTURE and not release.break_wire_undoes:
+        _ = map_.wire(old, new, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+    return new
+
+
+def _grow_break(proc: Proc, base: VmOffset, old: VmOffset, new: VmOffset) -> None:
+    vms = proc.p_vmspace
+    map_ = vms.vm_map
+    limit = proc.p_limit
+    if new - base > limit.lim_cur(RLIMIT_DATA) or new > map_.max_offset:
+        raise SyscallError(ENOMEM)
+    wirefuture = bool(map_.flags & MAP_WIREFUTURE)
+    wired = _wired_bytes(map_) + new - old
+    if wirefuture and not map_.vm.old_mlock and wired > limit.lim_cur(RLIMIT_MEMLOCK):
+        raise SyscallError(ENOMEM)
+    if map_.size + new - old > limit.lim_cur(RLIMIT_VMEM):
+        raise SyscallError(ENOMEM)
+    rv = map_.insert(None, 0, old, new, VM_PROT_RW, VM_PROT_ALL, 0)
+    if rv == KERN_SUCCESS and wirefuture and map_.vm.release.break_wire_undoes:
+        rv = map_.wire_locked(old, new, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+        if rv != KERN_SUCCESS:
+            _ = map_.delete(old, new)
+    if rv != KERN_SUCCESS:
+        raise SyscallError(ENOMEM)
+    vms.vm_dsize += (new - old) >> PAGE_SHIFT
+
+
+# -- residency ----------------------------------------------------------------------------------------------
+
+
+def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> bytearray:
+    """mincore(2): one byte of MINCORE_* for each page; ENOMEM when a page is not mapped.
+
+    FreeBSD: kern_mincore().
+    """
+    map_ = proc.p_vmspace.vm_map
+    start = addr & ~PAGE_MASK
+    end = start + ((size + PAGE_MASK) & ~PAGE_MASK & WORD_MASK)
+    if end > map_.max_offset:
+        raise SyscallError(ENOMEM)
+    found, entry = map_.lookup_entry(start)
+    if not found:
+        raise SyscallError(ENOMEM)
+    vec = bytearray((end - start) >> PAGE_SHIFT)
+    while entry is not map_.header and entry.start < end:
+        if entry.end < end and (entry.next is map_.header or entry.next.start > entry.end):
+            raise SyscallError(ENOMEM)
+        if not entry.eflags & MAP_ENTRY_IS_SUB_MAP and entry.object is not None:
+            _mincore_entry(map_, entry, start, end, vec)
+        entry = entry.next
+    return vec
+
+
+def _mincore_entry(
+    map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset, vec: bytearray
+) -> None:
+    obj = entry.object
+    ptes = map_.pmap.ptes
+    simple = obj.type in (OBJT_DEFAULT, OBJT_SWAP, OBJT_VNODE)
+    first = (entry.offset - entry.start) >> PAGE_SHIFT
+    low = max(entry.start, start) >> PAGE_SHIFT
+    high = min(entry.end, end) >> PAGE_SHIFT
+    for vpn in range(low, high):
+        pte = ptes.get(vpn)
+        if pte is not None:
+            m = pte[0]
+            info = MINCORE_INCORE | MINCORE_REFERENCED
+            if m.dirty:
+                info |= MINCORE_MODIFIED
+        else:
+            m = obj.pages.get(vpn + first) if simple else None
+            info = MINCORE_INCORE if m is not None and m.valid else 0
+        if info and m is not None:
+            info |= MINCORE_REFERENCED_OTHER if m.referenced else 0
+            info |= MINCORE_MODIFIED_OTHER if m.dirty else 0
+        vec[vpn - (start >> PAGE_SHIFT)] = info
