@@ -129,6 +129,8 @@ class Release:
     madvise_skips_guards: bool = False
     madvise_maps_wired: bool = False
     """MADV_WILLNEED maps pages of wired entries as well."""
+    wire_locks_first: bool = False
+    """vm_map_wire takes the lock even for an empty range."""
     wire_user_cap: bool = False
     """vm_page_max_user_wired is enforced by vm_map_wire."""
     submap_checks_first: bool = False
@@ -359,6 +361,7 @@ _12_1 = replace(
     protect_guard_first=True,
     madvise_returns_errno=True,
     madvise_free_skips_shadows=True,
+    wire_locks_first=True,
     wire_user_cap=True,
     submap_marks_map=True,
     fault_past_object="bounds",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kernel_model.vm.pmap import Pmap, PmapHardware
     from kernel_model.vm.probe import Probe
     from kernel_model.vm.swap_pager import SwapDevice
+    from kernel_model.vm.vm_kern import KernelMaps
     from kernel_model.vm.vm_object import VmObject
 
 DEFAULT_RAM = 1 << 30
@@ -39,6 +40,13 @@ class Limits(Protocol):
         ...
 
 
+class StackTop(Protocol):
+    """Where the process stack of an image type ends: struct sysentvec."""
+
+    @property
+    def sv_usrstack(self) -> int: ...
+
+
 class VmProc(Protocol):
     """The process whose system call or fault is being served, as far as sys/vm looks at it."""
 
@@ -50,6 +58,12 @@ class VmProc(Protocol):
 
     @property
     def p_flag2(self) -> int: ...
+
+    @property
+    def p_fctl0(self) -> int: ...
+
+    @property
+    def p_sysent(self) -> StackTop: ...
 
     @property
     def p_textvp(self) -> object | None: ...
@@ -65,8 +79,8 @@ class Vm:
     """One kernel's virtual memory state."""
 
     __slots__ = (
-        "cause", "cluster_anon", "cnt", "curproc", "in_pageout", "make_hardware", "max_user_wired", "maxssiz",
-        "nofault_depth", "objects", "old_mlock", "old_msync", "on_map_change", "on_oom", "overcommit",
+        "cause", "cluster_anon", "cnt", "curproc", "in_pageout", "kernel_maps", "make_hardware", "max_user_wired",
+        "maxssiz", "nofault_depth", "objects", "old_mlock", "old_msync", "on_map_change", "on_oom", "overcommit",
         "pagequeues", "phys", "probe", "release", "sgrowsiz", "stack_guard_page", "swap_cap", "swap_device",
         "swap_reserved", "swap_total", "uid_vmsize", "user_wire_count",
     )  # fmt: skip
@@ -94,6 +108,7 @@ class Vm:
         """Model only: no reservation may take swap_reserved above this."""
         self.uid_vmsize: dict[int, int] = {}
         self.swap_device: SwapDevice | None = None
+        self.kernel_maps: KernelMaps | None = None
         self.curproc: VmProc | None = None
         self.nofault_depth = 0
         self.in_pageout = False

@@ -1,0 +1,255 @@
+"""Changing what a range allows.
+
+FreeBSD: vm_map_protect() in sys/vm/vm_map.c; vm_map_protect(9).
+Differs: an entry in transition would be waited for; nothing can be in transition here while somebody else runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.errors import kassert
+from kernel_model.vm.swap_pager import swap_reserve_by_cred
+from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_WRITE
+from kernel_model.vm.vm_map_delete import clip_allowed
+from kernel_model.vm.vm_map_entry import entry_charged
+from kernel_model.vm.vm_map_flags import (
+    MAP_ENTRY_COW,
+    MAP_ENTRY_GROWS_DOWN,
+    MAP_ENTRY_GUARD,
+    MAP_ENTRY_IN_TRANSITION,
+    MAP_ENTRY_IS_SUB_MAP,
+    MAP_ENTRY_NEEDS_COPY,
+    MAP_ENTRY_STACK_GAP_DN,
+    MAP_ENTRY_STACK_GAP_UP,
+    MAP_ENTRY_USER_WIRED,
+    MAP_WXORX,
+    VM_MAP_PROTECT_GROWSDOWN,
+    VM_MAP_PROTECT_SET_MAXPROT,
+    VM_MAP_PROTECT_SET_PROT,
+)
+from kernel_model.vm.vm_map_insert import curcred, vm_map_clip_end, vm_map_clip_start, vm_map_simplify_entry
+from kernel_model.vm.vm_map_report import PROTECT, report
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_param import (
+    KERN_INVALID_ARGUMENT,
+    KERN_OUT_OF_BOUNDS,
+    KERN_PROTECTION_FAILURE,
+    KERN_RESOURCE_SHORTAGE,
+    KERN_SUCCESS,
+    PAGE_SHIFT,
+    KernReturn,
+)
+
+if TYPE_CHECKING:
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
+
+_GAP = MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
+_WX = VM_PROT_WRITE | VM_PROT_EXECUTE
+
+
+def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bool = False) -> KernReturn:
+    """Set the protection of ``[start, end)``, or with *set_max* the maximum and with it the protection.  Holes are fine.
+
+    Returns: KERN_INVALID_ARGUMENT over a submap; KERN_PROTECTION_FAILURE beyond a maximum; KERN_RESOURCE_SHORTAGE without swap.
+             Before 13 a refused call leaves the entries clipped; with a shortage what was charged so far stays charged.
+    FreeBSD: vm_map_protect(9), the five-argument form.
+    """
+    if map_.vm.release.protect_flags:
+        flags = VM_MAP_PROTECT_SET_MAXPROT if set_max else VM_MAP_PROTECT_SET_PROT
+        return vm_map_protect_flags(map_, start, end, new_prot, new_prot, flags)
+    return _protect(map_, start, end, new_prot, new_prot, VM_MAP_PROTECT_SET_MAXPROT if set_max else 1)
+
+
+def vm_map_protect_flags(
+    map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int
+) -> KernReturn:
+    """Set protection and maximum as *flags* says: VM_MAP_PROTECT_SET_PROT, _SET_MAXPROT, _GROWSDOWN.
+
+    Returns: as vm_map_protect; KERN_OUT_OF_BOUNDS when the new protection exceeds the new maximum; KERN_PROTECTION_FAILURE for
+             W|X on a W^X map.  A refused call changes nothing, cuts nothing.
+    FreeBSD: vm_map_protect() since 13.0.
+    """
+    return _protect(map_, start, end, new_prot, new_maxprot, flags)
+
+
+def _protect(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
+    release = map_.vm.release
+    if start == end:
+        return KERN_SUCCESS
+    both = VM_MAP_PROTECT_SET_PROT | VM_MAP_PROTECT_SET_MAXPROT
+    if flags & both == both and new_prot & ~new_maxprot:
+        return KERN_OUT_OF_BOUNDS
+    map_.lock()
+    rv = KERN_SUCCESS
+    if map_.flags & MAP_WXORX and flags & VM_MAP_PROTECT_SET_PROT and new_prot & _WX == _WX:
+        rv = KERN_PROTECTION_FAILURE
+    else:
+        if release.protect_waits_busy:
+            map_.wait_busy()
+        start, end = map_.range_check(start, end)
+        rv = _protect_locked(map_, start, end, new_prot, new_maxprot, flags)
+    map_.unlock()
+    return rv
+
+
+def _protect_locked(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
+    release = map_.vm.release
+    found, first = vm_map_lookup_entry(map_, start)
+    if not found:
+        first = first.next
+    elif release.protect_clips_first:
+        vm_map_clip_start(map_, first, start)
+    if flags & VM_MAP_PROTECT_GROWSDOWN and first.eflags & MAP_ENTRY_GROWS_DOWN:
+        start, first = _down_to_gap(first)
+    rv = _check_entries(map_, first, end, new_prot, new_maxprot, flags)
+    if rv != KERN_SUCCESS:
+        return rv
+    if not release.protect_clips_first:
+        if first is not map_.header and not clip_allowed(first, start):
+            return KERN_INVALID_ARGUMENT
+        vm_map_clip_start(map_, first, start)
+    rv, end = _charge_entries(map_, first, end, new_prot, flags)
+    if rv != KERN_SUCCESS and release.protect_clips_first:
+        return rv
+    _set_entries(map_, first, end, new_prot, new_maxprot, flags, rv)
+    return rv
+
+
+def _down_to_gap(first: VmMapEntry) -> tuple[int, VmMapEntry]:
+    """PROT_GROWSDOWN: begin at the lowest piece of the stack."""
+    start = first.start
+    entry = first.prev
+    while entry.end == start and not entry.eflags & _GAP and entry.eflags & MAP_ENTRY_GROWS_DOWN:
+        first = entry
+        start = entry.start
+        entry = entry.prev
+    return start, first
+
+
+def _check_entries(
+    map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_maxprot: int, flags: int
+) -> KernReturn:
+    """The first pass: nothing of the range may forbid the change."""
+    release = map_.vm.release
+    wanted = new_prot if flags & VM_MAP_PROTECT_SET_PROT else 0
+    if flags & VM_MAP_PROTECT_SET_MAXPROT:
+        wanted |= new_maxprot
+    header = map_.header
+    entry = first
+    while entry is not header and entry.start < end:
+        eflags = entry.eflags
+        if eflags & MAP_ENTRY_IS_SUB_MAP:
+            return KERN_INVALID_ARGUMENT
+        max_protection = entry.max_protection
+        skipped = False
+        if eflags & MAP_ENTRY_GUARD:
+            if release.stack_prot_saved and eflags & _GAP:
+                max_protection = entry.offset >> 16 & VM_PROT_ALL
+            else:
+                skipped = True
+        if not skipped and wanted & ~max_protection:
+            return KERN_PROTECTION_FAILURE
+        if eflags & MAP_ENTRY_IN_TRANSITION:
+            map_.unlock_and_wait("protecting an entry in transition")
+        entry = entry.next
+    return KERN_SUCCESS
+
+
+def _charge_entries(
+    map_: VmMap, first: VmMapEntry, end: int, new_prot: int, flags: int
+) -> tuple[KernReturn, int]:
+    """The second pass: what becomes writable needs swap.  Returns where to stop setting as well."""
+    header = map_.header
+    entry = first
+    set_prot = flags & VM_MAP_PROTECT_SET_PROT
+    while entry is not header and entry.start < end:
+        if not clip_allowed(entry, end):
+            return KERN_INVALID_ARGUMENT, entry.start
+        vm_map_clip_end(map_, entry, end)
+        if (
+            set_prot
+            and new_prot & ~entry.protection & VM_PROT_WRITE
+            and not entry.eflags & MAP_ENTRY_GUARD
+            and not entry_charged(entry)
+            and not _charge(map_, entry)
+        ):
+            return KERN_RESOURCE_SHORTAGE, entry.end
+        entry = entry.next
+    return KERN_SUCCESS, end
+
+
+def _charge(map_: VmMap, entry: VmMapEntry) -> bool:
+    """Reserve swap for an entry that becomes writable: on the entry, or for the whole of an anonymous object."""
+    vm = map_.vm
+    cred = curcred(vm)
+    obj = entry.vm_object
+    if obj is None or entry.eflags & MAP_ENTRY_NEEDS_COPY:
+        if not swap_reserve_by_cred(vm, entry.end - entry.start, cred):
+            return False
+        entry.cred = cred
+        return True
+    if obj.type not in (OBJT_DEFAULT, OBJT_SWAP):
+        return True
+    kassert(obj.charge == 0, "vm_map_protect: object overcharged (%r)", entry)
+    if not swap_reserve_by_cred(vm, obj.size << PAGE_SHIFT, cred):
+        return False
+    obj.cred = cred
+    obj.charge = obj.size << PAGE_SHIFT
+    return True
+
+
+def _set_entries(
+    map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_maxprot: int, flags: int, rv: KernReturn
+) -> None:
+    """The third pass: set, copy what is wired, take rights away, merge.  With an *rv* only merge (since 13)."""
+    release = map_.vm.release
+    header = map_.header
+    entry = first
+    while entry is not header and entry.start < end:
+        guard = entry.eflags & MAP_ENTRY_GUARD
+        if guard and release.protect_clips_first and release.insert_guards:
+            entry = entry.next
+            continue
+        if rv == KERN_SUCCESS:
+            if guard:
+                _set_gap(map_, entry, new_prot, new_maxprot, flags)
+            else:
+                _set_entry(map_, entry, new_prot, new_maxprot, flags)
+        vm_map_simplify_entry(map_, entry)
+        entry = entry.next
+    if rv == KERN_SUCCESS and not release.protect_clips_first and entry is not header:
+        vm_map_simplify_entry(map_, entry)
+
+
+def _set_gap(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, flags: int) -> None:
+    """A stack gap keeps the protections that its stack will grow with; a plain guard keeps nothing."""
+    if not entry.eflags & _GAP or not map_.vm.release.stack_prot_saved:
+        return
+    prot, max_ = entry.offset & VM_PROT_ALL, entry.offset >> 16 & VM_PROT_ALL
+    if flags & VM_MAP_PROTECT_SET_MAXPROT:
+        max_ = new_maxprot
+        prot &= new_maxprot
+    if flags & VM_MAP_PROTECT_SET_PROT:
+        prot = new_prot
+    entry.offset = prot | max_ << 16
+
+
+def _set_entry(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, flags: int) -> None:
+    old_prot = entry.protection
+    if flags & VM_MAP_PROTECT_SET_MAXPROT:
+        entry.max_protection = new_maxprot
+        entry.protection = new_maxprot & old_prot
+    if flags & VM_MAP_PROTECT_SET_PROT:
+        entry.protection = new_prot
+    prot = entry.protection
+    if entry.eflags & MAP_ENTRY_USER_WIRED and prot & ~old_prot & VM_PROT_WRITE:
+        if map_.vm.release.protect_copies_wired == "all" or entry.eflags & MAP_ENTRY_COW:
+            map_.copy_wired(map_, entry, entry, fork=False)
+    if old_prot & ~prot:
+        mask = VM_PROT_ALL & ~VM_PROT_WRITE if entry.eflags & MAP_ENTRY_COW else VM_PROT_ALL
+        map_.pmap.protect(entry.start, entry.end, prot & mask)
+    map_.pmap.map_changed(entry.start, entry.end)
+    if map_.vm.on_map_change is not None:
+        report(map_, PROTECT, entry, entry.start, entry.end, (old_prot, 0, 0))

@@ -1,0 +1,362 @@
+"""Stacks whose reserve is an entry of its own: 10.4, 11.1 and everything since.
+
+::
+
+      bos                      start          end
+       [ gap, NONE, GUARD|GAP_DN )[ stack entry )      a fault in the gap moves the border down
+
+Nothing else can be mapped into the gap without MAP_FIXED, and an access that may not grow finds a mapped page without rights:
+SEGV_ACCERR where the classic stack said SEGV_MAPERR.  The lowest ``guard`` bytes of the gap are never given away.
+
+FreeBSD: vm_map_stack_locked(), vm_map_growstack() in sys/vm/vm_map.c.  vm_map_stack(9) was never updated for this design.
+Differs: no RACCT.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.errors import kassert
+from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
+from kernel_model.vm.swap_pager import swap_reserve_by_cred
+from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_entry_delete
+from kernel_model.vm.vm_map_flags import (
+    MAP_CREATE_GUARD,
+    MAP_CREATE_STACK_GAP_DN,
+    MAP_CREATE_STACK_GAP_UP,
+    MAP_ENTRY_GROWS_DOWN,
+    MAP_ENTRY_GROWS_UP,
+    MAP_ENTRY_GUARD,
+    MAP_ENTRY_STACK_GAP_DN,
+    MAP_ENTRY_STACK_GAP_UP,
+    MAP_STACK_GROWS_DOWN,
+    MAP_STACK_GROWS_UP,
+    MAP_WIREFUTURE,
+    VM_MAP_WIRE_NOHOLES,
+    VM_MAP_WIRE_USER,
+)
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_report import GROW, report
+from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free, vm_map_lookup_entry
+from kernel_model.vm.vm_object import vm_object_coalesce
+from kernel_model.vm.vm_param import (
+    KERN_FAILURE,
+    KERN_NO_SPACE,
+    KERN_SUCCESS,
+    PAGE_MASK,
+    PAGE_SHIFT,
+    WORD_MASK,
+    KernReturn,
+    trunc_page,
+)
+
+if TYPE_CHECKING:
+    from kernel_model.vm.vm_init import Vm, VmProc
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
+    from kernel_model.vm.vmspace import VmSpace
+
+P2_STKGAP_DISABLE = 0x00000800
+NT_FREEBSD_FCTL_STKGAP_DISABLE = 0x00000004
+_BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
+
+
+def is_procstack(vm: Vm, proc: VmProc, vmspace: VmSpace, addr: int) -> bool:
+    """Whether *addr* belongs to the stack that execve made, to which RLIMIT_STACK applies."""
+    if addr < vmspace.vm_maxsaddr:
+        return False
+    top = vm.release.procstack_top
+    if top == "none":
+        return True
+    return addr < (vmspace.vm_stacktop if top == "stacktop" else proc.p_sysent.sv_usrstack)
+
+
+def stkgap_disabled(proc: VmProc | None) -> bool:
+    """The process asked for stacks without a gap: procctl(2) PROC_STACKGAP_CTL, or its ELF note."""
+    if proc is None:
+        return False
+    return proc.p_flag2 & P2_STKGAP_DISABLE != 0 or proc.p_fctl0 & NT_FREEBSD_FCTL_STKGAP_DISABLE != 0
+
+
+def _guard_now(vm: Vm) -> int:
+    """security.bsd.stack_guard_page in bytes, 0 where the process opted out."""
+    if vm.release.stkgap_disable and stkgap_disabled(vm.curproc):
+        return 0
+    return vm.stack_guard_page << PAGE_SHIFT
+
+
+def _check_range(map_: VmMap, addrbos: int, max_ssize: int, sgp: int) -> KernReturn:
+    release = map_.vm.release
+    end = addrbos + max_ssize
+    if release.stack_checks_end:
+        bad = addrbos < map_.min_offset or end > map_.max_offset or max_ssize <= 0
+    else:
+        bad = addrbos < map_.min_offset or addrbos > map_.max_offset or end > WORD_MASK
+    if bad:
+        return release.stack_range_code
+    return release.stack_tiny_code if sgp >= max_ssize else KERN_SUCCESS
+
+
+def vm_map_stack_gap(
+    map_: VmMap, addrbos: int, max_ssize: int, growsize: int, prot: int, max_: int, cow: int
+) -> KernReturn:
+    """Make a stack entry and the gap entry that it may grow into.  Requires: the map locked.
+
+    FreeBSD: vm_map_stack_locked() since 10.4.
+    """
+    down = cow & _BOTH == MAP_STACK_GROWS_DOWN
+    kassert(cow & _BOTH != _BOTH, "bi-directional stack")
+    sgp = _guard_now(map_.vm)
+    rv = _check_range(map_, addrbos, max_ssize, sgp)
+    if rv != KERN_SUCCESS:
+        return rv
+    init_ssize = growsize if max_ssize >= growsize + sgp else max_ssize - sgp
+    end = addrbos + max_ssize
+    found, prev = vm_map_lookup_entry(map_, addrbos)
+    if found or (prev.next is not map_.header and prev.next.start < end):
+        return KERN_NO_SPACE
+    if down:
+        bot, top = end - init_ssize, end
+        gap_bot, gap_top = addrbos, bot
+    else:
+        bot, top = addrbos, addrbos + init_ssize
+        gap_bot, gap_top = top, end
+    rv = vm_map_insert(map_, None, 0, bot, top, prot, max_, cow)
+    if rv != KERN_SUCCESS:
+        return rv
+    if gap_bot == gap_top and map_.vm.release.stack_whole_ok:
+        return KERN_SUCCESS
+    rv = vm_map_insert(map_, None, 0, gap_bot, gap_top, 0, 0, _gap_cow(down))
+    if rv != KERN_SUCCESS:
+        vm_map_delete(map_, bot, top)
+        return rv
+    _, gap = vm_map_lookup_entry(map_, gap_bot)
+    _save_in_gap(map_, gap, sgp, prot, max_)
+    return KERN_SUCCESS
+
+
+def _gap_cow(down: bool) -> int:
+    return MAP_CREATE_GUARD | (MAP_CREATE_STACK_GAP_DN if down else MAP_CREATE_STACK_GAP_UP)
+
+
+def _save_in_gap(map_: VmMap, gap: VmMapEntry, sgp: int, prot: int, max_: int) -> None:
+    """A gap serves no fault, so its read-ahead field keeps the guard and its offset the protections."""
+    if map_.vm.release.stack_guard_saved:
+        gap.next_read = sgp
+    if map_.vm.release.stack_prot_saved:
+        gap.offset = prot | max_ << 16
+
+
+def vm_map_growstack_gap(map_: VmMap, addr: int, gap: VmMapEntry | None) -> KernReturn:
+    """Move the border between a stack and its gap until *addr* is in the stack.
+
+    Requires: the map read-locked, and left so.
+    Returns:  KERN_FAILURE for a foreign map, no gap, or a gap without its stack; KERN_NO_SPACE for guard and limits.
+    FreeBSD:  vm_map_growstack() since 10.4.
+    """
+    vm = map_.vm
+    proc = vm.curproc
+    if proc is None:
+        return KERN_FAILURE
+    own = proc.p_vmspace.vm_map is map_ and (proc.p_textvp is not None or not vm.release.grow_needs_textvp)
+    if vm.probe is not None:
+        vm.probe.check("own_map", own)
+    if not own:
+        return KERN_FAILURE
+    if gap is None:
+        found, gap = vm_map_lookup_entry(map_, addr)
+        if not found:
+            return KERN_FAILURE
+    if not gap.eflags & MAP_ENTRY_GUARD:
+        return KERN_SUCCESS
+    with proc.p_lock:
+        return _GapGrowth(vm, proc, map_, addr, gap).run()
+
+
+class _GapGrowth:
+    """One growth; a method per step, each in the order of the source.  FreeBSD: vm_map_growstack()."""
+
+    __slots__ = ("addr", "down", "gap", "map", "max_grow", "need", "proc", "procstack", "stack", "vm", "vmspace")
+
+    stack: VmMapEntry
+    down: bool
+    need: int
+    max_grow: int
+    procstack: bool
+
+    def __init__(self, vm: Vm, proc: VmProc, map_: VmMap, addr: int, gap: VmMapEntry) -> None:
+        self.vm = vm
+        self.proc = proc
+        self.vmspace: VmSpace = proc.p_vmspace
+        self.map = map_
+        self.addr = addr
+        self.gap = gap
+
+    def run(self) -> KernReturn:
+        """All steps."""
+        rv = self._neighbour()
+        if rv == KERN_SUCCESS:
+            rv = self._room()
+        if rv != KERN_SUCCESS:
+            return rv
+        amount = self._amount()
+        if amount is None:
+            return KERN_NO_SPACE
+        vm = self.vm
+        map_ = self.map
+        before = (self.gap.start, self.gap.end)
+        map_.lock_upgrade()
+        rv, start, end = self._grow_down(amount) if self.down else self._grow_up(amount)
+        if vm.probe is not None:
+            vm.probe.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv)
+        if rv == KERN_SUCCESS:
+            if self.procstack:
+                self.vmspace.vm_ssize += amount >> PAGE_SHIFT
+            if vm.on_map_change is not None:
+                _, piece = vm_map_lookup_entry(map_, start)
+                report(map_, GROW, piece, start, end, (piece.protection, *before))
+            if map_.flags & MAP_WIREFUTURE:
+                return self._wire(start, end)
+        map_.lock_downgrade()
+        return rv
+
+    def _neighbour(self) -> KernReturn:
+        """The entry beside the gap must be the stack that it belongs to."""
+        gap = self.gap
+        ok = False
+        if gap.eflags & MAP_ENTRY_STACK_GAP_DN:
+            self.down = True
+            self.stack = stack = gap.next
+            ok = stack.eflags & MAP_ENTRY_GROWS_DOWN != 0 and stack.start == gap.end
+            self.need = (stack.start - self.addr + PAGE_MASK) & ~PAGE_MASK
+        elif gap.eflags & MAP_ENTRY_STACK_GAP_UP:
+            self.down = False
+            self.stack = stack = gap.prev
+            ok = stack.eflags & MAP_ENTRY_GROWS_UP != 0 and stack.end == gap.start
+            self.need = (self.addr + 1 - stack.end + PAGE_MASK) & ~PAGE_MASK
+        if self.vm.probe is not None:
+            self.vm.probe.check("neighbour", ok, start=gap.start, end=gap.end, eflags=gap.eflags)
+        return KERN_SUCCESS if ok else KERN_FAILURE
+
+    def _room(self) -> KernReturn:
+        """What the gap leaves above the guard."""
+        vm = self.vm
+        gap = self.gap
+        guard = _guard_now(vm)
+        if vm.release.stack_guard_saved:
+            guard = 0 if stkgap_disabled(self.proc) else gap.next_read
+        length = gap.end - gap.start
+        self.max_grow = length - guard
+        ok = guard <= length and self.need <= self.max_grow
+        if vm.probe is not None:
+            vm.probe.check("guard", ok, need=self.need, guard=guard, gap=length, max_grow=self.max_grow)
+        return KERN_SUCCESS if ok else KERN_NO_SPACE
+
+    def _amount(self) -> int | None:
+        """How much to grow under the limits; None when one of them forbids even the need."""
+        vm = self.vm
+        probe = vm.probe
+        need = self.need
+        ssize = self.vmspace.vm_ssize << PAGE_SHIFT
+        limits = self.proc.p_limit
+        limit = limits.lim_cur(RLIMIT_STACK)
+        self.procstack = is_procstack(vm, self.proc, self.vmspace, self.addr)
+        if self.procstack:
+            if probe is not None:
+                probe.check("stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit)
+            if ssize + need > limit:
+                return None
+        sgrowsiz = vm.sgrowsiz
+        amount = min(-(-need // sgrowsiz) * sgrowsiz, self.max_grow)
+        if self.procstack and ssize + amount > limit:
+            amount = trunc_page(limit) - ssize
+        return amount if self._memory_limits(amount) else None
+
+    def _memory_limits(self, amount: int) -> bool:
+        """MEMLOCK when the piece will be wired, and VMEM."""
+        vm = self.vm
+        probe = vm.probe
+        map_ = self.map
+        limits = self.proc.p_limit
+        if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
+            wired = map_.pmap.wired_count << PAGE_SHIFT
+            limit = limits.lim_cur(RLIMIT_MEMLOCK)
+            if probe is not None:
+                probe.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit)
+            if wired + amount > limit:
+                return False
+        limit = limits.lim_cur(RLIMIT_VMEM)
+        if probe is not None:
+            probe.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
+        return map_.size + amount <= limit
+
+    def _grow_down(self, amount: int) -> tuple[KernReturn, int, int]:
+        """Shorten the gap from its top, or use it up, and insert the new piece there."""
+        map_ = self.map
+        gap = self.gap
+        end = gap.end
+        start = end - amount
+        prot, max_ = self.stack.protection, self.stack.max_protection
+        if self.vm.release.stack_prot_saved:
+            prot, max_ = gap.offset & 7, gap.offset >> 16 & 7
+        whole = gap.start == start
+        if whole:
+            vm_map_entry_delete(map_, gap)
+        else:
+            kassert(gap.start < start, "stack gap %r shorter than %#x", gap, amount)
+            gap.end = start
+            vm_map_entry_resize_free(map_, gap)
+        map_.pmap.map_changed(start, end)
+        rv = vm_map_insert(map_, None, 0, start, end, prot, max_, MAP_STACK_GROWS_DOWN)
+        if rv != KERN_SUCCESS:
+            if whole:
+                restored = vm_map_insert(map_, None, 0, start, end, 0, 0, _gap_cow(True))
+                kassert(restored == KERN_SUCCESS, "stack gap not restored: %d", restored)
+                _save_in_gap(map_, map_.lookup_entry(start)[1], gap.next_read, gap.offset & 7, gap.offset >> 16)
+            else:
+                gap.end = end
+                vm_map_entry_resize_free(map_, gap)
+                map_.pmap.map_changed(start, end)
+        return rv, start, end
+
+    def _grow_up(self, amount: int) -> tuple[KernReturn, int, int]:
+        """Extend the stack entry itself, and its object."""
+        map_ = self.map
+        gap = self.gap
+        stack = self.stack
+        start = stack.end
+        end = start + amount
+        obj = stack.vm_object
+        cred = stack.cred
+        if cred is None and obj is not None:
+            cred = obj.cred
+        if cred is not None and not swap_reserve_by_cred(self.vm, amount, cred):
+            return KERN_NO_SPACE, start, end
+        if obj is not None and not vm_object_coalesce(
+            obj, stack.offset, stack.end - stack.start, amount, cred is not None
+        ):
+            return KERN_FAILURE, start, end
+        if gap.end == end:
+            vm_map_entry_delete(map_, gap)
+        else:
+            gap.start = end
+        stack.end = end
+        map_.size += amount
+        vm_map_entry_resize_free(map_, stack)
+        map_.pmap.map_changed(start, end)
+        return KERN_SUCCESS, start, end
+
+    def _wire(self, start: int, end: int) -> KernReturn:
+        """Heed MAP_WIREFUTURE; whether its failure shows is the release's matter.  The map ends read-locked."""
+        map_ = self.map
+        flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES
+        if self.vm.release.grow_wire_error:
+            rv = map_.wire_locked(start, end, flags)
+            map_.lock_downgrade()
+        else:
+            map_.unlock()
+            rv = map_.wire(start, end, flags)
+            map_.lock_read()
+        if self.vm.probe is not None:
+            self.vm.probe.check("wire", rv == KERN_SUCCESS, rv=rv)
+        return rv if self.vm.release.grow_wire_error else KERN_SUCCESS
