@@ -14,7 +14,8 @@ Each stage returns a FaultStatus, and ``vm_fault`` does nothing but follow it.
 
 FreeBSD: sys/vm/vm_fault.c (in the shape it has had since 2021, vm_fault_lookup() to vm_fault_prefault()); vm_fault(9).
 Differs: nothing runs while a fault is served, so there are no busy pages and the map is not looked up again after
-input; the top object gets its page only when something is put into it.
+input; the top object gets its page only when something is put into it; a copy does not prefault its neighbours, which
+would be mapped without write access only to fault again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from kernel_model.vm.vm import (
     OBJ_FICTITIOUS,
     OBJ_ONEMAPPING,
     OBJT_DEFAULT,
+    OBJT_SWAP,
     OBJT_VNODE,
     VM_PROT_COPY,
     VM_PROT_FAULT_LOOKUP,
@@ -39,13 +41,20 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_BEHAV_MASK,
     MAP_ENTRY_BEHAV_RANDOM,
     MAP_ENTRY_BEHAV_SEQUENTIAL,
+    MAP_ENTRY_COW,
+    MAP_ENTRY_NEEDS_COPY,
     MAP_ENTRY_NOFAULT,
     MAP_ENTRY_NOSYNC,
+    MAP_ENTRY_VN_EXEC,
     VM_FAULT_DIRTY,
     VM_FAULT_WIRE,
 )
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done
-from kernel_model.vm.vm_object import vm_object_set_writeable_dirty
+from kernel_model.vm.vm_object import (
+    vm_object_allocate,
+    vm_object_deallocate,
+    vm_object_set_writeable_dirty,
+)
 from kernel_model.vm.vm_page import (
     PG_NOSYNC,
     PQ_ACTIVE,
@@ -78,6 +87,7 @@ from kernel_model.vm.vm_param import (
 from kernel_model.vm.vm_stack import vm_map_growstack
 
 if TYPE_CHECKING:
+    from kernel_model.kern.proc import Ucred
     from kernel_model.vm.probe import Probe
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
@@ -252,7 +262,7 @@ def _full_lookup(fs: FaultState) -> FaultStatus:
         kassert(not fs.fault_flags & VM_FAULT_WIRE, "!wired && VM_FAULT_WIRE")
     object_ = some(object_, "object of a successful lookup")
     pmap = map_.pmap
-    if found_map is map_ and prot == entry.protection and not wired:
+    if found_map is map_ and prot == entry.protection and not wired and not pmap.kernel_end:
         pmap.hint_entry = entry
         pmap.hint_object = object_
         pmap.hint_timestamp = map_.timestamp
@@ -363,6 +373,7 @@ def _cow(fs: FaultState) -> FaultStatus:
             # Another map that shares the top object must not go on seeing the lower page.
             pmap_ops.remove_all(source)
         fs.m = copy
+        fs.prefault = False
     vm.cnt.v_cow_faults += 1
     fs.object = top
     fs.pindex = fs.first_pindex
@@ -378,17 +389,8 @@ def _enter(fs: FaultState) -> KernReturn:
     m = fs.m
     prot = fs.prot
     object_ = fs.object
-    if prot & VM_PROT_WRITE:
-        if not fs.fault_type & VM_PROT_WRITE and not m.dirty and (object_.type != OBJT_DEFAULT or m.wire_count):
-            prot &= ~VM_PROT_WRITE
-        else:
-            if object_.type != OBJT_DEFAULT:
-                _dirtied(object_, m)
-            if fs.entry.eflags & MAP_ENTRY_NOSYNC:
-                if not m.dirty:
-                    m.flags |= PG_NOSYNC
-            elif m.flags & PG_NOSYNC:
-                m.flags &= ~PG_NOSYNC
+    if prot & VM_PROT_WRITE and (object_.type != OBJT_DEFAULT or fs.entry.eflags & MAP_ENTRY_NOSYNC or m.flags):
+        prot = _dirty(fs, prot)
     if fs.fault_flags & VM_FAULT_DIRTY:
         m.dirty = True
     pmap = fs.map.pmap
@@ -410,12 +412,22 @@ def _enter(fs: FaultState) -> KernReturn:
     return KERN_SUCCESS
 
 
-def _dirtied(object_: VmObject, m: VmPage) -> None:
-    """A page of a vnode or of paged-out memory is about to be written."""
-    if object_.type == OBJT_VNODE:
-        vm_object_set_writeable_dirty(object_)
-    elif object_.swap:
-        swap_pager_freespace(object_, m.pindex, 1)
+def _dirty(fs: FaultState, prot: int) -> int:
+    """The rights to map with; if they include writing, mark object and page.  FreeBSD: vm_fault_dirty()."""
+    m = fs.m
+    object_ = fs.object
+    if object_.type != OBJT_DEFAULT:
+        if not fs.fault_type & VM_PROT_WRITE and not m.dirty:
+            return prot & ~VM_PROT_WRITE
+        if object_.type == OBJT_VNODE:
+            vm_object_set_writeable_dirty(object_)
+        elif object_.swap:
+            swap_pager_freespace(object_, m.pindex, 1)
+    if not fs.entry.eflags & MAP_ENTRY_NOSYNC:
+        m.flags &= ~PG_NOSYNC
+    elif not m.dirty:
+        m.flags |= PG_NOSYNC
+    return prot
 
 
 def vm_fault_prefault(fs: FaultState) -> None:
@@ -475,6 +487,87 @@ def _read_window(fs: FaultState) -> tuple[int, int]:
         ahead = min(room, VM_FAULT_READ_AHEAD_MIN)
     entry.read_ahead = ahead
     return behind, ahead
+
+
+def vm_fault_copy_entry(
+    dst_map: VmMap, src_map: VmMap, dst_entry: VmMapEntry, src_entry: VmMapEntry, forking: bool
+) -> int:
+    """Copy the pages of a wired entry at once, for a fork or because the entry itself becomes writable.
+
+    Requires: both maps locked; the source is wired, so its pages are resident.
+    Returns:  bytes of swap to be charged to the child when *forking*, else 0.
+    FreeBSD:  vm_fault_copy_entry().
+    Differs:  an absent page is left out (FreeBSD asserts that there is none), and so is a page for which no memory
+              can be had (FreeBSD waits for ever).
+    """
+    release = dst_map.vm.release
+    upgrade = src_entry is dst_entry
+    source = some(src_entry.vm_object, "object of a wired entry")
+    first = src_entry.offset >> PAGE_SHIFT
+    size = dst_entry.end - dst_entry.start
+    in_place = upgrade and release.copy_entry_in_place and not dst_entry.eflags & MAP_ENTRY_NEEDS_COPY
+    if in_place:
+        target = source
+        target.ref_count += 1
+    else:
+        target = vm_object_allocate(dst_map.vm, OBJT_DEFAULT, size >> PAGE_SHIFT)
+        if forking or release.copy_entry_charges == "always":
+            target.charge = size
+        dst_entry.object = target
+        dst_entry.offset = 0
+        dst_entry.eflags &= ~MAP_ENTRY_VN_EXEC
+    charge = 0
+    if forking:
+        target.cred = _curcred(dst_map.vm)
+        charge = target.charge
+    elif target.cred is None and target.type <= OBJT_SWAP:
+        target.cred = dst_entry.cred
+        dst_entry.cred = None
+    _copy_pages(dst_map, dst_entry, source, target, first, upgrade)
+    if upgrade:
+        dst_entry.eflags &= ~(MAP_ENTRY_COW | MAP_ENTRY_NEEDS_COPY)
+        vm_object_deallocate(source)
+    dst_map.pmap.map_changed(dst_entry.start, dst_entry.end)
+    return charge
+
+
+def _copy_pages(
+    dst_map: VmMap, dst_entry: VmMapEntry, source: VmObject, target: VmObject, first: int, upgrade: bool
+) -> None:
+    """The loop of vm_fault_copy_entry(): every page into *target*, and mapped."""
+    vm = dst_map.vm
+    target_first = first if source is target else 0
+    for number in range((dst_entry.end - dst_entry.start) >> PAGE_SHIFT):
+        src_m = _resident(source, first + number)
+        if src_m is None:
+            continue
+        dst_m = src_m
+        if src_m.object is not target:
+            copied = vm_page_alloc(target, target_first + number)
+            if copied is None and vm_wait(vm):
+                copied = vm_page_alloc(target, target_first + number)
+            if copied is None:
+                continue
+            dst_m = copied
+            vm.phys.copy(src_m.frame, dst_m.frame)
+            dst_m.valid = src_m.valid
+            dst_m.dirty = True
+        elif number + first >= target.size:
+            break
+        if dst_m.valid:
+            prot = dst_entry.protection
+            if prot & VM_PROT_WRITE and target.type == OBJT_VNODE:
+                vm_object_set_writeable_dirty(target)
+            dst_map.pmap.enter(dst_entry.start + (number << PAGE_SHIFT), dst_m, prot, upgrade)
+        if not upgrade:
+            vm_page_activate(dst_m)
+        elif src_m is not dst_m:
+            vm_page_unwire(src_m, PQ_INACTIVE)
+            vm_page_wire(dst_m)
+
+
+def _curcred(vm: Vm) -> Ucred:
+    return some(vm.curproc, "curproc").p_ucred
 
 
 def _beyond(fs: FaultState) -> KernReturn:
