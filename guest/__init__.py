@@ -57,13 +57,16 @@ class Guest:
     differs: Mapping[str, Mapping[str, Any]]
 
     def on(self, release: str) -> Guest:
-        """This guest with what the manifest says about *release* put in place."""
+        """This guest with what the manifest says about *release* put in place.
+
+        A Linux build is told the same by every release: its signals are Linux's.
+        """
+        if self.abi == "linux":
+            return self
         family = "classic" if release in CLASSIC else "modern"
         row: dict[str, Any] = {}
         for where in (family, release):
             row.update(self.differs.get(where, {}))
-            if self.abi == "linux":
-                row.update(self.differs.get(f"linux-{where}", {}))
         return replace(self, **_fields(row))
 
 
