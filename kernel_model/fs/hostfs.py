@@ -434,6 +434,19 @@ class HostVnode(Vnode):
         vp.setattr(VattrSet(va_mode=mode & 0o1777 | vp.mode & S_ISGID))
         return vp
 
+    def mknod(self, name: bytes, vtype: int, mode: int) -> Vnode:
+        """Make a FIFO, which our own programs open through sys_pipe; nothing else can be made."""
+        self._must_be_writable()
+        if vtype != VFIFO:
+            raise SyscallError(E.EPERM)
+        try:
+            os.mkfifo(name, 0o600, dir_fd=self.host_fd)
+        except OSError as error:
+            raise host_error(error) from None
+        vp = self.v_mount.vget(self, name)
+        vp.setattr(VattrSet(va_mode=mode & 0o777))
+        return vp
+
     def symlink(self, name: bytes, target: bytes) -> Vnode:
         """Make a symbolic link; its text is never interpreted by the host on our behalf."""
         self._must_be_writable()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Thread, Ucred
+    from kernel_model.kern.sys_pipe import Inbox
     from kernel_model.vm.vm_object import VmObject
 
 VNON: Final = 0
@@ -218,6 +219,8 @@ class Vnode:
     v_covers: dict[bytes, Vnode] = field(default_factory=dict)
     """Roots of file systems mounted on names in this directory."""
     v_lockf: list[Flock] = field(default_factory=list)
+    v_fifo: Inbox | None = None
+    """The buffer of a FIFO that is open."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {VTYPE_NAMES[self.v_type]} {self.v_name!r}>"

@@ -43,6 +43,8 @@ class Kernel:
     tunables: dict[str, int] = field(default_factory=dict)
     """sysctl(8) names that were set, or given when the machine was made."""
     lastpid: int = FIRST_PID - 1
+    lastpipe: int = 0
+    """Inode number of the newest pipe."""
 
     def __post_init__(self) -> None:
         self.ktrace = KTrace(self.vm)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
+from kernel_model.fs.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VFIFO, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FEXEC,
@@ -40,6 +40,7 @@ from kernel_model.kern.kern_flock import flock_file
 from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
+from kernel_model.kern.sys_pipe import fifo_open
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_fullpath
 from kernel_model.rlimit import RLIMIT_FSIZE
 from kernel_model.vm.pmap import pmap_mappings
@@ -136,6 +137,8 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
         vp.access(accmode, td.td_proc.p_ucred)
     if accmode & VWRITE and vp.v_textcount:
         raise SyscallError(E.ETXTBSY)
+    if vp.v_type == VFIFO:
+        return fifo_open(td, vp, fmode)
     ready = vp.open_file(td, fmode)
     if ready is not None:
         return ready

@@ -1,0 +1,176 @@
+"""poll(2) and select(2).
+
+FreeBSD: kern_poll(), kern_select(), sys/kern/sys_generic.c.
+
+What can become ready is behind a descriptor of the host (a terminal, a pipe from another program); only on those
+is it possible to wait.  Everything else changes by what this process does itself, so that it cannot change while
+it waits: then only the time-out can end the wait.
+"""
+
+from __future__ import annotations
+
+import select
+import struct
+from typing import TYPE_CHECKING
+
+from kernel_model.abi import errno as E
+from kernel_model.errors import SyscallError
+from kernel_model.fs.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
+from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.kern_descrip import MAXFILESPERPROC, O_PATH
+from kernel_model.kern.kern_sig import interrupted
+from kernel_model.kern.kern_synch import sleep_forever
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.kern.proc import Thread
+
+NSEC = 1_000_000_000
+POLLFD = struct.Struct("<ihh")
+FD_SETSIZE = 1024
+LONGEST_WAIT = 1 << 30
+"""Milliseconds of one wait on the host."""
+
+Wanted = list[tuple[int, int]]
+"""(descriptor, events)."""
+
+
+def pollscan(td: Thread, wanted: Wanted) -> list[int]:
+    """What is ready now, in the order of *wanted*.  FreeBSD: pollscan()."""
+    files = td.td_proc.p_fd.fd_files
+    ready = []
+    for fd, events in wanted:
+        fp = files.get(fd)
+        if fd < 0:
+            ready.append(0)
+        elif fp is None or fp.f_flag & O_PATH:
+            ready.append(POLLNVAL)
+        else:
+            got = fp.f_ops.fo_poll(fp, events)
+            ready.append(got & ~POLLOUT if got & POLLHUP else got)
+    return ready
+
+
+def host_waiters(td: Thread, wanted: Wanted) -> dict[int, int]:
+    """Descriptors of the host that can change something, with the events to wait for."""
+    files = td.td_proc.p_fd.fd_files
+    waiters: dict[int, int] = {}
+    for fd, events in wanted:
+        fp = files.get(fd)
+        host = -1 if fp is None else fp.f_ops.fo_poll_host_fd(fp)
+        if host >= 0:
+            waiters[host] = waiters.get(host, 0) | events
+    return waiters
+
+
+def kern_poll(td: Thread, wanted: Wanted, timeout: int | None) -> list[int]:
+    """Wait at most *timeout* nanoseconds (None: for ever) until something is ready.
+
+    Raises EINTR when a signal ends the wait.
+    """
+    return wait_until(td, wanted, timeout, lambda: pollscan(td, wanted))
+
+
+def wait_until(
+    td: Thread, wanted: Wanted, timeout: int | None, scan: Callable[[], list[int]]
+) -> list[int]:
+    """Scan, wait for the host or the clock, scan again.  FreeBSD: the loop of kern_poll(), seltdwait()."""
+    clock = td.td_proc.kernel.clock
+    deadline = None if timeout is None else clock.nanouptime() + timeout
+    while True:
+        ready = scan()
+        if any(ready) or timeout == 0:
+            return ready
+        if interrupted(td):
+            raise SyscallError(E.EINTR)
+        waiters = host_waiters(td, wanted)
+        left = None if deadline is None else deadline - clock.nanouptime()
+        if left is not None and left <= 0:
+            return ready
+        if not waiters:
+            if left is None:
+                sleep_forever(td, "select")
+            clock.sleep(left)
+            continue
+        poller = select.poll()
+        for fd, events in waiters.items():
+            poller.register(fd, events & (POLLIN | POLLPRI | POLLOUT))
+        if not poller.poll(LONGEST_WAIT if left is None else min(left // 1_000_000 + 1, LONGEST_WAIT)):
+            clock.sleep(0)
+
+
+# -- poll ----------------------------------------------------------------------------------------------------
+
+
+def poll_user(td: Thread, fds: int, nfds: int, timeout: int | None) -> int:
+    """The part of poll(2) and ppoll(2) after the time-out: how many are ready."""
+    if nfds > max(MAXFILESPERPROC, FD_SETSIZE):
+        raise SyscallError(E.EINVAL)
+    data = copyin(td, fds, nfds * POLLFD.size)
+    asked = list(POLLFD.iter_unpack(data))
+    ready = kern_poll(td, [(fd, events & 0xFFFF) for fd, events, _ in asked], timeout)
+    out = b"".join(
+        POLLFD.pack(fd, events, got) for (fd, events, _), got in zip(asked, ready, strict=True)
+    )
+    if out:
+        copyout(td, fds, out)
+    return sum(1 for got in ready if got)
+
+
+def sys_poll(td: Thread, fds: int, nfds: int, timeout: int) -> int:
+    """poll(2); a negative time-out is for ever."""
+    return poll_user(td, fds, nfds, None if timeout < 0 else timeout * 1_000_000)
+
+
+def timeout_of(td: Thread, va: int, unit: int) -> int | None:
+    """Nanoseconds of the struct timespec (*unit* 1) or timeval (*unit* 1000) at *va*; None when *va* is 0."""
+    if va == 0:
+        return None
+    sec, part = struct.unpack("<qq", copyin(td, va, 16))
+    if sec < 0 or not 0 <= part < NSEC // unit:
+        raise SyscallError(E.EINVAL)
+    return int(sec * NSEC + part * unit)
+
+
+# -- select --------------------------------------------------------------------------------------------------
+
+_SETS = ((POLLIN, POLLIN | POLLHUP | POLLERR), (POLLOUT, POLLOUT | POLLERR), (POLLPRI, POLLPRI))
+"""For the read, write and exception sets: what is asked, and what counts as ready."""
+
+
+def kern_select(td: Thread, nd: int, sets: tuple[int, int, int], timeout: int | None) -> int:
+    """select(2) after its time-out: the three bit sets at the addresses *sets* are read and replaced."""
+    if nd < 0:
+        raise SyscallError(E.EINVAL)
+    highest = max(td.td_proc.p_fd.fd_files, default=-1)
+    size = (nd + 63) // 64 * 8
+    asked = [int.from_bytes(copyin(td, va, size), "little") & (1 << nd) - 1 if va else 0 for va in sets]
+    if (asked[0] | asked[1] | asked[2]) >> (highest + 1):
+        raise SyscallError(E.EBADF)
+    wanted: Wanted = []
+    for fd in range(min(nd, highest + 1)):
+        events = sum(_SETS[i][0] for i in range(3) if asked[i] >> fd & 1)
+        if events:
+            wanted.append((fd, events))
+    found = [0, 0, 0]
+
+    def scan() -> list[int]:
+        found[:] = [0, 0, 0]
+        count = 0
+        for (fd, events), got in zip(wanted, pollscan(td, wanted), strict=True):
+            if got & POLLNVAL:
+                raise SyscallError(E.EBADF)
+            if got & POLLHUP and events & POLLOUT:
+                got |= POLLOUT
+            for index, (bit, counts) in enumerate(_SETS):
+                if events & bit and got & counts:
+                    found[index] |= 1 << fd
+                    count += 1
+        return [count]
+
+    count = wait_until(td, wanted, timeout, scan)[0]
+    for va, bits in zip(sets, found, strict=True):
+        if va and size:
+            copyout(td, va, bits.to_bytes(size, "little"))
+    return count
