@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import panic
 from kernel_model.vm import pmap as pmap_ops
 from kernel_model.vm.swap_pager import VM_PAGER_OK, swap_pager_freespace
 from kernel_model.vm.vm import (
@@ -16,6 +15,7 @@ from kernel_model.vm.vm import (
     OBJ_MIGHTBEDIRTY,
     OBJ_ONEMAPPING,
     OBJ_UNMANAGED,
+    OBJT_DEFAULT,
     OBJT_DEVICE,
     OBJT_SWAP,
     OBJT_VNODE,
@@ -180,8 +180,24 @@ def vm_page_advise(m: VmPage, advice: int) -> None:
         vm_page_launder(m)
 
 
+def resident_page(object_: VmObject, pindex: int) -> VmPage | None:
+    """The page that a read would find, if it is in memory and no pager has to be asked on the way."""
+    while True:
+        m = object_.pages.get(pindex)
+        if m is not None:
+            return m
+        backing = object_.backing_object
+        if backing is None or object_.type != OBJT_DEFAULT:
+            return None
+        pindex += object_.backing_object_offset >> PAGE_SHIFT
+        object_ = backing
+
+
 def vm_object_unwire(object_: VmObject, offset: VmOffset, length: VmOffset, queue: int) -> None:
-    """Unwire, for each page of the range, the topmost page in the shadow chain.  FreeBSD: vm_object_unwire()."""
+    """Unwire, for each page of the range, the topmost page in the shadow chain.
+
+    FreeBSD: vm_object_unwire().  Differs: an absent page is left out (FreeBSD asserts that there is none).
+    """
     if object_.flags & OBJ_FICTITIOUS:
         return
     first = offset >> PAGE_SHIFT
@@ -193,16 +209,14 @@ def vm_object_unwire(object_: VmObject, offset: VmOffset, length: VmOffset, queu
 
 def _topmost(object_: VmObject, pindex: int) -> VmPage | None:
     """The first resident page down the chain; None for a device page, which is always there."""
-    m = object_.pages.get(pindex)
-    while m is None:
-        pindex += object_.backing_object_offset >> PAGE_SHIFT
-        if object_.backing_object is None:
-            panic("vm_object_unwire: missing page %#x", pindex)
-        object_ = object_.backing_object
-        if object_.flags & OBJ_FICTITIOUS:
-            return None
-        m = object_.pages.get(pindex)
-    return m
+    here: VmObject | None = object_
+    while here is not None and not here.flags & OBJ_FICTITIOUS:
+        m = here.pages.get(pindex)
+        if m is not None:
+            return m
+        pindex += here.backing_object_offset >> PAGE_SHIFT
+        here = here.backing_object
+    return None
 
 
 def _advice_applies(object_: VmObject, advice: int) -> bool:
