@@ -11,7 +11,6 @@ programs of Linux often carry no brand at all; ``kern.elf64.force_brand``, 0 unl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +28,8 @@ from kernel_model.kern.elf_note import FCTL_NOTE, Brandnote, find_note
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.kern.imgact import ImageParams
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.proc import Thread

@@ -12,6 +12,7 @@ from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.ktrace.events import EXEC, Cause, ExecStage
 from kernel_model.vm.vm_param import PAGE_SIZE
+from kernel_model.vm.vnode_pager import vnode_pager_flush
 
 if TYPE_CHECKING:
     from kernel_model.fs.vnode import Vattr, Vnode
@@ -172,6 +173,7 @@ class ImageParams:
         if offset + size > self.attr.va_size:
             return None
         buf = bytearray(size)
+        vnode_pager_flush(self.vp, offset, offset + size)
         try:
             got = self.vp.v_pread_into(memoryview(buf), offset)
         except SyscallError:
@@ -188,5 +190,5 @@ class ImageParams:
         kernel = proc.kernel
         kernel.vm.cause = Cause(EXEC, stage, pid=proc.p_pid)
         kt = kernel.ktrace
-        if kt is not None and kt.execs is not None:
+        if kt.execs is not None:
             kt.emit(ExecStage(stage, self.args.fname.decode(errors="replace"), operands, pid=proc.p_pid))

@@ -36,6 +36,7 @@ from kernel_model.kern.signo import SIGABRT
 from kernel_model.kern.vfs_lookup import vn_fullpath
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE
+from kernel_model.vm.vmspace import vmspace_free
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +134,7 @@ def kern_execve(td: Thread, args: ImageArgs) -> int:
     """Execute what *args* says; see ``execve``.  FreeBSD: kern_execve(), do_execve()."""
     proc = td.td_proc
     vm = proc.kernel.vm
-    old_osrel, old_fctl0, old_cause, old_curproc = proc.p_osrel, proc.p_fctl0, vm.cause, vm.curproc
+    old_osrel, old_fctl0, old_cause, old_vmspace = proc.p_osrel, proc.p_fctl0, vm.cause, proc.p_vmspace
     proc.p_flag |= P_INEXEC
     vm.curproc = proc
     run = _Run(td, args)
@@ -148,9 +149,10 @@ def kern_execve(td: Thread, args: ImageArgs) -> int:
         raise failure from None
     finally:
         proc.p_flag &= ~P_INEXEC
-        vm.cause = old_cause
-        vm.curproc = old_curproc if old_curproc is not None else proc
         run.release_object()
+        if proc.p_vmspace is not old_vmspace:
+            vmspace_free(old_vmspace)
+        vm.cause = old_cause
     return EJUSTRETURN
 
 

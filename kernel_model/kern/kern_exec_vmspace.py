@@ -12,6 +12,7 @@ from kernel_model.abi import errno as E
 from kernel_model.errors import some
 from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.kern_sharedpage import shared_page_obj
+from kernel_model.kern.sysentvec import SV_SHP
 from kernel_model.rlimit import RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ
 from kernel_model.vm.vm_map_flags import (
@@ -66,7 +67,9 @@ def exec_new_vmspace(imgp: ImageParams, sysent: SysentVec) -> None:
             with vm_map.locked():
                 vm_map.modflags(0, MAP_WIREFUTURE)
     else:
-        _check(imgp, vmspace_exec(proc, minuser, sysent.sv_maxuser), "no memory for a new address space")
+        errno = vmspace_exec(proc, minuser, sysent.sv_maxuser)
+        if errno:
+            raise ExecError(errno, "no memory for a new address space")
     proc.p_vmspace.vm_map.flags |= imgp.map_flags
 
 
@@ -119,6 +122,7 @@ def _map_stack(imgp: ImageParams) -> None:
     vmspace.vm_ssize = vm.sgrowsiz >> PAGE_SHIFT
     vmspace.vm_maxsaddr = bottom
     vmspace.vm_stacktop = sysent.sv_usrstack
+    vmspace.vm_shp_base = sysent.sv_shared_page_base if sysent.sv_flags & SV_SHP else 0
 
 
 def _stack_size(imgp: ImageParams) -> int:

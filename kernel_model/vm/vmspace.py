@@ -7,7 +7,7 @@ Differs: the pmap is not embedded; switching to it is the machine's business.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kernel_model.errors import kassert, panic
 from kernel_model.vm.pmap import Pmap
@@ -144,7 +144,7 @@ def vmspace_unshare(proc: VmProcess) -> int:
     return 0
 
 
-class VmProcess:
+class VmProcess(Protocol):
     """What vmspace_exec and vmspace_unshare need of a process: its p_vmspace, which they replace."""
 
     p_vmspace: VmSpace

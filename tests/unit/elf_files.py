@@ -94,7 +94,12 @@ def gnu_note(system: int = 0, version: tuple[int, int, int] = (3, 2, 0)) -> byte
 
 
 def static_elf(
-    *, osabi: int = 9, notes: bytes = b"", interp: bytes | None = None, pie: bool = False, extra: list[Seg] | None = None
+    *,
+    osabi: int = 9,
+    notes: bytes = b"",
+    interp: bytes | None = None,
+    pie: bool = False,
+    extra: list[Seg] | None = None,
 ) -> bytes:
     """Headers and code in one page at 0x400000, data with bss at 0x401000: a small whole program."""
     base = 0 if pie else 0x400000

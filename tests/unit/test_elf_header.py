@@ -16,7 +16,7 @@ from kernel_model.kern.elf_header import (
     read_ehdr,
     read_phdrs,
 )
-from tests.unit.elf_files import PT_LOAD, PT_NOTE, R, Elf, Seg, freebsd_note, static_elf
+from tests.unit.elf_files import PT_LOAD, PT_NOTE, Elf, R, Seg, freebsd_note, static_elf
 
 PROGRAMS = [path for name in ("busybox", "bash", "env", "python3", "ld") if (path := shutil.which(name))]
 

@@ -1,0 +1,128 @@
+"""A kernel with one process and no processor, to execute programs in without an engine."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
+from kernel_model.fs.hostfs import hostfs_mount
+from kernel_model.kern.copyin import copyin
+from kernel_model.kern.elf_brand import force_brand
+from kernel_model.kern.kern_descrip import FileDesc
+from kernel_model.kern.kern_exec import execve
+from kernel_model.kern.kern_resource import Plimit
+from kernel_model.kern.kern_sig import SigActs
+from kernel_model.kern.kernel import Kernel
+from kernel_model.kern.machdep import TrapFrame
+from kernel_model.kern.proc import Proc, Thread
+from kernel_model.release import DEFAULT_RELEASE, RELEASES
+from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vmspace import vmspace_alloc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class FakeCpu:
+    """Registers and nothing that runs."""
+
+    def __init__(self) -> None:
+        self.frame = TrapFrame(rax=0x1111, rbx=0x2222, rdx=0x3333, rsp=0x4444, rbp=0x5555, rflags=0xAD7)
+        self.fpregs = b"\xff" * 512
+        self.fsbase = self.gsbase = 0x6666
+
+    def get_frame(self) -> TrapFrame:
+        return self.frame
+
+    def set_frame(self, frame: TrapFrame) -> None:
+        self.frame = frame
+
+    def get_fpregs(self) -> bytes:
+        return self.fpregs
+
+    def set_fpregs(self, image: bytes) -> None:
+        self.fpregs = image
+
+    def set_fsbase(self, base: int) -> None:
+        self.fsbase = base
+
+    def set_gsbase(self, base: int) -> None:
+        self.gsbase = base
+
+
+class ExecHost:
+    """A machine's kernel half: *root* is the guest's /."""
+
+    def __init__(self, root: Path, release: str = DEFAULT_RELEASE, abi: str = "auto", ram: int = 64 << 20) -> None:
+        self.root = root
+        self.vm = Vm(RELEASES[release], ram)
+        self.kernel = Kernel(self.vm, seed=1)
+        force_brand(self.kernel, abi)
+        rootvp = hostfs_mount(str(root), rw=True)
+        self.kernel.rootvnode = rootvp
+        pid = self.kernel.newpid()
+        self.cpu = FakeCpu()
+        self.proc = Proc(
+            self.kernel, pid, vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS), Plimit(),
+            FileDesc(rootvp, rootvp), SigActs(), ELF64_FREEBSD_SYSVEC,
+        )  # fmt: skip
+        self.td = Thread(self.proc, pid, self.cpu)
+        self.proc.p_threads.append(self.td)
+        self.kernel.procs[pid] = self.proc
+        self.kernel.curthread = self.td
+        self.vm.curproc = self.proc
+
+    def add(self, name: str, data: bytes, mode: int = 0o755) -> bytes:
+        """Put a file into the root; returns its path inside."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(mode)
+        return b"/" + name.encode()
+
+    def execve(self, path: bytes, argv: list[bytes] | None = None, env: list[bytes] | None = None) -> int:
+        """Execute *path* with itself as argv[0] unless told otherwise."""
+        return execve(self.td, path, [path] if argv is None else argv, env or [])
+
+    @property
+    def map(self):
+        return self.proc.p_vmspace.vm_map
+
+    def entries(self) -> list[tuple[int, int, int]]:
+        """(start, end, protection) of every entry."""
+        return [(entry.start, entry.end, entry.protection) for entry in self.map.entries()]
+
+    def read(self, va: int, size: int) -> bytes:
+        return copyin(self.td, va, size)
+
+    def word(self, va: int) -> int:
+        return int.from_bytes(self.read(va, 8), "little")
+
+    def string(self, va: int) -> bytes:
+        out = b""
+        while (byte := self.read(va + len(out), 1)) != b"\0":
+            out += byte
+        return out
+
+    def stack(self, argc_at: int) -> tuple[list[bytes], list[bytes], list[tuple[int, int]], int]:
+        """argv, environment and auxiliary vector as a program finds them, and where the vector begins."""
+        at = argc_at + 8
+        vectors: list[list[bytes]] = []
+        for _ in range(2):
+            strings = []
+            while pointer := self.word(at):
+                strings.append(self.string(pointer))
+                at += 8
+            vectors.append(strings)
+            at += 8
+        assert len(vectors[0]) == self.word(argc_at)
+        auxv_at = at
+        auxv = []
+        while True:
+            entry = struct.unpack("<QQ", self.read(at, 16))
+            auxv.append(entry)
+            at += 16
+            if not entry[0]:
+                return vectors[0], vectors[1], auxv, auxv_at
