@@ -84,6 +84,8 @@ class FaultRecorder:
         fault = _Pending()
         fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), va, access
         fault.size, fault.value, fault.rip, fault.where = size, value, rip, where
+        for hook in kt.before_fault or ():
+            hook(td, va, access)
         vmspace = td.td_proc.p_vmspace
         fault.before = counters(vm, vmspace)
         fault.spot = spot(vmspace.vm_map, va)
@@ -144,7 +146,7 @@ class FaultRecorder:
         if result:
             from kernel_model.ktrace.snapshot import evidence_of  # only refused faults pay
 
-            evidence = evidence_of(td, fault.rip, fault.addr)
+            evidence = evidence_of(td, fault.rip, fault.addr, fault.spot)
         event = FaultEvent(
             fault.seq, proc.p_pid, td.td_tid, fault.rip, fault.access, fault.addr, fault.size, fault.value, fault.where,
             *fault.spot, steps, result, signo, code, translation, fault.before, counters(kt.vm, proc.p_vmspace),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm
 
 Listener = Callable[[Any], None]
+FaultHook = Callable[["Thread", int, int], None]
 
 _ATTRIBUTE = {
     EXEC: "execs",
@@ -55,6 +56,7 @@ class KTrace:
 
     __slots__ = (
         "active",
+        "before_fault",
         "call",
         "curthread",
         "execs",
@@ -81,6 +83,11 @@ class KTrace:
         self.maps: list[Listener] | None = None
         self.unsupported: list[Listener] | None = None
         self.insns: list[Listener] | None = None
+        self.before_fault: list[FaultHook] | None = None
+        """Called as ``hook(td, va, access)`` before a fault is decided, while faults are recorded.
+
+        The only listeners that may change the process.
+        """
         self.recorder: FaultRecorder | None = None
         """Not None while faults are recorded: trap and copyin call its ``begin`` and ``end``."""
         self.curthread: Thread | None = None

@@ -19,12 +19,13 @@ from kernel_model.vm.vm import VM_PROT_EXECUTE
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE, trunc_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vm_page import VmPage
     from kernel_model.vm.vmspace import VmSpace
 
 TUNABLES = ("sgrowsiz", "stack_guard_page", "maxssiz", "old_mlock", "overcommit", "cluster_anon")
@@ -86,11 +87,14 @@ class MapSnapshot:
     ssize_pages: int
     maxsaddr: int
     stacktop: int
+    """vm_stacktop, or what the image type says (sv_usrstack)."""
     abi: str
     osrel: int
     flag2: int
     has_text: bool
     """The process has a program file (p_textvp)."""
+    fctl0: int = 0
+    """Features the program opted out of by its ELF note."""
     wired_pages: int = 0
     omitted: int = 0
     """Entries of the map that are not here, because it is very large."""
@@ -158,10 +162,11 @@ def take_snapshot(proc: Proc, va: int | None = None) -> MapSnapshot:
         objects=tuple(objects),
         ssize_pages=vmspace.vm_ssize,
         maxsaddr=vmspace.vm_maxsaddr,
-        stacktop=vmspace.vm_stacktop,
+        stacktop=vmspace.vm_stacktop or proc.p_sysent.sv_usrstack,
         abi=proc.p_sysent.name,
         osrel=proc.p_osrel,
         flag2=proc.p_flag2,
+        fctl0=proc.p_fctl0,
         has_text=proc.p_textvp is not None,
         wired_pages=vmspace.vm_pmap.wired_count,
         omitted=omitted,
@@ -234,7 +239,7 @@ def _resident(vmspace: VmSpace, va: int) -> int | None:
     obj = entry.vm_object if found else None
     pindex = (trunc_page(va) - entry.start + entry.offset) >> 12
     while obj is not None:
-        page = obj.pages.get(pindex)
+        page: VmPage | None = obj.pages.get(pindex)
         if page is not None and page.valid:
             return page.frame * PAGE_SIZE
         pindex += obj.backing_object_offset >> 12
@@ -242,8 +247,8 @@ def _resident(vmspace: VmSpace, va: int) -> int | None:
     return None
 
 
-def evidence_of(td: Thread, rip: int, va: int) -> dict[str, Any]:
-    """The fields of a FaultEvent that only a refused fault has."""
+def evidence_of(td: Thread, rip: int, va: int, spot: Iterable[EntryState | None]) -> dict[str, Any]:
+    """The fields of a FaultEvent that only a refused fault has; *spot* is what was at *va* before."""
     proc = td.td_proc
     vmspace = proc.p_vmspace
     frame = td.td_cpu.get_frame()
@@ -253,12 +258,23 @@ def evidence_of(td: Thread, rip: int, va: int) -> dict[str, Any]:
     stack = td.td_sigstk
     altstack = (0, 0) if stack.ss_flags & 4 else (stack.ss_sp, stack.ss_size)
     shape = recursion_of(vmspace, frame.rsp) if near_stack(vmspace, va, frame.rsp) else None
+    # From one word below rsp, where a ret took its address from, if that is on the same page.
+    base = frame.rsp - 8 if frame.rsp & PAGE_MASK >= 8 else frame.rsp
+    registers["stack_base"] = base
     return {
-        "snapshot": replace(snapshot, recursion=shape, altstack=altstack),
+        "snapshot": replace(snapshot, recursion=shape, altstack=altstack, entries=_as_before(snapshot, spot)),
         "registers": registers,
         "code_bytes": peek(vmspace, rip, CODE_BYTES),
-        "stack_bytes": peek(vmspace, frame.rsp, STACK_BYTES),
+        "stack_bytes": peek(vmspace, base, STACK_BYTES),
     }
+
+
+def _as_before(snapshot: MapSnapshot, spot: Iterable[EntryState | None]) -> tuple[EntryState, ...]:
+    """The entries with the reserves that they had before a classic vm_map_growstack refused and trimmed them."""
+    reserves = {entry.start: entry.avail_ssize for entry in spot if entry is not None}
+    return tuple(
+        replace(entry, avail_ssize=reserves.get(entry.start, entry.avail_ssize)) for entry in snapshot.entries
+    )
 
 
 def near_stack(vmspace: VmSpace, va: int, rsp: int) -> bool:

@@ -1,0 +1,186 @@
+"""A refused fault with everything that is needed to explain it.
+
+Model only.  ``Case`` gathers the record, the instruction, names and blame once, and answers the questions
+that the rules of ``emu.debug.causes`` ask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from emu.debug.codec import access_name
+from emu.debug.disasm import Instruction, disassemble
+from kernel_model.vm.probe import CHECK, Step
+from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
+from kernel_model.vm.vm_param import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from emu.debug.blame import Answer, Blame
+    from emu.debug.symbols import Place, Symbols
+    from kernel_model.ktrace import EntryState, FaultEvent
+    from kernel_model.ktrace.snapshot import MapSnapshot
+
+NEAR_STACK = 1 << 16
+"""An access this close to rsp is one to the stack."""
+FAR_FRAME = 1 << 16
+GROWTH_CHECKS = ("reserve", "guard", "stack_limit", "stack_racct", "memlock", "vmem", "insert", "wire")
+"""Checks that only an address in a stack's area reaches."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One refused fault.  Requires: ``event.snapshot`` and ``event.registers`` are there."""
+
+    event: FaultEvent
+    symbols: Symbols | None = None
+    blame: Blame | None = None
+
+    @property
+    def snapshot(self) -> MapSnapshot:
+        """The map when the fault was refused."""
+        snapshot: MapSnapshot = self.event.snapshot
+        return snapshot
+
+    @cached_property
+    def registers(self) -> dict[str, int]:
+        """The registers of the thread; empty when they were not recorded."""
+        return self.event.registers or {}
+
+    @property
+    def rsp(self) -> int:
+        """The stack pointer."""
+        return self.registers.get("rsp", 0)
+
+    @cached_property
+    def instruction(self) -> Instruction | None:
+        """The faulting instruction, None when its bytes could not be read."""
+        if not self.event.code_bytes:
+            return None
+        return disassemble(self.event.code_bytes, self.event.rip, self.registers)
+
+    @cached_property
+    def answer(self) -> Answer | None:
+        """Blame's answer for the address, None when nobody recorded map changes."""
+        if self.blame is None or not self.blame.changes:
+            return None
+        return self.blame.history(self.event.addr, self.event.seq)
+
+    def place(self, addr: int) -> Place | None:
+        """What *addr* is called."""
+        return None if self.symbols is None else self.symbols.find(addr, self.snapshot.entries)
+
+    def name(self, addr: int) -> str:
+        """The symbol at *addr* with its offset, without source line; empty when unknown."""
+        place = self.place(addr)
+        if place is None or not place.symbol:
+            return ""
+        return f"{place.symbol}+{place.offset:#x}" if place.offset else place.symbol
+
+    @cached_property
+    def function(self) -> str:
+        """`` in NAME`` for the code that faulted, empty when it has no symbol."""
+        place = self.place(self.event.rip)
+        return f" in {place.symbol}" if place is not None and place.symbol else ""
+
+    @property
+    def access(self) -> str:
+        """``write of 8 bytes``, ``read``, ``jump``."""
+        event = self.event
+        if event.access == 4:
+            return "instruction fetch"
+        size = event.size
+        return access_name(event.access) + (f" of {size} byte{'s' if size != 1 else ''}" if size else "")
+
+    @cached_property
+    def entry(self) -> EntryState | None:
+        """The entry at the address."""
+        return self.event.entry
+
+    @cached_property
+    def stack(self) -> EntryState | None:
+        """The growable stack right above the address, if nothing but its reserve lies between."""
+        for entry in self.snapshot.entries:
+            if entry.start <= self.event.addr or entry.eflags & MAP_ENTRY_GUARD:
+                continue
+            return entry if entry.eflags & MAP_ENTRY_GROWS_DOWN else None
+        return None
+
+    @property
+    def near_stack_pointer(self) -> bool:
+        """The access is one to the stack: a push, a call, a local variable."""
+        stack = self.stack
+        addr = self.event.addr
+        if abs(addr - self.rsp) < NEAR_STACK:
+            return True
+        return stack is not None and self.rsp - NEAR_STACK <= addr < stack.start and self.rsp < stack.end
+
+    @cached_property
+    def refusal(self) -> Step | None:
+        """The last check of the decision that said no."""
+        for step in reversed(self.event.steps):
+            if step.kind == CHECK and not step.ok and step.name not in ("mapped", "protection", "trim"):
+                return step
+        for step in reversed(self.event.steps):
+            if step.kind == CHECK and not step.ok:
+                return step
+        return None
+
+    @property
+    def grew_in_vain(self) -> bool:
+        """vm_map_growstack was asked and refused."""
+        return self.refusal is not None and self.refusal.name in GROWTH_CHECKS
+
+    def below(self) -> EntryState | None:
+        """The highest real mapping below the address."""
+        found = None
+        for entry in self.snapshot.entries:
+            if entry.end > self.event.addr:
+                break
+            if not entry.eflags & MAP_ENTRY_GUARD:
+                found = entry
+        return found
+
+    def made_by(self, entry: EntryState) -> str:
+        """`` mapped by mmap at sequence 212 (rip ..., main)``, empty without blame."""
+        from emu.debug.blame import describe_cause
+
+        if self.blame is None:
+            return ""
+        answer = self.blame.history(entry.start, self.event.seq)
+        made = answer.made
+        if made is None or made.cause.kind == "kernel":
+            return ""
+        return f" mapped by {describe_cause(made.cause, self.name)}"
+
+    def word_at(self, addr: int) -> int | None:
+        """A word of the recorded top of the stack."""
+        base = self.registers.get("stack_base", self.rsp)
+        offset = addr - base
+        data = self.event.stack_bytes
+        if offset < 0 or offset + 8 > len(data):
+            return None
+        return int.from_bytes(data[offset : offset + 8], "little")
+
+
+def describe_range(entry: EntryState) -> str:
+    """``[0x1000, 0x2000)``, with the file behind it."""
+    text = f"[{entry.start:#x}, {entry.end:#x})"
+    return f"{text} {entry.vnode}" if entry.vnode else text
+
+
+def pages(count: int) -> str:
+    """*count* bytes in words: pages when it is a whole number of them."""
+    if count and count % PAGE_SIZE == 0:
+        number = count // PAGE_SIZE
+        return f"{number:,} page{'s' if number != 1 else ''}"
+    return f"{count:,} byte{'s' if count != 1 else ''}"
+
+
+def as_text(value: int) -> str:
+    """The characters that *value* is made of, when all its bytes are printable; else empty."""
+    data = value.to_bytes(8, "little").rstrip(b"\0")
+    if len(data) < 4 or not all(0x20 <= byte < 0x7F for byte in data):
+        return ""
+    return data.decode("ascii")

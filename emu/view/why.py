@@ -1,0 +1,239 @@
+"""The verdict as text: what ``emu why`` prints.
+
+Model only.  ``why_text`` is plain text that pipes; ``side_by_side`` sets two decisions beside each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.debug.blame import describe_change
+from emu.debug.case import Case, describe_range, pages
+from emu.debug.causes import limit_text
+from emu.debug.codec import access_name
+from kernel_model.kern.signo import signame
+from kernel_model.rlimit import RLIM_INFINITY
+from kernel_model.vm.probe import CHECK, STAGE, Step
+from kernel_model.vm.vm import prot_string
+from kernel_model.vm.vm_map_flags import (
+    MAP_ENTRY_COW,
+    MAP_ENTRY_GROWS_DOWN,
+    MAP_ENTRY_GROWS_UP,
+    MAP_ENTRY_GUARD,
+    MAP_ENTRY_NEEDS_COPY,
+    MAP_ENTRY_STACK_GAP_DN,
+    MAP_ENTRY_STACK_GAP_UP,
+)
+from kernel_model.vm.vm_param import KERN_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emu.debug.verdict import Verdict
+    from kernel_model.ktrace import EntryState, FaultEvent
+    from kernel_model.ktrace.replica import Decision
+
+QUESTIONS: dict[str, str] = {
+    "mapped": "is the address in an entry of the map",
+    "unmapped": "is the address still unmapped",
+    "gap": "is it in the reserve of a stack",
+    "protection": "does the entry allow the access",
+    "wired_cow": "is it no wired copy-on-write entry",
+    "max_protection": "may a debugger write",
+    "swap": "can swap be reserved for the copy",
+    "own_map": "is it the running process's own map",
+    "neighbour": "is the entry next to the address a stack",
+    "reserve": "is the need within the stack's reserve",
+    "guard": "does the need fit above the guard and the neighbour",
+    "stack_limit": "is the stack within RLIMIT_STACK",
+    "memlock": "are the wired pages within RLIMIT_MEMLOCK",
+    "vmem": "is the map within RLIMIT_VMEM",
+    "lock_upgrade": "was the map left alone meanwhile",
+    "trim": "does a whole growth step fit",
+    "insert": "could the new piece be inserted",
+    "wire": "could the new piece be wired",
+    "object_size": "does the object reach to that page",
+    "page_alloc": "is there a free page",
+    "pager": "could the pager give the page",
+    "object_alive": "is the object alive",
+}
+"""Each check of the fault path as a question that ``ok`` answers with yes."""
+_HEX = frozenset(
+    {"va", "addr", "start", "end", "below", "above", "frame", "source", "eflags", "offset"}
+)
+_OBJECT_TYPES = ("anonymous", "swap", "vnode", "device", "phys", "dead", "sg", "mgtdevice")
+
+
+def why_text(verdict: Verdict) -> str:
+    """The whole verdict."""
+    lines = [verdict.headline, ""]
+    lines += _facts(verdict.case)
+    lines += ["", "decision"] + [f"  {line}" for line in decision_lines(verdict.event.steps)]
+    lines.append(f"  {_outcome(verdict.event)}")
+    lines += _changes(verdict)
+    lines += _blame(verdict.case)
+    return "\n".join(lines) + "\n"
+
+
+def _facts(case: Case) -> Iterator[str]:
+    event = case.event
+    what = "system call" if event.syscall is not None and event.where != "user" else event.where
+    yield f"fault {event.seq:<8} pid {event.pid}, thread {event.tid}, in {what if what != 'user' else 'the program'}"
+    value = "" if event.value is None or event.access != 2 else f", value {event.value:#x}"
+    yield f"  access       {case.access} at {event.addr:#x}{value}"
+    place = case.place(event.rip)
+    yield f"  at           {event.rip:#x}{f'  {place}' if place is not None else ''}"
+    insn = case.instruction
+    if insn is not None:
+        where = ", ".join(f"{operand.text} = {operand.addr:#x}" for operand in insn.memory)
+        yield f"  instruction  {insn}{f'    {where}' if where else ''}"
+    if event.syscall is not None:
+        arguments = event.syscall.decoded or tuple(f"{value:#x}" for value in event.syscall.args)
+        yield f"  system call  {event.syscall.name}({', '.join(arguments)})"
+    yield from _map_lines(case)
+    yield from _counters(event)
+
+
+def _map_lines(case: Case) -> Iterator[str]:
+    event = case.event
+    if event.entry is not None:
+        yield f"  entry        {entry_line(event.entry)}"
+        return
+    low = event.below.end if event.below is not None else 0
+    high = event.above.start if event.above is not None else case.snapshot.max_offset
+    yield f"  hole         [{low:#x}, {high:#x})"
+    if event.below is not None:
+        yield f"  below        {entry_line(event.below)}, {pages(event.addr - event.below.end)} lower"
+    if event.above is not None:
+        yield f"  above        {entry_line(event.above)}, {pages(event.above.start - event.addr)} higher"
+
+
+def _counters(event: FaultEvent) -> Iterator[str]:
+    before, after = event.before, event.after
+    if before is None or after is None:
+        return
+    rows = (
+        ("entries", before.nentries, after.nentries),
+        ("map bytes", before.size, after.size),
+        ("stack pages", before.ssize_pages, after.ssize_pages),
+        ("resident pages", before.resident_pages, after.resident_pages),
+    )
+    parts = [f"{name} {old:,}" + (f" -> {new:,}" if new != old else "") for name, old, new in rows]
+    yield f"  map          {', '.join(parts)}"
+
+
+def entry_line(entry: EntryState) -> str:
+    """``[0x.., 0x..) rw- stack, may grow 536,608,768 bytes``."""
+    parts = [describe_range(entry), prot_string(entry.prot)]
+    flags = entry.eflags
+    if flags & (MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP):
+        parts.append(f"stack gap, guard {entry.guard:,}" if entry.guard else "stack gap")
+    elif flags & MAP_ENTRY_GUARD:
+        parts.append("guard")
+    elif flags & (MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP):
+        parts.append("stack")
+        if entry.avail_ssize:
+            parts.append(f"reserve {entry.avail_ssize:,}")
+    if flags & MAP_ENTRY_NEEDS_COPY:
+        parts.append("copy on the first write")
+    elif flags & MAP_ENTRY_COW:
+        parts.append("copied on write")
+    if entry.wired_count:
+        parts.append("wired")
+    return " ".join(parts[:2]) + (f" {', '.join(parts[2:])}" if parts[2:] else "")
+
+
+def decision_lines(steps: tuple[Step, ...]) -> Iterator[str]:
+    """Each stage, check and visited object in order."""
+    for step in steps:
+        if step.kind == STAGE:
+            yield f"{step.name:<12} {_operands(step)}".rstrip()
+        elif step.kind == CHECK:
+            question = QUESTIONS.get(step.name, step.name)
+            yield f"  {'yes' if step.ok else 'NO '} {question}?  {_operands(step)}".rstrip()
+        else:
+            yield f"  look into {_object(step)}: {step.name}"
+
+
+def _operands(step: Step) -> str:
+    return "  ".join(f"{name} {_operand(name, value)}" for name, value in step.operands.items())
+
+
+def _operand(name: str, value: int) -> str:
+    if name in ("prot", "access", "max_prot", "fault_type"):
+        return prot_string(value)
+    if name == "rv":
+        return KERN_NAMES.get(value, str(value))
+    if name in _HEX:
+        return f"{value:#x}"
+    if value >= RLIM_INFINITY:
+        return "unlimited"
+    return f"{value:,}"
+
+
+def _object(step: Step) -> str:
+    operands = step.operands
+    number = operands.get("type", 0)
+    kind = _OBJECT_TYPES[number] if 0 <= number < len(_OBJECT_TYPES) else str(number)
+    return (
+        f"{kind} object (page {operands.get('pindex', 0):,} of {operands.get('size', 0):,}, "
+        f"{operands.get('ref_count', 0)} references, {operands.get('shadow_count', 0)} shadows)"
+    )
+
+
+def _outcome(event: FaultEvent) -> str:
+    if event.repaired:
+        return "KERN_SUCCESS: the instruction goes on"
+    if event.translation:
+        return event.translation
+    result = KERN_NAMES.get(event.result, "")
+    return f"{result} -> {signame(event.signo)}" if event.signo else result
+
+
+def _changes(verdict: Verdict) -> Iterator[str]:
+    if not verdict.counterfactuals:
+        return
+    yield ""
+    yield "what would have changed it (each decided again on a copy of the map)"
+    for one in verdict.counterfactuals:
+        yield f"  * {one.text}    [--what-if {one.change}]" if not one.change.startswith("undo") else f"  * {one.text}"
+
+
+def _blame(case: Case) -> Iterator[str]:
+    answer = case.answer
+    if answer is None or not answer.history:
+        return
+    yield ""
+    yield f"who changed the map at {case.event.addr:#x}"
+    for change in answer.history:
+        yield f"  {change.seq:<6} {describe_change(change, case.name)}"
+
+
+def what_if_text(title: str, event: FaultEvent, decision: Decision) -> str:
+    """The recorded decision beside another one, line by line."""
+    left = [*decision_lines(event.steps), _outcome(event)]
+    end = "KERN_SUCCESS: the access succeeds" if decision.repaired else decision.translation
+    right = [*decision_lines(decision.steps), end]
+    return side_by_side("as it was", left, title, right)
+
+
+def side_by_side(left_title: str, left: list[str], right_title: str, right: list[str]) -> str:
+    """Two columns; a ``|`` marks lines that differ."""
+    width = max([len(line) for line in [left_title, *left]] + [20])
+    rows = [f"{left_title:<{width}}     {right_title}", f"{'-' * width}     {'-' * len(right_title)}"]
+    for index in range(max(len(left), len(right))):
+        old = left[index] if index < len(left) else ""
+        new = right[index] if index < len(right) else ""
+        mark = " " if old == new else "|"
+        rows.append(f"{old:<{width}}  {mark}  {new}".rstrip())
+    return "\n".join(rows) + "\n"
+
+
+def limits_line(limits: dict[str, int]) -> str:
+    """The limits that decide faults."""
+    return ", ".join(f"{name} {limit_text(limits[name])}" for name in ("stack", "vmem", "memlock") if name in limits)
+
+
+def access_line(event: FaultEvent) -> str:
+    """``write at 0x7fff...``."""
+    return f"{access_name(event.access)} at {event.addr:#x}"
