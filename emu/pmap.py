@@ -134,35 +134,47 @@ class UcPmapHardware:
 
     # life
 
-    def start(self, map_: VmMap, faults: Faults) -> Engine:
-        """Make the engine for *map_*, with every region it needs."""
-        kassert(self.engine is None, "mirror started twice")
+    def create_engine(self) -> Engine:
+        """Make the engine, with nothing mapped but all frames."""
+        kassert(self.engine is None, "mirror has an engine already")
         phys = self.pmap.vm.phys
-        engine = Engine(CPU_SKYLAKE_CLIENT)
-        engine.mem_map_ptr(RAM_BASE, phys.frames << PAGE_SHIFT, VM_PROT_ALL, phys.host_base)
-        self.engine = engine
+        self.engine = Engine(CPU_SKYLAKE_CLIENT)
+        self.engine.mem_map_ptr(RAM_BASE, phys.frames << PAGE_SHIFT, VM_PROT_ALL, phys.host_base)
+        return self.engine
+
+    def start(self, map_: VmMap, faults: Faults) -> None:
+        """Answer fills for *map_* from now on; settle() makes the regions."""
+        engine = some(self.engine, "engine")
         self._map = map_
         self._faults = faults
         self._dirty = [(0, VM_MAXUSER_ADDRESS)]
         self.pending = True
-        return engine
-
-    def attach(self) -> None:
-        """Answer fills from now on; what ran before, the way into user mode, had its own."""
-        engine = some(self.engine, "engine")
         engine.hook_fill(self._fill)
         engine.hook_invalid(self._invalid, FAULT_BASE, FAULT_LIMIT - 1)
 
     def destroy(self) -> None:
-        """The address space is gone: close the engine, or let the machine do it when it runs."""
+        """The address space is gone; the engine goes too, or when the machine has left it."""
         self._promises.release_all()
         self._dirty.clear()
         self._map = None
         if self.running:
             self.doomed = True
-        elif self.engine is not None:
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Free the engine.  Requires: it does not run."""
+        if self.engine is not None:
             self.engine.close()
             self.engine = None
+
+    def regions(self) -> list[tuple[int, int, int]]:
+        """What Unicorn has mapped below the RAM window: ``(start, end, perms)``, end exclusive."""
+        if self.engine is None:
+            return []
+        if self.pending:
+            self.settle()
+        return [region for region in self.engine.mem_regions() if region[0] < RAM_BASE]
 
     # what the kernel tells
 
@@ -453,13 +465,13 @@ class UcPmapHardware:
         if map_ is None or engine is None:
             return
         self.settle()
-        self._compare_regions(wanted_pieces(map_, self._promises, 0, VM_MAXUSER_ADDRESS), engine)
+        self._compare_regions(wanted_pieces(map_, self._promises, 0, VM_MAXUSER_ADDRESS))
         self._prove_hosts(engine)
         self._verify_ptes(map_)
 
-    def _compare_regions(self, want: list[Piece], engine: Engine) -> None:
+    def _compare_regions(self, want: list[Piece]) -> None:
         _same("mirror's table", want, merged(self._regions))
-        bounds = [Piece(start, end, perms, 0) for start, end, perms in engine.mem_regions() if start < RAM_BASE]
+        bounds = [Piece(start, end, perms, 0) for start, end, perms in self.regions()]
         table = [piece._replace(frame=0) for piece in self._regions]
         _same("unicorn's regions", table, bounds)
 

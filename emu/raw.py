@@ -107,6 +107,7 @@ _INVALID_CB = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _int, _u64, _int, ctypes.c_i
 _ACCESS_CB = ctypes.CFUNCTYPE(None, _ptr, _int, _u64, _int, ctypes.c_int64)
 _INSN_CB = ctypes.CFUNCTYPE(None, _ptr)
 _INSN_BOOL_CB = ctypes.CFUNCTYPE(ctypes.c_int, _ptr)
+_PORT_CB = ctypes.CFUNCTYPE(ctypes.c_uint32, _ptr, ctypes.c_uint32, _int)
 _INTR_CB = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32)
 _CODE_CB = ctypes.CFUNCTYPE(None, _ptr, _u64, ctypes.c_uint32)
 
@@ -410,6 +411,19 @@ class Engine:
                 fail(error)
 
         self._hook(UC_HOOK_INSN, _INSN_CB(callback), 1, 0, insn)
+
+    def hook_port(self, insn: int, function: Callable[[], None]) -> None:
+        """Call *function* for IN or OUT, whatever the port; RIP is still at the instruction."""
+        fail = self.fail
+
+        def callback(_uc: int, _port: int, _size: int) -> int:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - as above
+                fail(error)
+            return 0
+
+        self._hook(UC_HOOK_INSN, _PORT_CB(callback), 1, 0, insn)
 
     def hook_insn_skip(self, insn: int, function: Callable[[], bool]) -> None:
         """Call *function* for CPUID, RDTSC or RDTSCP; True means that it did the instruction's work."""

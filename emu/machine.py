@@ -1,0 +1,299 @@
+"""A whole machine: one kernel, one engine per address space, and the loop that runs the program.
+
+    with Machine(root="/") as machine:
+        machine.execve("/bin/busybox", ["busybox", "ls"], {})
+        status = machine.run()
+
+Model only.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from emu.cpu import UcCpu
+from emu.interrupt import HostSignals
+from emu.pmap import UcPmapHardware, mirror_of
+from emu.raw import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP, UC_ERR_OK, UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP, MachineError
+from emu.trap import Traps
+from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
+from kernel_model.errors import SyscallError, UsageError, kassert, some
+from kernel_model.fs.hostfs import hostfs_mount
+from kernel_model.kern.elf_brand import force_brand
+from kernel_model.kern.kern_descrip import FileDesc
+from kernel_model.kern.kern_exec import execve
+from kernel_model.kern.kern_resource import Plimit
+from kernel_model.kern.kern_sig import KSigInfo, SigActs, ast, psignal
+from kernel_model.kern.kern_stdio import stdio_files
+from kernel_model.kern.kernel import Kernel
+from kernel_model.kern.machdep import TrapFrame
+from kernel_model.kern.proc import Proc, Thread, Ucred
+from kernel_model.kern.vfs_lookup import lookup_path
+from kernel_model.release import DEFAULT_RELEASE, RELEASES
+from kernel_model.rlimit import RLIMIT_NAMES
+from kernel_model.vm.vm_init import DEFAULT_RAM, Vm
+from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vmspace import vmspace_alloc, vmspace_free
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from kernel_model.kern.kern_stdio import Stream
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vmspace import VmSpace
+
+EXPECTED = (UC_ERR_OK, UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP)
+"""How the engine ends when the program stopped for a reason of its own."""
+
+
+class ExecFailed(UsageError):
+    """The first program could not be executed; ``errno`` is FreeBSD's number."""
+
+    def __init__(self, message: str, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class NoCpu:
+    """The registers of a thread before its address space has an engine."""
+
+    __slots__ = ("fpregs", "frame")
+
+    def __init__(self) -> None:
+        self.frame = TrapFrame()
+        self.fpregs: bytes | None = None
+
+    def get_frame(self) -> TrapFrame:
+        """The registers so far."""
+        return self.frame
+
+    def set_frame(self, frame: TrapFrame) -> None:
+        """Replace them."""
+        self.frame = frame
+
+    def get_fpregs(self) -> bytes:
+        """The FXSAVE image so far."""
+        from emu.cpu import initial_fpregs
+
+        return self.fpregs or initial_fpregs()
+
+    def set_fpregs(self, image: bytes) -> None:
+        """Replace it."""
+        self.fpregs = image
+
+    def set_fsbase(self, base: int) -> None:
+        """Set FS.base."""
+        self.frame.fs_base = base
+
+    def set_gsbase(self, base: int) -> None:
+        """Set GS.base."""
+        self.frame.gs_base = base
+
+
+class Machine:
+    """One kernel with one process.
+
+    *root* is the directory that is the guest's ``/``; only *cwd* below it may be written unless *rw*.
+    *limits* are soft limits by name ("stack"), *ram* bytes of memory, *seed* makes the run repeatable.  *stdin*,
+    *stdout* and *stderr* are host descriptors, None for closed, ``bytes`` for input, a bytearray for output.
+    """
+
+    def __init__(
+        self,
+        release: str = DEFAULT_RELEASE,
+        root: str | os.PathLike[str] = "/",
+        cwd: str | os.PathLike[str] | None = None,
+        *,
+        rw: bool = False,
+        abi: str = "auto",
+        limits: Mapping[str, int] | None = None,
+        ram: int | None = None,
+        seed: int | None = None,
+        stdin: Stream = 0,
+        stdout: Stream = 1,
+        stderr: Stream = 2,
+        paranoid: bool = False,
+    ) -> None:
+        if release not in RELEASES:
+            raise UsageError(f"no release is called {release!r}")
+        self.vm = Vm(RELEASES[release], ram if ram is not None else DEFAULT_RAM)
+        self.vm.make_hardware = UcPmapHardware
+        self.kernel = Kernel(self.vm, seed=seed)
+        self.paranoid = paranoid
+        self.traps: Traps | None = None
+        self._open: list[UcPmapHardware] = []
+        self._limits = dict(limits or {})
+        force_brand(self.kernel, abi)
+        self.proc, self.thread = self._first_process(root, cwd, rw=rw, streams=(stdin, stdout, stderr))
+
+    # making
+
+    def _first_process(
+        self, root: str | os.PathLike[str], cwd: str | os.PathLike[str] | None, *, rw: bool, streams: tuple[Stream, ...]
+    ) -> tuple[Proc, Thread]:
+        kernel = self.kernel
+        cred = Ucred(*(os.getuid(),) * 3, *(os.getgid(),) * 3, tuple(os.getgroups()) or (os.getgid(),))
+        try:
+            rootvp = hostfs_mount(os.fspath(root), rw=rw)
+            inside = _inside(root, cwd)
+            cdir = lookup_path(rootvp, os.fsencode(inside), cred, root=rootvp)
+        except SyscallError as error:
+            raise UsageError(f"no directory {cwd if cwd is not None else root} as root or working directory: {error.errno}") from None
+        rootvp.v_mount.allow_writes(cdir)
+        kernel.rootvnode = rootvp
+        pid = kernel.newpid()
+        proc = Proc(
+            kernel=kernel,
+            p_pid=pid,
+            p_vmspace=vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS),
+            p_limit=self._plimit(),
+            p_fd=FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_files=stdio_files(*streams)),
+            p_sigacts=SigActs(),
+            p_sysent=ELF64_FREEBSD_SYSVEC,
+            p_ucred=cred,
+            p_pgid=pid,
+            p_sid=pid,
+        )
+        td = Thread(td_proc=proc, td_tid=pid, td_cpu=NoCpu())
+        proc.p_threads.append(td)
+        kernel.procs[pid] = proc
+        kernel.curthread = td
+        self.vm.curproc = proc
+        return proc, td
+
+    def _plimit(self) -> Plimit:
+        limit = Plimit()
+        numbers = {name.removeprefix("RLIMIT_").lower(): number for number, name in RLIMIT_NAMES.items()}
+        for name, value in self._limits.items():
+            if name not in numbers:
+                raise UsageError(f"no resource limit is called {name!r}")
+            number = numbers[name]
+            limit.set(number, value, max(value, limit.lim_max(number)))
+        return limit
+
+    # running
+
+    def execve(self, path: str | bytes, argv: Sequence[str | bytes], env: Mapping[str, str]) -> None:
+        """Execute *path* in the machine's process.  Raises ExecFailed before the point of no return."""
+        args = [os.fsencode(arg) for arg in argv]
+        envv = [os.fsencode(f"{name}={value}") for name, value in env.items()]
+        try:
+            execve(self.thread, os.fsencode(path), args, envv)
+        except SyscallError as error:
+            reason = getattr(error, "reason", "") or os.strerror(error.errno)
+            raise ExecFailed(f"{os.fsdecode(path)}: {reason}", error.errno) from None
+
+    def run(self) -> int:
+        """Run until the process ends; its exit status, or 128 + the signal that killed it."""
+        with HostSignals(self._stop, self._host_signal):
+            while not self.proc.p_state:
+                self._step()
+        return self.proc.wait_status
+
+    def _step(self) -> None:
+        """Run the engine until something makes it stop."""
+        td = self.thread
+        if td.td_ast:
+            ast(td)
+            if self.proc.p_state:
+                return
+        hw = self._current()
+        cpu = td.td_cpu
+        kassert(isinstance(cpu, UcCpu) and hw.engine is not None, "thread without engine")
+        if hw.pending:
+            hw.settle()
+        engine = some(hw.engine, "engine")
+        hw.running = True
+        try:
+            status = engine.run(cpu.resume_rip())  # type: ignore[attr-defined]
+        finally:
+            hw.running = False
+            if hw.doomed:
+                hw.close()
+        if status not in EXPECTED or (status != UC_ERR_OK and not td.td_ast):
+            raise MachineError(f"unicorn stopped with error {status} at {cpu.get_frame().rip:#x}")
+        if self.paranoid and not self.proc.p_state:
+            self.verify()
+
+    def _current(self) -> UcPmapHardware:
+        """The mirror of the process's address space, with an engine that holds the thread's registers."""
+        td = self.thread
+        vmspace = self.proc.p_vmspace
+        hw = mirror_of(vmspace.vm_pmap)
+        if hw.engine is None:
+            self._start(hw, vmspace)
+        return hw
+
+    def _start(self, hw: UcPmapHardware, vmspace: VmSpace) -> None:
+        """Give *hw* an engine and move the thread's registers into it."""
+        td = self.thread
+        before = td.td_cpu
+        cpu = UcCpu(hw.create_engine())
+        traps = Traps(td, cpu, hw)
+        hw.start(vmspace.vm_map, traps)
+        traps.attach()
+        traps.after = self.verify if self.paranoid else None
+        self.traps = traps
+        cpu.set_fpregs(before.get_fpregs())
+        cpu.set_frame(before.get_frame())
+        td.td_cpu = cpu
+        if self.kernel.seed is not None:
+            for insn in (UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP):
+                cpu.use_clock(insn, self.kernel.clock.nanouptime)
+        self._open.append(hw)
+
+    def _stop(self) -> None:
+        """Leave the engine, from another thread."""
+        for hw in self._open:
+            if hw.running and hw.engine is not None:
+                hw.engine.stop()
+
+    def _host_signal(self, number: int) -> None:
+        """The host's *number* (2 is SIGINT everywhere) for the program."""
+        psignal(self.proc, KSigInfo(number))
+
+    # looking
+
+    @property
+    def map(self) -> VmMap:
+        """The vm_map of the process."""
+        vm_map: VmMap = self.proc.p_vmspace.vm_map
+        return vm_map
+
+    def verify(self) -> None:
+        """Prove the mirror; MirrorDesync names the first difference."""
+        mirror_of(self.proc.p_vmspace.vm_pmap).verify()
+
+    def regions(self) -> list[tuple[int, int, int]]:
+        """What Unicorn has mapped for the process: ``(start, end, perms)``, end exclusive."""
+        return mirror_of(self.proc.p_vmspace.vm_pmap).regions()
+
+    # ending
+
+    def close(self) -> None:
+        """Free the address space, the engine and the machine's memory."""
+        vmspace = self.proc.p_vmspace
+        if vmspace.vm_refcnt:
+            vmspace_free(vmspace)
+        for hw in self._open:
+            hw.close()
+        self._open.clear()
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _inside(root: str | os.PathLike[str], cwd: str | os.PathLike[str] | None) -> str:
+    """The working directory as the guest names it: *cwd*, or the host's own when it is below *root*."""
+    top = os.path.realpath(root)
+    if cwd is not None:
+        return os.fspath(cwd) if top != "/" else os.path.realpath(cwd)
+    here = os.getcwd()
+    if top == "/":
+        return here
+    return "/" + os.path.relpath(here, top) if (here + "/").startswith(top + "/") else "/"

@@ -1,0 +1,151 @@
+"""From the engine's hooks into the kernel.
+
+    SYSCALL instruction   -> the system call, served inside the hook
+    fault window          -> kern/trap.py: trap_pfault, with the exact address
+    exceptions, INT n     -> kern/trap.py: trap, and the engine is left
+    undefined instruction -> trap, vector 6
+
+The engine is left (``Engine.stop``) when a signal waits, the registers were replaced, or the process is gone; all
+else goes on in the same translated block.
+
+FreeBSD: sys/amd64/amd64/exception.S.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.cpu import SYSCALL_LENGTH, UcCpu
+from emu.raw import UC_X86_INS_IN, UC_X86_INS_OUT, UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER
+from kernel_model.abi.errno import EJUSTRETURN
+from kernel_model.kern.machdep import PSL_C
+from kernel_model.kern.subr_syscall import bind
+from kernel_model.kern.trap import trap, trap_pfault
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emu.pmap import UcPmapHardware
+    from kernel_model.kern.proc import Thread
+
+INT_OPCODE = 0xCD
+VECTOR_BP = 3
+VECTOR_OF = 4
+VECTOR_UD = 6
+VECTOR_GP = 13
+
+
+class Traps:
+    """The hooks of one engine, for the thread that is current on it."""
+
+    __slots__ = ("_cpu", "_hw", "_trace", "after", "syscalls", "td")
+
+    def __init__(self, td: Thread, cpu: UcCpu, hw: UcPmapHardware) -> None:
+        self.td = td
+        self._cpu = cpu
+        self._hw = hw
+        self._trace = td.td_proc.kernel.ktrace
+        self.after: Callable[[], None] | None = None
+        """Called after every trap: the mirror's proof, when somebody is paranoid."""
+        self.syscalls = 0
+
+    def attach(self) -> None:
+        """Add the hooks to the engine that the thread's registers are in."""
+        engine = self._cpu.engine
+        engine.hook_insn(UC_X86_INS_SYSCALL, self._syscall_hook())
+        engine.hook_insn(UC_X86_INS_SYSENTER, self._privileged)
+        engine.hook_port(UC_X86_INS_IN, self._privileged)
+        engine.hook_port(UC_X86_INS_OUT, self._privileged)
+        engine.hook_intr(self._interrupt)
+        engine.hook_insn_invalid(self._undefined)
+
+    # page faults
+
+    @property
+    def exact(self) -> bool:
+        """Whether somebody records faults: then each must come with its exact address."""
+        return self._trace.recorder is not None
+
+    def page_fault(self, va: int, access: int, size: int, value: int) -> bool:
+        """Serve a fault of the program; False when it gets a signal."""
+        repaired = trap_pfault(self.td, va, access, size, value, self._cpu.engine.read_rip())
+        if repaired and self.after is not None:
+            self.after()
+        return repaired
+
+    # system calls
+
+    def _syscall_hook(self) -> Callable[[], None]:
+        """The function for SYSCALL: a closure, because each attribute it would look up costs 20 ns."""
+        td, cpu, hw, traps = self.td, self._cpu, self._hw, self
+        engine = cpu.engine
+        stop = engine.stop
+        arguments = engine.batch("rax", "rdi", "rsi", "rdx", "r10", "r8", "r9", "rip", "rflags")
+        results = engine.batch("rax", "rcx", "r11", "rflags", "rdx")
+        fetch, values = arguments.read, results.write
+        syscall = bind(td)
+
+        def hook() -> None:
+            nonlocal syscall
+            rax, rdi, rsi, rdx, r10, r8, r9, rip, rflags = fetch()
+            traps.syscalls += 1
+            cpu.in_syscall = True
+            result = syscall(rax, rdi, rsi, rdx, r10, r8, r9)
+            cpu.in_syscall = False
+            if result.__class__ is int:
+                if result is EJUSTRETURN or result == EJUSTRETURN:
+                    syscall = bind(td)
+                    stop()
+                elif result >= 0:
+                    rflags &= ~PSL_C
+                    values((result, rip + SYSCALL_LENGTH, rflags, rflags, rdx))
+                else:
+                    rflags |= PSL_C
+                    values((-result, rip + SYSCALL_LENGTH, rflags, rflags, rdx))
+            else:
+                rflags &= ~PSL_C
+                values((result[0], rip + SYSCALL_LENGTH, rflags, rflags, result[1]))
+            if hw.pending:
+                hw.settle()
+            if td.td_ast or cpu.replaced:
+                stop()
+            if traps.after is not None:
+                traps.after()
+
+        return hook
+
+    # exceptions
+
+    def _interrupt(self, vector: int) -> None:
+        """An exception, or a software interrupt, whose RIP is already behind it."""
+        frame = self._cpu.get_frame()
+        if vector not in (VECTOR_BP, VECTOR_OF) and self._bytes_before(frame.rip) == bytes((INT_OPCODE, vector & 0xFF)):
+            # The gates of all other vectors belong to the kernel: INT n is a protection fault at itself.
+            frame.rip -= 2
+            self._cpu.set_frame(frame)
+            vector = VECTOR_GP
+        self._trap(vector)
+
+    def _undefined(self) -> bool:
+        self._trap(VECTOR_UD)
+        return False
+
+    def _privileged(self) -> None:
+        """IN, OUT and SYSENTER, which Unicorn would execute: RIP is at the instruction."""
+        self._cpu.set_frame(self._cpu.get_frame())
+        self._trap(VECTOR_GP)
+
+    def _trap(self, vector: int) -> None:
+        trap(self.td, vector)
+        self._cpu.engine.stop()
+
+    def _bytes_before(self, rip: int) -> bytes:
+        """The two bytes before *rip*, as far as they are resident."""
+        found = b""
+        for va in (rip - 2, rip - 1):
+            pte = self.td.td_proc.p_vmspace.vm_pmap.ptes.get(va >> PAGE_SHIFT)
+            if pte is not None:
+                place = (pte[0].frame << PAGE_SHIFT) + (va & PAGE_MASK)
+                found += self.td.td_proc.kernel.vm.phys.mem[place : place + 1]
+        return found
