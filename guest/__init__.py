@@ -45,7 +45,8 @@ class Guest:
     source: Path
     abi: str
     kind: str
-    stripped: bool
+    build: str
+    """freebsd, linux, stripped or pie."""
     teaches: str
     expect: Expect
     growths: int | None
@@ -55,6 +56,11 @@ class Guest:
     limits: Mapping[str, int]
     cause: str
     differs: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def stripped(self) -> bool:
+        """Whether it has no symbols and no line numbers."""
+        return self.build == "stripped"
 
     def on(self, release: str) -> Guest:
         """This guest with what the manifest says about *release* put in place.
@@ -107,7 +113,7 @@ def _make(name: str, row: Mapping[str, Any], build: str) -> Guest:
         source=HERE / ("crash" if kind == "crash" else "src") / f"{name}.c",
         abi="linux" if build == "linux" else "freebsd",
         kind=kind,
-        stripped=build == "stripped",
+        build=build,
         differs=MappingProxyType(row.get("on", {})),
         **fields,
     )

@@ -58,12 +58,13 @@ def built_with() -> str:
 def build(guest: Guest, out: Path) -> None:
     """Compile and link one guest to *out*."""
     target, emulation = TARGETS[guest.abi]
+    pic, pie = (["-fPIE"], ["-pie", "--no-dynamic-linker", "-z", "text"]) if guest.build == "pie" else ([], [])
     source = guest.source.relative_to(HERE.parent)
     # The object keeps a name of its own: the linker writes none of it into the program.
     obj = out.with_name(out.name + ".o")
-    _run([_need("clang"), target, *CFLAGS, "-c", str(source), "-o", str(obj)])
+    _run([_need("clang"), target, *CFLAGS, *pic, "-c", str(source), "-o", str(obj)])
     strip = ["-s"] if guest.stripped else []
-    _run([_need("ld.lld"), "-m", emulation, *LDFLAGS, *strip, "-o", str(out), str(obj)])
+    _run([_need("ld.lld"), "-m", emulation, *LDFLAGS, *pie, *strip, "-o", str(out), str(obj)])
     obj.unlink()
 
 

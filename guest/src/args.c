@@ -18,13 +18,6 @@ static int headers_found(const unsigned *p, unsigned long entries)
 	return 0;
 }
 
-static int ends_with(const char *s, const char *end)
-{
-	while (*s && !same(s, end))
-		s++;
-	return *s != 0;
-}
-
 static struct ps_strings *ps_strings(void)
 {
 	int name[2] = { 1, 32 }; /* CTL_KERN, KERN_PS_STRINGS */
@@ -55,7 +48,7 @@ int main(int argc, char **argv, char **envp)
 	check("AT_PAGESZ is 4096", aux[AT_PAGESZ] == PAGE);
 	check("AT_ENTRY is _start", aux[AT_ENTRY] == (unsigned long)_start);
 	check("AT_PHDR finds the program headers", headers_found((unsigned *)aux[AT_PHDR], aux[AT_PHNUM]));
-	check("AT_EXECPATH names the program", ends_with((char *)aux[AT_EXECPATH], "/args"));
+	check("AT_EXECPATH names a file", sys_open((char *)aux[AT_EXECPATH], 0) >= 0);
 	canary = (unsigned long *)aux[AT_CANARY];
 	check("AT_CANARY gives 64 random bytes", aux[AT_CANARYLEN] == 64 && canary[0] != canary[7]);
 	check("AT_STACKPROT is what PT_GNU_STACK asked", aux[AT_STACKPROT] == PROT_RW);
