@@ -184,3 +184,11 @@ def as_text(value: int) -> str:
     if len(data) < 4 or not all(0x20 <= byte < 0x7F for byte in data):
         return ""
     return data.decode("ascii")
+
+
+def distance(count: int) -> str:
+    """*count* bytes for people: exact when near, in large units when far."""
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
+        if count >= 1 << shift and count & 0xFFF:
+            return f"{count / (1 << shift):,.4g} {unit}"
+    return pages(count)

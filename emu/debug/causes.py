@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.debug.blame import describe_cause
-from emu.debug.case import FAR_FRAME, NEAR_STACK, Case, as_text, describe_range, pages
+from emu.debug.case import FAR_FRAME, NEAR_STACK, Case, as_text, describe_range, distance, pages
 from emu.debug.counterfactual import file_offset
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
@@ -148,12 +148,11 @@ def _overflow(case: Case) -> Reason | None:
     """The stack pointer ran out of stack."""
     stack = case.stack
     entry = case.entry
-    if not case.near_stack_pointer or case.event.access == VM_PROT_EXECUTE:
+    if stack is None or case.event.access == VM_PROT_EXECUTE or not case.near_stack_pointer:
         return None
-    if stack is None:
-        # The growth went right up to a neighbour, and the access hit that.
-        stack = _stack_on(case, entry)
-        if stack is None or entry is None:
+    if entry is not None and not entry.eflags & (MAP_ENTRY_GUARD | MAP_ENTRY_GROWS_DOWN):
+        # The stack had grown right down to a neighbour, and the access hit that.
+        if case.rsp >= stack.start + NEAR_STACK:
             return None
         blocker = f"growth stopped by the mapping {describe_range(entry)}{case.made_by(entry)}"
         return Reason("stack-neighbour", f"stack overflow{case.function}{_shape(case, stack)}; {blocker}")
@@ -161,16 +160,6 @@ def _overflow(case: Case) -> Reason | None:
         return None
     kind, why = _growth_refused(case, stack)
     return Reason(kind, f"stack overflow{case.function}{_shape(case, stack)}; {why}")
-
-
-def _stack_on(case: Case, entry: EntryState | None) -> EntryState | None:
-    """The growable stack that starts where *entry* ends."""
-    if entry is None or entry.eflags & (MAP_ENTRY_GUARD | MAP_ENTRY_GROWS_DOWN):
-        return None
-    above = next((one for one in case.snapshot.entries if one.start >= entry.end), None)
-    if above is None or not above.eflags & MAP_ENTRY_GROWS_DOWN or above.start != entry.end:
-        return None
-    return above
 
 
 def _growth_refused(case: Case, stack: EntryState) -> tuple[str, str]:
@@ -239,26 +228,24 @@ def _gap(case: Case) -> Reason | None:
     stack = case.stack
     if case.event.access == VM_PROT_EXECUTE:
         return None
-    if stack is None or (case.entry is None and not case.grew_in_vain and stack.start - addr > NEIGHBOURHOOD):
+    if stack is None or (case.entry is None and stack.start - addr > max(NEIGHBOURHOOD, stack.avail_ssize)):
         return None
     where = f"the stack {describe_range(stack)}{_stack_maker(case, stack)}"
-    distance = pages(stack.start - addr)
+    away = distance(stack.start - addr)
     step = case.refusal
     if case.entry is not None and not case.entry.eflags & MAP_ENTRY_GUARD:
         return None
     if step is not None and step.name in ("stack_limit", "vmem", "memlock"):
         kind, why = _growth_refused(case, stack)
-        return Reason(kind, f"{case.access} {distance} below {where}{case.function}; {why}")
+        return Reason(kind, f"{case.access} {away} below {where}{case.function}; {why}")
     if case.entry is not None:
-        return Reason("stack-guard", f"guard page hit{case.function}: {case.access} {distance} below {where}")
-    if not case.grew_in_vain and stack.avail_ssize:
-        return None
+        return Reason("stack-guard", f"guard page hit{case.function}: {case.access} {away} below {where}")
     if step is not None and step.name == "guard":
-        line = f"guard page of {where} hit{case.function}: {case.access} {distance} below the stack"
+        line = f"guard page of {where} hit{case.function}: {case.access} {away} below the stack"
         return Reason("stack-guard", line)
     return Reason(
         "below-stack",
-        f"{case.access} {distance} below the stack {describe_range(stack)}{_stack_maker(case, stack)}"
+        f"{case.access} {away} below the stack {describe_range(stack)}{_stack_maker(case, stack)}"
         f"{case.function}: its reserve is used up and nothing is mapped there",
     )
 
@@ -416,7 +403,9 @@ def _unmapped(case: Case) -> Reason | None:
     gone = answer.removed
     offset = case.event.addr - gone.start
     by = describe_cause(gone.cause, case.name)
-    what = "use after munmap" if gone.cause.name in ("munmap", "mmap", "mremap") else f"use after {gone.cause.name}"
+    what = f"use after {gone.cause.name}"
+    if gone.cause.name in ("munmap", "mmap", "mremap", "kernel"):
+        what = "use after munmap"
     where = f"[{gone.start:#x}, {gone.end:#x})"
     line = f"{what}: {case.access}{case.function} {offset:,} bytes into {where}, unmapped by {by}"
     return Reason("use-after-munmap", line)
@@ -426,8 +415,8 @@ def _overrun(case: Case) -> Reason | None:
     below = case.below()
     if case.entry is not None or below is None or case.event.addr - below.end >= NEIGHBOURHOOD:
         return None
-    distance = case.event.addr - below.end
-    past = "right behind the end" if distance == 0 else f"{pages(distance)} past the end"
+    beyond = case.event.addr - below.end
+    past = "right behind the end" if beyond == 0 else f"{pages(beyond)} past the end"
     return Reason(
         "overrun", f"{case.access}{case.function} {past} of {describe_range(below)}{case.made_by(below)}"
     )
@@ -443,17 +432,10 @@ def _wild(case: Case) -> Reason | None:
     below = case.below()
     gaps = []
     if below is not None:
-        gaps.append(f"{describe_range(below)} ends {_size(addr - below.end)} below")
+        gaps.append(f"{describe_range(below)} ends {distance(addr - below.end)} below")
     if above is not None:
-        gaps.append(f"{describe_range(above)} begins {_size(above.start - addr)} above")
+        gaps.append(f"{describe_range(above)} begins {distance(above.start - addr)} above")
     return Reason("wild", f"wild pointer {addr:#x}{made_of}: {case.access}{case.function}; {', '.join(gaps)}")
-
-
-def _size(count: int) -> str:
-    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if count >= 1 << shift:
-            return f"{count / (1 << shift):,.4g} {unit}"
-    return f"{count} bytes"
 
 
 def limit_text(value: int) -> str:

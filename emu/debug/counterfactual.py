@@ -176,7 +176,8 @@ def _unmapped(question: Question, answer: Answer | None) -> Counterfactual | Non
     decision = question.ask(restored)
     if not decision.repaired:
         return None
-    text = f"would have succeeded before sequence {gone.cause.seq}: [{gone.start:#x}, {gone.end:#x}) was still mapped"
+    where = f"[{gone.start:#x}, {gone.end:#x})"
+    text = f"would have succeeded before sequence {gone.cause.seq or gone.seq}: {where} was still mapped"
     return Counterfactual(f"undo={gone.seq}", text, decision, gone.seq)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.debug.blame import describe_change
-from emu.debug.case import Case, describe_range, pages
+from emu.debug.case import Case, describe_range, distance
 from emu.debug.causes import limit_text
 from emu.debug.codec import access_name
 from kernel_model.kern.signo import signame
@@ -103,9 +103,9 @@ def _map_lines(case: Case) -> Iterator[str]:
     high = event.above.start if event.above is not None else case.snapshot.max_offset
     yield f"  hole         [{low:#x}, {high:#x})"
     if event.below is not None:
-        yield f"  below        {entry_line(event.below)}, {pages(event.addr - event.below.end)} lower"
+        yield f"  below        {entry_line(event.below)}, {distance(event.addr - event.below.end)} lower"
     if event.above is not None:
-        yield f"  above        {entry_line(event.above)}, {pages(event.above.start - event.addr)} higher"
+        yield f"  above        {entry_line(event.above)}, {distance(event.above.start - event.addr)} higher"
 
 
 def _counters(event: FaultEvent) -> Iterator[str]:
@@ -156,6 +156,9 @@ def decision_lines(steps: tuple[Step, ...]) -> Iterator[str]:
 
 
 def _operands(step: Step) -> str:
+    if step.name == "mapped" and not step.ok:
+        start, end = step.operands.get("start", 0), step.operands.get("end", 0)
+        return "nothing is below" if end <= start else f"the entry below ends at {end:#x}"
     return "  ".join(f"{name} {_operand(name, value)}" for name, value in step.operands.items())
 
 

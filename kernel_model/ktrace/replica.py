@@ -233,16 +233,25 @@ def with_guard(snapshot: MapSnapshot, pages: int) -> MapSnapshot:
 def without_entry(snapshot: MapSnapshot, addr: int) -> MapSnapshot:
     """*snapshot* without the entry that holds *addr*: what was mapped there had never been.
 
-    A piece cut out of a stack's reserve goes back to it, on releases where the reserve is an entry.
+    A piece cut out of a stack's reserve goes back to it; where the reserve is a number, the process stack gets back
+    what vm_map_growstack trimmed because of the neighbour.
     """
     gone = snapshot.at(addr)
     if gone is None:
         raise UsageError(f"nothing is mapped at {addr:#x}")
-    entries = [entry for entry in snapshot.entries if entry is not gone]
+    entries = [_untrimmed(snapshot, entry) for entry in snapshot.entries if entry is not gone]
     size = snapshot.size
     if not gone.eflags & MAP_ENTRY_GUARD or RELEASES[snapshot.release].size_counts_guards:
         size -= gone.end - gone.start
     return replace(snapshot, entries=_rejoined(entries, gone), size=size)
+
+
+def _untrimmed(snapshot: MapSnapshot, entry: EntryState) -> EntryState:
+    if RELEASES[snapshot.release].stack_gap or not entry.eflags & MAP_ENTRY_GROWS_DOWN:
+        return entry
+    if not snapshot.maxsaddr < entry.start < snapshot.stacktop:
+        return entry
+    return replace(entry, avail_ssize=entry.start - snapshot.maxsaddr)
 
 
 def _rejoined(entries: list[EntryState], gone: EntryState) -> tuple[EntryState, ...]:
