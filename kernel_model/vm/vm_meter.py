@@ -54,6 +54,10 @@ class VmMeter:
         self.v_pfree = 0
         self.v_tfree = 0
 
+    def severe(self) -> bool:
+        """Memory is so short that nothing is mapped ahead of need.  FreeBSD: vm_page_count_severe()."""
+        return self.v_free_count * 2 <= self.v_free_reserved + self.v_free_min
+
     @property
     def v_inactive_count(self) -> int:
         """Pages on the inactive queue."""
