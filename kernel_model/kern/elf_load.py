@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from kernel_model.abi import errno as E
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_header import PF_R, PF_W, PF_X, PT_LOAD, Phdr
-from kernel_model.kern.imgact import ExecError
+from kernel_model.kern.imgact import ExecError, path_text
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_VMEM
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_map_flags import (
@@ -67,7 +67,7 @@ def load_sections(imgp: ImageParams, phdrs: tuple[Phdr, ...], rbase: int) -> int
         vaddr = phdr.p_vaddr + rbase
         imgp.stage(
             "segment", vaddr=vaddr, filesz=phdr.p_filesz, memsz=phdr.p_memsz, offset=phdr.p_offset,
-            prot=trans_prot(phdr.p_flags), file=imgp.execpath.decode(errors="replace"),
+            prot=trans_prot(phdr.p_flags), file=path_text(imgp.execpath),
         )  # fmt: skip
         load_section(imgp, phdr, vaddr, last_end)
         last_end = vaddr + phdr.p_memsz

@@ -28,6 +28,14 @@ MAXSHELLCMDLEN: Final = PAGE_SIZE
 MAXPAGESIZES: Final = 3
 
 
+def path_text(path: bytes) -> str:
+    """*path* for a message: printable, and not longer than a line.  Model only."""
+    text = path.decode(errors="backslashreplace")
+    if not text.isprintable():
+        text = repr(text)[1:-1]
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
+
+
 class ExecError(SyscallError):
     """execve refuses; ``reason`` tells the person who started the program what is wrong with it.
 
@@ -191,4 +199,4 @@ class ImageParams:
         kernel.vm.cause = Cause(EXEC, stage, pid=proc.p_pid)
         kt = kernel.ktrace
         if kt.execs is not None:
-            kt.emit(ExecStage(stage, self.args.fname.decode(errors="replace"), operands, pid=proc.p_pid))
+            kt.emit(ExecStage(stage, path_text(self.args.fname), operands, pid=proc.p_pid))

@@ -36,7 +36,7 @@ from kernel_model.kern.elf_header import (
     read_phdrs,
 )
 from kernel_model.kern.elf_load import enforce_limits, load_sections, trans_prot
-from kernel_model.kern.imgact import ElfAuxargs, ExecError, ImageParams
+from kernel_model.kern.imgact import ElfAuxargs, ExecError, ImageParams, path_text
 from kernel_model.kern.kern_exec_vmspace import exec_map_stack, exec_new_vmspace
 from kernel_model.kern.kern_exec_vnode import exec_open
 from kernel_model.rlimit import RLIMIT_DATA
@@ -175,7 +175,7 @@ def _activate(
     sysent: SysentVec = brand.sysvec
     imgp.stage(
         "activate", brand=brand.name, why=choice.why, entry=ehdr.e_entry, type=ehdr.e_type, bias=imgp.et_dyn_addr,
-        interpreter=(interp or b"").decode(errors="replace"),
+        interpreter=path_text(interp or b""),
     )  # fmt: skip
     exec_new_vmspace(imgp, sysent)
     proc.p_sysent = sysent
@@ -231,13 +231,13 @@ def _load_interp(imgp: ImageParams, brand: ElfBrandinfo, interp: bytes, addr: in
         return _load_file(imgp, interp, addr)
     except SyscallError as error:
         why = f": {error.reason}" if isinstance(error, ExecError) else ""
-        name = interp.decode(errors="replace")
+        name = path_text(interp)
         raise ExecError(error.errno, f"program interpreter {name} cannot be loaded{why}") from None
 
 
 def _load_file(imgp: ImageParams, path: bytes, addr: int) -> int:
     """Map a shared object at *addr*, or a program where it wants to be.  FreeBSD: load_file()."""
-    imgp.stage("interpreter", file=path.decode(errors="replace"), address=addr)
+    imgp.stage("interpreter", file=path_text(path), address=addr)
     interp = exec_open(imgp.td, imgp.args, path)
     try:
         fault = header_fault(interp.image_header)

@@ -25,7 +25,7 @@ from kernel_model.errors import SyscallError, some
 from kernel_model.fs.vnode import MNT_NOSUID, PATH_MAX, S_ISGID, S_ISUID
 from kernel_model.kern.copyin import copyin, copyinstr
 from kernel_model.kern.elf_header import header_fault
-from kernel_model.kern.imgact import ExecError, ImageArgs, ImageParams
+from kernel_model.kern.imgact import ExecError, ImageArgs, ImageParams, path_text
 from kernel_model.kern.imgact_elf import exec_elf_imgact
 from kernel_model.kern.imgact_shell import exec_shell_imgact
 from kernel_model.kern.kern_exec_vnode import exec_open
@@ -211,10 +211,10 @@ class _Run:
             if exec_elf_imgact(imgp):
                 return imgp
             if not exec_shell_imgact(imgp):
-                name = self.args.fname.decode(errors="replace")
+                name = path_text(self.args.fname)
                 raise ExecError(E.ENOEXEC, f"{name}: {header_fault(imgp.image_header)}")
             interpreted = True
-            imgp.stage("interpret", interpreter=imgp.interpreter_name.decode(errors="replace"))
+            imgp.stage("interpret", interpreter=path_text(imgp.interpreter_name))
             self.args.fname = imgp.interpreter_name
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.fs.vnode import MNT_NOEXEC, VDIR, VEXEC, VREG
-from kernel_model.kern.imgact import ExecError, ImageParams
+from kernel_model.kern.imgact import ExecError, ImageParams, path_text
 from kernel_model.kern.vfs_lookup import namei
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
@@ -39,7 +39,7 @@ def exec_open(td: Thread, args: ImageArgs, path: bytes) -> ImageParams:
     The result owns a reference on its VM object.
     Raises: ExecError whose reason begins with the path.
     """
-    name = path.decode(errors="replace")
+    name = path_text(path)
     try:
         vp = namei(td, path)
         attr = exec_check_permissions(td, vp)
