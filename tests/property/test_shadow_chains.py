@@ -1,0 +1,317 @@
+"""Shadow chains against flat bytes: random trees of processes that share, copy and zero memory.
+
+The model of a page is a ``Cell``, an array of bytes that several processes may refer to: SHARE keeps the cell, COPY
+clones it, ZERO makes a new one.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred
+from kernel_model.vm.vm import (
+    OBJT_DEFAULT,
+    VM_INHERIT_COPY,
+    VM_INHERIT_NONE,
+    VM_INHERIT_SHARE,
+    VM_INHERIT_ZERO,
+    VM_PROT_ALL,
+    VM_PROT_READ,
+    VM_PROT_WRITE,
+)
+from kernel_model.vm.vm_map_flags import (
+    MAP_COPY_ON_WRITE,
+    VM_MAP_WIRE_HOLESOK,
+    VM_MAP_WIRE_USER,
+)
+from kernel_model.vm.vm_object import vm_object_deallocate
+from kernel_model.vm.vm_pageout import vm_pageout_scan
+from kernel_model.vm.vm_param import PAGE_SIZE
+from kernel_model.vm.vmspace import VmSpace, vmspace_fork, vmspace_free
+from kernel_model.vm.vnode_pager import vfs_msync, vnode_pager_alloc
+from tests.unit.vm_check import (
+    FakeProc,
+    FakeVnode,
+    assert_nothing_left,
+    check_all,
+    make_vm,
+    map_anon,
+    peek,
+    poke,
+)
+
+BASE = 0x10_0000
+NPAGES = 24
+SLOTS = 6
+"""Bytes of a page that the model looks at, spread over it."""
+STRIDE = PAGE_SIZE // SLOTS
+FILE_PAGES = 6
+FIRST_RELEASE_WITH_ZERO = "freebsd-10.4"
+
+
+@dataclass(eq=False)
+class Cell:
+    """What one page holds, wherever it is mapped."""
+
+    data: list[int] = field(default_factory=lambda: [0] * SLOTS)
+    saved: Cell | None = None
+    """What a page of a private file mapping still reads while nobody wrote it."""
+
+    def clone(self) -> Cell:
+        return Cell(list(self.data))
+
+
+@dataclass(eq=False)
+class Process:
+    space: VmSpace
+    cells: dict[int, Cell]
+    inherit: dict[int, int]
+
+
+class World:
+    """A tree of processes, the real one beside the model."""
+
+    def __init__(self, seed: int, release: str, ram_pages: int, share: bool) -> None:
+        self.rng = random.Random(seed)
+        self.vm, proc = make_vm(release, ram_pages * PAGE_SIZE, 1 << 26)
+        self.proc = proc
+        self.share = share
+        self.vnode = FakeVnode(bytes(self.rng.randrange(1, 255) for _ in range(FILE_PAGES)) * (PAGE_SIZE - 7))
+        map_anon(proc.p_vmspace, BASE, NPAGES)
+        first = Process(proc.p_vmspace, {}, {})
+        for page in range(NPAGES):
+            first.cells[page] = Cell()
+            first.inherit[page] = VM_INHERIT_COPY
+        self.processes = [first]
+        self.map_file_private(first)
+
+    def va(self, page: int) -> int:
+        return BASE + page * PAGE_SIZE
+
+    def map_file_private(self, process: Process) -> None:
+        """The file, copied on write, above the anonymous pages."""
+        object_ = vnode_pager_alloc(self.vm, self.vnode)
+        start, npages = self.va(NPAGES), object_.size
+        map_ = process.space.vm_map
+        with map_.locked():
+            rv = map_.insert(
+                object_, 0, start, start + npages * PAGE_SIZE, VM_PROT_READ | VM_PROT_WRITE, VM_PROT_ALL, MAP_COPY_ON_WRITE
+            )
+        assert rv == 0
+        padded = bytes(self.vnode.data) + bytes(PAGE_SIZE)
+        for page in range(npages):
+            base = page * PAGE_SIZE
+            process.cells[NPAGES + page] = Cell([padded[base + slot * STRIDE] for slot in range(SLOTS)])
+            process.inherit[NPAGES + page] = VM_INHERIT_COPY
+
+    # the operations
+
+    def write(self) -> None:
+        process = self.rng.choice(self.processes)
+        if process.cells:
+            page = self.rng.choice(list(process.cells))
+            slot, value = self.rng.randrange(SLOTS), self.rng.randrange(1, 256)
+            poke(process.space, self.va(page) + slot * STRIDE, bytes([value]))
+            process.cells[page].data[slot] = value
+
+    def read(self) -> None:
+        process = self.rng.choice(self.processes)
+        if process.cells:
+            self.compare(process, self.rng.choice(list(process.cells)))
+
+    def compare(self, process: Process, page: int) -> None:
+        got = [peek(process.space, self.va(page) + slot * STRIDE, 1)[0] for slot in range(SLOTS)]
+        assert got == process.cells[page].data, f"page {page} of {self.processes.index(process)}"
+
+    def fork(self) -> None:
+        if len(self.processes) >= 7:
+            return
+        parent = self.rng.choice(self.processes)
+        self.vm.curproc = FakeProc(parent.space)
+        space, charge = vmspace_fork(parent.space)
+        assert swap_reserve_by_cred(self.vm, charge, self.proc.p_ucred)
+        child = Process(space, {}, {})
+        for page, cell in parent.cells.items():
+            how = parent.inherit[page]
+            if how == VM_INHERIT_NONE:
+                continue
+            child.inherit[page] = how
+            if how == VM_INHERIT_SHARE:
+                child.cells[page] = cell
+            else:
+                child.cells[page] = cell.clone() if how == VM_INHERIT_COPY else Cell()
+        self.processes.append(child)
+
+    def exit(self) -> None:
+        if len(self.processes) > 1:
+            gone = self.processes.pop(self.rng.randrange(len(self.processes)))
+            vmspace_free(gone.space)
+            self.vm.curproc = FakeProc(self.processes[0].space)
+
+    def minherit(self) -> None:
+        process = self.rng.choice(self.processes)
+        first = self.rng.randrange(NPAGES)
+        last = self.rng.randrange(first + 1, NPAGES + 1)
+        values = [VM_INHERIT_COPY, VM_INHERIT_NONE]
+        if self.share:
+            values.append(VM_INHERIT_SHARE)
+        if self.vm.release.inherit_zero:
+            values.append(VM_INHERIT_ZERO)
+        value = self.rng.choice(values)
+        assert process.space.vm_map.inherit(self.va(first), self.va(last), value) == 0
+        for page in range(first, last):
+            if page in process.inherit:
+                process.inherit[page] = value
+
+    def remap(self) -> None:
+        """Unmap a few pages and map fresh ones there."""
+        process = self.rng.choice(self.processes)
+        first = self.rng.randrange(NPAGES)
+        last = min(first + self.rng.randrange(1, 6), NPAGES)
+        process.space.vm_map.remove(self.va(first), self.va(last))
+        for page in range(first, last):
+            process.cells.pop(page, None)
+        if self.rng.random() < 0.7:
+            map_anon(process.space, self.va(first), last - first)
+            for page in range(first, last):
+                process.cells[page] = Cell()
+                process.inherit[page] = VM_INHERIT_COPY
+
+    def protect(self) -> None:
+        """Take write access away and give it back."""
+        process = self.rng.choice(self.processes)
+        first = self.rng.randrange(NPAGES)
+        last = self.rng.randrange(first + 1, NPAGES + 1)
+        map_ = process.space.vm_map
+        assert map_.protect(self.va(first), self.va(last), VM_PROT_READ) == 0
+        for page in range(first, last):
+            if page in process.cells and self.rng.random() < 0.3:
+                self.compare(process, page)
+        assert map_.protect(self.va(first), self.va(last), VM_PROT_READ | VM_PROT_WRITE) == 0
+
+    def advise(self) -> None:
+        process = self.rng.choice(self.processes)
+        first = self.rng.randrange(NPAGES)
+        process.space.vm_map.madvise(self.va(first), self.va(NPAGES), self.rng.choice([3, 4]))
+
+    def wire(self) -> None:
+        process = self.rng.choice(self.processes)
+        first = self.rng.randrange(NPAGES)
+        last = min(first + 4, NPAGES)
+        map_ = process.space.vm_map
+        flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_HOLESOK
+        if self.rng.random() < 0.5:
+            assert map_.wire(self.va(first), self.va(last), flags) == 0
+        else:
+            assert map_.unwire(self.va(first), self.va(last), flags) == 0
+
+    def pressure(self) -> None:
+        """Have the page daemon take as much as it can."""
+        target, self.vm.cnt.v_free_target = self.vm.cnt.v_free_target, self.vm.cnt.v_page_count
+        vm_pageout_scan(self.vm)
+        self.vm.cnt.v_free_target = target
+
+    def sync(self) -> None:
+        vfs_msync(self.vm)
+
+    def check(self) -> None:
+        check_all(self.vm, [process.space for process in self.processes], shared_inval=self.strict)
+
+    @property
+    def strict(self) -> bool:
+        """Whether a sharer may never see a stale lower page."""
+        return self.vm.release.cow_invalidates_shared or not self.share
+
+    def finish(self) -> None:
+        for process in self.processes:
+            for page in process.cells:
+                self.compare(process, page)
+        for process in self.processes:
+            vmspace_free(process.space)
+        assert_nothing_left(self.vm)
+
+
+OPERATIONS = (
+    ["write"] * 14 + ["read"] * 8 + ["fork"] * 4 + ["exit"] * 3 + ["minherit"] * 2
+    + ["remap", "remap", "protect", "advise", "wire", "pressure", "sync"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("release", "share"),
+    [
+        ("freebsd-15.0", True),
+        ("freebsd-9.3", False),
+        ("freebsd-10.1", False),
+        ("freebsd-10.4", False),
+        ("freebsd-12.1", False),
+    ],
+)
+@pytest.mark.parametrize("ram_pages", [4096, 160])
+def test_forked_memory_is_flat_memory(release: str, share: bool, ram_pages: int) -> None:
+    for seed in range(20):
+        world = World(seed, release, ram_pages, share)
+        for _ in range(150):
+            getattr(world, world.rng.choice(OPERATIONS))()
+            world.check()
+        world.finish()
+
+
+def test_a_chain_of_two_thousand_forks_collapses() -> None:
+    """Each process forks and goes away: one object remains, and nothing recurses."""
+    vm, proc = make_vm()
+    space = proc.p_vmspace
+    map_anon(space, BASE, 4)
+    for generation in range(2000):
+        poke(space, BASE + (generation % 4) * PAGE_SIZE, generation.to_bytes(4, "little"))
+        child, charge = vmspace_fork(space)
+        assert swap_reserve_by_cred(vm, charge, proc.p_ucred)
+        vmspace_free(space)
+        space = child
+        proc.p_vmspace = child
+    depth = 0
+    entry = next(iter(space.vm_map.entries()))
+    object_ = entry.vm_object
+    while object_ is not None:
+        depth += 1
+        object_ = object_.backing_object
+    assert depth == 1
+    assert [peek(space, BASE + page * PAGE_SIZE, 4) for page in range(4)] == [
+        (1996 + page).to_bytes(4, "little") for page in range(4)
+    ]
+    vmspace_free(space)
+    assert_nothing_left(vm)
+
+
+def test_two_thousand_living_generations_do_not_recurse() -> None:
+    """While every ancestor lives the chain is deep; it shrinks when they go, from either end."""
+    vm, proc = make_vm()
+    spaces = [proc.p_vmspace]
+    map_anon(spaces[0], BASE, 1)
+    for generation in range(2000):
+        poke(spaces[-1], BASE, generation.to_bytes(4, "little"))
+        proc.p_vmspace = spaces[-1]
+        child, charge = vmspace_fork(spaces[-1])
+        assert swap_reserve_by_cred(vm, charge, proc.p_ucred)
+        spaces.append(child)
+    assert peek(spaces[-1], BASE, 4) == (1999).to_bytes(4, "little")
+    for space in spaces[1:-1]:
+        vmspace_free(space)
+    assert peek(spaces[0], BASE, 4) == (0).to_bytes(4, "little")
+    assert peek(spaces[-1], BASE, 4) == (1999).to_bytes(4, "little")
+    vmspace_free(spaces[0])
+    vmspace_free(spaces[-1])
+    assert_nothing_left(vm)
+
+
+def test_object_references_that_nobody_maps_are_given_back() -> None:
+    vm, _ = make_vm()
+    from kernel_model.vm.vm_object import vm_object_allocate
+
+    object_ = vm_object_allocate(vm, OBJT_DEFAULT, 5)
+    vm_object_deallocate(object_)
+    swap_release_by_cred(vm, 0, None)
+    assert_nothing_left(vm)
