@@ -11,7 +11,7 @@ static unsigned long aux[64];
 static int headers_found(const unsigned *p, unsigned long entries)
 {
 	while (entries--) {
-		if (p[0] == 6 && *(unsigned long *)&p[4] == (unsigned long)p) /* PT_PHDR names itself */
+		if (p[0] == 6 && (p[4] - (unsigned)(unsigned long)p) % PAGE == 0) /* PT_PHDR names itself */
 			return 1;
 		p += aux[AT_PHENT] / sizeof *p;
 	}

@@ -3,8 +3,8 @@
 
 extern char edata[], end[];
 
-static char data[100] = { 1, 2, 3 };
-static char bss[3 * PAGE];
+static volatile char data[100] = { 1, 2, 3 };
+static volatile char bss[3 * PAGE];
 
 static int all_zero(const char *from, const char *to)
 {
