@@ -61,9 +61,7 @@ _GUARD_MAY = MAP_FIXED | MAP_GUARD | MAP_EXCL | MAP_32BIT | MAP_ALIGNMENT_MASK
 _GUARD_MAY_NOT_10 = MAP_SHARED | MAP_PRIVATE | MAP_PREFAULT_READ | MAP_ANON | MAP_STACK
 
 
-def kern_mmap(
-    td: Thread, addr: VmOffset, size: VmOffset, prot: int, flags: int, fd: int, pos: int
-) -> VmOffset:
+def kern_mmap(td: Thread, addr: VmOffset, size: VmOffset, prot: int, flags: int, fd: int, pos: int) -> VmOffset:
     """mmap(2): returns the address.  FreeBSD: kern_mmap_fpcheck(); sys_mmap() until 10."""
     proc = td.td_proc
     release = proc.kernel.release
@@ -139,9 +137,7 @@ def _check_alignment(flags: int) -> None:
         raise SyscallError(EINVAL)
 
 
-def _check_address(
-    proc: Proc, addr: VmOffset, size: VmOffset, flags: int, pageoff: int
-) -> VmOffset:
+def _check_address(proc: Proc, addr: VmOffset, size: VmOffset, flags: int, pageoff: int) -> VmOffset:
     map_ = proc.p_vmspace.vm_map
     end = (addr + size) & WORD_MASK
     low = bool(flags & MAP_32BIT) and proc.kernel.release.find_max_addr

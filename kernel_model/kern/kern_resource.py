@@ -1,28 +1,58 @@
-"""Resource limits of a process.
+"""Resource limits of a process, and what it has used.
 
-FreeBSD: kern_resource.c, struct plimit in sys/sys/resourcevar.h.
+FreeBSD: sys/kern/kern_resource.c, struct plimit in sys/sys/resourcevar.h.
+Differs: limits nobody enforces here (cpu, nproc, sbsize, npts, kqueues, umtxp) are kept and told, no more; so are the
+six that only Linux has, which stand behind FreeBSD's in the same list.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from kernel_model.abi.errno import EINVAL, EPERM, ESRCH
+from kernel_model.errors import SyscallError
+from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.kern_descrip import MAXFILESPERPROC
+from kernel_model.kern.kern_time import pack_timeval
+from kernel_model.kern.proc import P_INEXEC
 from kernel_model.rlimit import (
     RLIM_INFINITY,
     RLIM_NLIMITS,
+    RLIMIT_CORE,
+    RLIMIT_CPU,
     RLIMIT_DATA,
+    RLIMIT_FSIZE,
     RLIMIT_MEMLOCK,
     RLIMIT_NOFILE,
     RLIMIT_NPROC,
+    RLIMIT_RSS,
     RLIMIT_STACK,
+    RLIMIT_VMEM,
 )
-from kernel_model.vm.vm_param import DFLDSIZ, DFLSSIZ, MAXSSIZ
+from kernel_model.vm.vm import VM_PROT_NONE
+from kernel_model.vm.vm_param import DFLDSIZ, DFLSSIZ, MAXSSIZ, PAGE_MASK, PAGE_SHIFT, WORD_MASK
+
+if TYPE_CHECKING:
+    from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.vm.vm_init import Vm
 
 MAXDSIZ = 32 << 30
+MAXPROCPERUID = 6164
+"""kern.maxprocperuid of a machine with 2 GiB."""
+LINUX_ONLY = 6
+"""LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME."""
+LINUX_RLIMITS: tuple[int, ...] = (
+    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS, RLIMIT_NPROC, RLIMIT_NOFILE,
+    RLIMIT_MEMLOCK, RLIMIT_VMEM, *range(RLIM_NLIMITS, RLIM_NLIMITS + LINUX_ONLY),
+)  # fmt: skip
+"""Linux's number to the place in ``Plimit.pl_rlimit``."""
+LINUX_RLIM_INFINITY = WORD_MASK
 
 
 def _defaults() -> list[tuple[int, int]]:
-    table = [(RLIM_INFINITY, RLIM_INFINITY)] * RLIM_NLIMITS
+    table = [(RLIM_INFINITY, RLIM_INFINITY)] * (RLIM_NLIMITS + LINUX_ONLY)
     table[RLIMIT_DATA] = (DFLDSIZ, MAXDSIZ)
     table[RLIMIT_STACK] = (DFLSSIZ, MAXSSIZ)
     table[RLIMIT_MEMLOCK] = (64 << 20, RLIM_INFINITY)
@@ -36,6 +66,17 @@ class Plimit:
     """Soft and hard limits, bytes or counts, indexed by RLIMIT_*."""
 
     pl_rlimit: list[tuple[int, int]] = field(default_factory=_defaults)
+
+    @classmethod
+    def initial(cls, vm: Vm) -> Plimit:
+        """The limits of the first process.  FreeBSD: proc0_init(), sys/kern/init_main.c."""
+        limit = cls()
+        free = vm.cnt.v_free_count << PAGE_SHIFT
+        limit.set(RLIMIT_DATA, vm.release.dfldsiz, MAXDSIZ)
+        limit.set(RLIMIT_STACK, min(DFLSSIZ, vm.maxssiz), vm.maxssiz)
+        limit.set(RLIMIT_RSS, free, free)
+        limit.set(RLIMIT_MEMLOCK, free // 3, free)
+        return limit
 
     def lim_cur(self, which: int) -> int:
         """The soft limit."""
@@ -52,3 +93,128 @@ class Plimit:
     def copy(self) -> Plimit:
         """lim_copy(): what a child starts with."""
         return Plimit(list(self.pl_rlimit))
+
+
+# -- limits as system calls ---------------------------------------------------------------------------------
+
+
+def kern_setrlimit(td: Thread, which: int, cur: int, max_: int) -> None:
+    """setrlimit(2) with FreeBSD's number and values.  Raises EINVAL, EPERM.
+
+    After a change of RLIMIT_STACK the band between the old and the new limit is protected anew: raising makes it
+    accessible, lowering takes it away (freebsd-vm-facts: quirk Q9).
+    FreeBSD: kern_proc_setrlimit().
+    Differs: a Linux program's stack is not touched, as on Linux.
+    """
+    proc = td.td_proc
+    if not 0 <= which < len(proc.p_limit.pl_rlimit):
+        raise SyscallError(EINVAL)
+    cur = RLIM_INFINITY if cur < 0 else cur
+    max_ = RLIM_INFINITY if max_ < 0 else max_
+    old_cur, old_max = proc.p_limit.pl_rlimit[which]
+    if (cur > old_max or max_ > old_max) and proc.p_ucred.cr_uid != 0:
+        raise SyscallError(EPERM)
+    cur = min(cur, max_)
+    ceiling = {
+        RLIMIT_DATA: MAXDSIZ,
+        RLIMIT_STACK: proc.kernel.vm.maxssiz,
+        RLIMIT_NOFILE: MAXFILESPERPROC,
+        RLIMIT_NPROC: MAXPROCPERUID,
+    }.get(which, RLIM_INFINITY)
+    floor = 1 if which == RLIMIT_NPROC else 0
+    cur, max_ = max(min(cur, ceiling), floor), max(min(max_, ceiling), floor)
+    proc.p_limit.set(which, cur, max_)
+    if which == RLIMIT_STACK and cur != old_cur and not proc.p_flag & P_INEXEC:
+        _protect_band(proc, old_cur, cur)
+
+
+def _protect_band(proc: Proc, old: int, new: int) -> None:
+    if proc.p_sysent.is_linux:
+        return
+    vms = proc.p_vmspace
+    top = vms.vm_stacktop or proc.p_sysent.sv_usrstack
+    prot = proc.p_sysent.sv_stackprot if new > old else VM_PROT_NONE
+    start = (top - max(old, new)) & ~PAGE_MASK
+    size = (abs(new - old) + PAGE_MASK) & ~PAGE_MASK
+    _ = vms.vm_map.protect(start, start + size, prot)
+
+
+def sys_getrlimit(td: Thread, which: int, rlp: int) -> int:
+    """getrlimit(2) of FreeBSD."""
+    if which >= RLIM_NLIMITS:
+        raise SyscallError(EINVAL)
+    copyout(td, rlp, struct.pack("<qq", *td.td_proc.p_limit.pl_rlimit[which]))
+    return 0
+
+
+def sys_setrlimit(td: Thread, which: int, rlp: int) -> int:
+    """setrlimit(2) of FreeBSD."""
+    cur, max_ = struct.unpack("<qq", copyin(td, rlp, 16))
+    if which >= RLIM_NLIMITS:
+        raise SyscallError(EINVAL)
+    kern_setrlimit(td, which, cur, max_)
+    return 0
+
+
+def _linux_which(resource: int) -> int:
+    if resource >= len(LINUX_RLIMITS):
+        raise SyscallError(EINVAL)
+    return LINUX_RLIMITS[resource]
+
+
+def _linux_pack(limit: tuple[int, int]) -> bytes:
+    shown = [LINUX_RLIM_INFINITY if value == RLIM_INFINITY else value for value in limit]
+    return struct.pack("<QQ", *shown)
+
+
+def linux_getrlimit(td: Thread, resource: int, rlim: int) -> int:
+    """getrlimit(2) of Linux."""
+    copyout(td, rlim, _linux_pack(td.td_proc.p_limit.pl_rlimit[_linux_which(resource)]))
+    return 0
+
+
+def linux_setrlimit(td: Thread, resource: int, rlim: int) -> int:
+    """setrlimit(2) of Linux: EINVAL when the soft limit is above the hard one."""
+    data = copyin(td, rlim, 16)
+    which = _linux_which(resource)
+    cur, max_ = (min(value, RLIM_INFINITY) for value in struct.unpack("<QQ", data))
+    if cur > max_:
+        raise SyscallError(EINVAL)
+    kern_setrlimit(td, which, cur, max_)
+    return 0
+
+
+def linux_prlimit64(td: Thread, pid: int, resource: int, new: int, old: int) -> int:
+    """prlimit(2) of Linux, for the process itself."""
+    if pid not in (0, td.td_proc.p_pid):
+        raise SyscallError(ESRCH)
+    before = _linux_pack(td.td_proc.p_limit.pl_rlimit[_linux_which(resource)])
+    if new:
+        _ = linux_setrlimit(td, resource, new)
+    if old:
+        copyout(td, old, before)
+    return 0
+
+
+# -- usage --------------------------------------------------------------------------------------------------
+
+RUSAGE_SELF = 0
+RUSAGE_CHILDREN = -1
+RUSAGE_THREAD = 1
+
+
+def pack_rusage(proc: Proc) -> bytes:
+    """struct rusage; both ABIs agree.  Differs: all processor time is user time."""
+    cnt = proc.kernel.vm.cnt
+    resident = proc.p_vmspace.vm_pmap.resident_count
+    return pack_timeval(proc.kernel.clock.cputime()) + struct.pack(
+        "<qq14q", 0, 0, resident << (PAGE_SHIFT - 10), 0, 0, 0, cnt.v_vm_faults, cnt.v_vnodein, *([0] * 8)
+    )  # fmt: skip
+
+
+def sys_getrusage(td: Thread, who: int, rusage: int) -> int:
+    """getrusage(2)."""
+    if who not in (RUSAGE_SELF, RUSAGE_CHILDREN, RUSAGE_THREAD):
+        raise SyscallError(EINVAL)
+    copyout(td, rusage, bytes(144) if who == RUSAGE_CHILDREN else pack_rusage(td.td_proc))
+    return 0

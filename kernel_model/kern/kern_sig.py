@@ -14,7 +14,8 @@ the engine has been left, with the registers of the faulting instruction.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, NoReturn
 
 from kernel_model.abi.errno import EAGAIN, EINTR, EINVAL, EPERM, ERESTART, ESRCH
 from kernel_model.errors import SyscallError, kassert
@@ -28,6 +29,7 @@ from kernel_model.kern.signo import (
     SA_RESETHAND,
     SA_RESTART,
     SI_KERNEL,
+    SI_QUEUE,
     SIG_DFL,
     SIG_IGN,
     SIGILL,
@@ -47,8 +49,9 @@ if TYPE_CHECKING:
     from kernel_model.kern.proc import Proc, Thread
 
 __all__ = [
-    "KSigInfo", "SigAction", "SigActs", "StackT", "ast", "deliverable", "execsigs", "interrupted", "kern_kill",
-    "kern_sigaction", "kern_sigprocmask", "postsig", "psignal", "sigexit", "sigpending", "tdsendsignal", "trapsignal",
+    "KSigInfo", "SigAction", "SigActs", "StackT", "ast", "deliverable", "execsigs", "interrupted",
+    "kern_kill", "kern_sigaction", "kern_sigprocmask", "kern_sigsuspend", "kern_sigtimedwait", "postsig",
+    "psignal", "sigexit", "sigpending", "tdsendsignal", "trapsignal",
 ]  # fmt: skip
 
 MAX_PENDING = 128
@@ -142,6 +145,56 @@ def interrupted(td: Thread) -> int:
     return 0
 
 
+# -- waiting ----------------------------------------------------------------------------------------------
+
+
+def kern_sigsuspend(td: Thread, mask: int) -> NoReturn:
+    """sigsuspend(2): with *mask* until a signal was taken; the old mask comes back after its handler.
+
+    FreeBSD: kern_sigsuspend().
+    """
+    from kernel_model.kern.kern_synch import sleep_forever  # it needs this module
+
+    td.td_oldsigmask = td.td_sigmask
+    td.td_sigmask = mask & ~CANTMASK
+    td.td_ast = True
+    if not interrupted(td):
+        with contextlib.suppress(SyscallError):
+            sleep_forever(td, "pause")
+    raise SyscallError(EINTR)
+
+
+def kern_sigtimedwait(td: Thread, mask: int, timeout: int | None) -> KSigInfo | None:
+    """Take a waiting signal of *mask*; None when *timeout* nanoseconds passed.  FreeBSD: kern_sigtimedwait()."""
+    from kernel_model.kern.kern_synch import sleep_forever  # they need this module
+    from kernel_model.kern.kern_time import sleep_until
+
+    proc = td.td_proc
+    clock = proc.kernel.clock
+    due = None if timeout is None else clock.nanouptime() + timeout
+    while True:
+        for queue in (td.td_sigqueue, proc.p_sigqueue):
+            for ksi in sorted(queue, key=lambda waiting: waiting.ksi_signo):
+                if mask & sigmask(ksi.ksi_signo):
+                    queue.remove(ksi)
+                    return ksi
+        if due is not None and clock.nanouptime() >= due:
+            return None
+        blocked = td.td_sigmask
+        td.td_sigmask = blocked & ~mask
+        try:
+            if due is None:
+                sleep_forever(td, "sigwait")
+            _ = sleep_until(td, due)
+        except SyscallError:
+            if proc.p_state:
+                raise
+        finally:
+            td.td_sigmask = blocked
+        if interrupted(td):
+            raise SyscallError(EINTR)
+
+
 # -- sending ----------------------------------------------------------------------------------------------
 
 
@@ -168,8 +221,14 @@ def _send(proc: Proc, td: Thread, queue: list[KSigInfo], ksi: KSigInfo) -> None:
         known.ksi_signo == signo for known in queue
     ):
         return
+    known = any(known.ksi_signo == signo for known in queue)
+    if known and ksi.ksi_code == SI_KERNEL and not ksi.ksi_trap:
+        return
     if len(queue) >= MAX_PENDING:
-        raise SyscallError(EAGAIN)
+        if ksi.ksi_code == SI_QUEUE:
+            raise SyscallError(EAGAIN)
+        if known:
+            return
     queue.append(ksi)
     if td.td_sigmask & sigmask(signo):
         _tell(td, ksi, "queue")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_sig import interrupted, sigexit
+from kernel_model.kern.kern_time import next_itimer, sleep_until
 from kernel_model.kern.signo import SIGKILL
 from kernel_model.ktrace import Unsupported
 
@@ -20,14 +21,19 @@ if TYPE_CHECKING:
 
 
 def sleep_forever(td: Thread, wmesg: str) -> NoReturn:
-    """The thread waits for *wmesg* and nothing can wake it: take a signal that waits, or kill the process.
+    """The thread waits for *wmesg* and nothing but a timer can wake it: take a signal, or kill the process.
 
     Raises: SyscallError, EINTR or ERESTART by the signal; after a kill its number does not matter.
     """
+    proc = td.td_proc
     error = interrupted(td)
+    while not error:
+        alarm = next_itimer(proc)
+        if alarm is None:
+            break
+        error = sleep_until(td, alarm) or interrupted(td)
     if error:
         raise SyscallError(error)
-    proc = td.td_proc
     kt = proc.kernel.ktrace
     if kt.unsupported is not None:
         detail = f"would sleep in {wmesg} for ever: no other process can wake it; killed"

@@ -249,9 +249,7 @@ def _find(
         findspace = release.vmfs_optimal_space
     max_addr = MAP_32BIT_MAX_ADDR if flags & MAP_32BIT else 0
     if release.find_min:
-        return map_.find_min(
-            obj, foff, addr, size, heap_end(proc), max_addr, findspace, prot, maxprot, docow
-        )
+        return map_.find_min(obj, foff, addr, size, heap_end(proc), max_addr, findspace, prot, maxprot, docow)
     return map_.find(obj, foff, addr, size, findspace, prot, maxprot, docow, max_addr)
 
 
@@ -352,9 +350,7 @@ def kern_mlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
         raise SyscallError(ENOMEM)
     if _wired_bytes(map_) + end - start > proc.p_limit.lim_cur(RLIMIT_MEMLOCK):
         raise SyscallError(ENOMEM)
-    if vm.release.mlock_wire_count_errno == "EAGAIN" and (
-        npages + vm.cnt.v_wire_count > vm.max_user_wired
-    ):
+    if vm.release.mlock_wire_count_errno == "EAGAIN" and (npages + vm.cnt.v_wire_count > vm.max_user_wired):
         raise SyscallError(EAGAIN)
     rv = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
     if rv != KERN_SUCCESS:
@@ -486,9 +482,7 @@ def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> bytearray:
     return vec
 
 
-def _mincore_entry(
-    map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset, vec: bytearray
-) -> None:
+def _mincore_entry(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset, vec: bytearray) -> None:
     obj = entry.object
     ptes = map_.pmap.ptes
     simple = obj.type in (OBJT_DEFAULT, OBJT_SWAP, OBJT_VNODE)

@@ -1,6 +1,7 @@
 """Signal numbers, codes and masks at the border of the Linux ABI.
 
-FreeBSD: bsd_to_linux_signal(), linux_to_bsd_sigset(), sys/compat/linux/linux.c.  The kernel itself only knows FreeBSD's numbers.
+FreeBSD: bsd_to_linux_signal(), linux_to_bsd_sigset(), sys/compat/linux/linux.c.
+The kernel itself only knows FreeBSD's numbers.
 Differs: SIGSTKFLT and SIGPWR, which FreeBSD lacks, use two numbers behind the real-time signals.
 """
 

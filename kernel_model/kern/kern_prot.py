@@ -1,0 +1,254 @@
+"""Who a process is: its ids, its group and session, its users and groups.
+
+FreeBSD: sys/kern/kern_prot.c.  These handlers serve both ABIs, whose calls agree here.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from kernel_model.abi.errno import EINVAL, EPERM, ESRCH
+from kernel_model.errors import SyscallError
+from kernel_model.kern.copyin import copyin, copyout
+
+if TYPE_CHECKING:
+    from kernel_model.kern.proc import Proc, Thread, Ucred
+
+NGROUPS_MAX = 1023
+LINUX_NGROUPS_MAX = 65536
+KEEP = 0xFFFFFFFF
+"""An id of -1: leave it as it is."""
+
+
+def sys_getpid(td: Thread) -> int:
+    """getpid(2)."""
+    return td.td_proc.p_pid
+
+
+def sys_getppid(td: Thread) -> int:
+    """getppid(2)."""
+    return td.td_proc.p_ppid
+
+
+def sys_gettid(td: Thread) -> int:
+    """gettid(2): Linux's name for thr_self(2)."""
+    return td.td_tid
+
+
+def sys_getuid(td: Thread) -> int:
+    """getuid(2)."""
+    return td.td_proc.p_ucred.cr_ruid
+
+
+def sys_geteuid(td: Thread) -> int:
+    """geteuid(2)."""
+    return td.td_proc.p_ucred.cr_uid
+
+
+def sys_getgid(td: Thread) -> int:
+    """getgid(2)."""
+    return td.td_proc.p_ucred.cr_rgid
+
+
+def sys_getegid(td: Thread) -> int:
+    """getegid(2)."""
+    return td.td_proc.p_ucred.cr_gid
+
+
+def sys_issetugid(td: Thread) -> int:
+    """issetugid(2): no program here gained privileges by execve."""
+    return 0
+
+
+# -- groups and sessions ------------------------------------------------------------------------------------
+
+
+def _pfind(td: Thread, pid: int) -> Proc:
+    if pid == 0 or pid == td.td_proc.p_pid:
+        return td.td_proc
+    proc = td.td_proc.kernel.procs.get(pid)
+    if proc is None:
+        raise SyscallError(ESRCH)
+    return proc
+
+
+def sys_getpgrp(td: Thread) -> int:
+    """getpgrp(2)."""
+    return td.td_proc.p_pgid
+
+
+def sys_getpgid(td: Thread, pid: int) -> int:
+    """getpgid(2)."""
+    return _pfind(td, pid).p_pgid
+
+
+def sys_getsid(td: Thread, pid: int) -> int:
+    """getsid(2)."""
+    return _pfind(td, pid).p_sid
+
+
+def sys_setsid(td: Thread) -> int:
+    """setsid(2): EPERM for a group leader."""
+    proc = td.td_proc
+    if any(other.p_pgid == proc.p_pid for other in proc.kernel.procs.values()):
+        raise SyscallError(EPERM)
+    proc.p_pgid = proc.p_sid = proc.p_pid
+    return proc.p_pid
+
+
+def sys_setpgid(td: Thread, pid: int, pgid: int) -> int:
+    """setpgid(2).  Differs: a process that has called execve is not told from one that has not."""
+    if pgid < 0:
+        raise SyscallError(EINVAL)
+    target = _pfind(td, pid)
+    if target.p_sid == target.p_pid:
+        raise SyscallError(EPERM)
+    pgid = pgid or target.p_pid
+    if pgid != target.p_pid and not any(
+        other.p_pgid == pgid and other.p_sid == target.p_sid for other in td.td_proc.kernel.procs.values()
+    ):
+        raise SyscallError(EPERM)
+    target.p_pgid = pgid
+    return 0
+
+
+# -- users and groups ---------------------------------------------------------------------------------------
+
+
+def sys_getgroups(td: Thread, size: int, groups: int) -> int:
+    """getgroups(2): EINVAL when *size* is too small, unless it is 0."""
+    known = td.td_proc.p_ucred.cr_groups
+    if size == 0:
+        return len(known)
+    if size < len(known):
+        raise SyscallError(EINVAL)
+    copyout(td, groups, struct.pack(f"<{len(known)}I", *known))
+    return len(known)
+
+
+def sys_setgroups(td: Thread, size: int, groups: int) -> int:
+    """setgroups(2)."""
+    cred = td.td_proc.p_ucred
+    if cred.cr_uid != 0:
+        raise SyscallError(EPERM)
+    linux = td.td_proc.p_sysent.is_linux
+    if not 0 <= size <= (LINUX_NGROUPS_MAX if linux else NGROUPS_MAX + 1):
+        raise SyscallError(EINVAL)
+    cred.cr_groups = struct.unpack(f"<{size}I", copyin(td, groups, 4 * size))
+    if size and not linux:
+        cred.cr_gid = cred.cr_groups[0]
+    return 0
+
+
+def _may_be(cred: Ucred, kind: str, value: int) -> bool:
+    """Whether an unprivileged process may take *value* as one of its ids."""
+    names = ("cr_uid", "cr_ruid", "cr_svuid") if kind == "u" else ("cr_gid", "cr_rgid", "cr_svgid")
+    return cred.cr_uid == 0 or value == KEEP or value in [getattr(cred, name) for name in names]
+
+
+def _setres(td: Thread, kind: str, real: int, effective: int, saved: int) -> int:
+    cred = td.td_proc.p_ucred
+    if not all(_may_be(cred, kind, value) for value in (real, effective, saved)):
+        raise SyscallError(EPERM)
+    names = ("cr_ruid", "cr_uid", "cr_svuid") if kind == "u" else ("cr_rgid", "cr_gid", "cr_svgid")
+    for name, value in zip(names, (real, effective, saved), strict=True):
+        if value != KEEP:
+            setattr(cred, name, value)
+    return 0
+
+
+def _set(td: Thread, kind: str, value: int) -> int:
+    """setuid(2), setgid(2).  FreeBSD sets all three for anybody who may; Linux only for the super-user."""
+    cred = td.td_proc.p_ucred
+    if value == KEEP and td.td_proc.p_sysent.is_linux:
+        raise SyscallError(EINVAL)
+    if not _may_be(cred, kind, value):
+        raise SyscallError(EPERM)
+    if td.td_proc.p_sysent.is_linux and cred.cr_uid != 0:
+        return _setres(td, kind, KEEP, value, KEEP)
+    return _setres(td, kind, value, value, value)
+
+
+def _setre(td: Thread, kind: str, real: int, effective: int) -> int:
+    """setreuid(2), setregid(2): the saved id follows the effective one when it matters."""
+    cred = td.td_proc.p_ucred
+    if not all(_may_be(cred, kind, value) for value in (real, effective)):
+        raise SyscallError(EPERM)
+    names = ("cr_ruid", "cr_uid", "cr_svuid") if kind == "u" else ("cr_rgid", "cr_gid", "cr_svgid")
+    old_real, old_effective = getattr(cred, names[0]), getattr(cred, names[1])
+    new_effective = old_effective if effective == KEEP else effective
+    setattr(cred, names[0], old_real if real == KEEP else real)
+    setattr(cred, names[1], new_effective)
+    if real != KEEP or effective not in (KEEP, old_real):
+        setattr(cred, names[2], new_effective)
+    return 0
+
+
+def sys_setuid(td: Thread, uid: int) -> int:
+    """setuid(2)."""
+    return _set(td, "u", uid)
+
+
+def sys_setgid(td: Thread, gid: int) -> int:
+    """setgid(2)."""
+    return _set(td, "g", gid)
+
+
+def sys_seteuid(td: Thread, uid: int) -> int:
+    """seteuid(2)."""
+    return _setres(td, "u", KEEP, uid, KEEP)
+
+
+def sys_setegid(td: Thread, gid: int) -> int:
+    """setegid(2)."""
+    return _setres(td, "g", KEEP, gid, KEEP)
+
+
+def sys_setreuid(td: Thread, ruid: int, euid: int) -> int:
+    """setreuid(2)."""
+    return _setre(td, "u", ruid, euid)
+
+
+def sys_setregid(td: Thread, rgid: int, egid: int) -> int:
+    """setregid(2)."""
+    return _setre(td, "g", rgid, egid)
+
+
+def sys_setresuid(td: Thread, ruid: int, euid: int, suid: int) -> int:
+    """setresuid(2)."""
+    return _setres(td, "u", ruid, euid, suid)
+
+
+def sys_setresgid(td: Thread, rgid: int, egid: int, sgid: int) -> int:
+    """setresgid(2)."""
+    return _setres(td, "g", rgid, egid, sgid)
+
+
+def sys_getresuid(td: Thread, ruid: int, euid: int, suid: int) -> int:
+    """getresuid(2); FreeBSD lets a pointer be null."""
+    cred = td.td_proc.p_ucred
+    return _getres(td, (ruid, euid, suid), (cred.cr_ruid, cred.cr_uid, cred.cr_svuid))
+
+
+def sys_getresgid(td: Thread, rgid: int, egid: int, sgid: int) -> int:
+    """getresgid(2)."""
+    cred = td.td_proc.p_ucred
+    return _getres(td, (rgid, egid, sgid), (cred.cr_rgid, cred.cr_gid, cred.cr_svgid))
+
+
+def _getres(td: Thread, places: tuple[int, ...], values: tuple[int, ...]) -> int:
+    for place, value in zip(places, values, strict=True):
+        if place or td.td_proc.p_sysent.is_linux:
+            copyout(td, place, value.to_bytes(4, "little"))
+    return 0
+
+
+def sys_setfsuid(td: Thread, uid: int) -> int:
+    """setfsuid(2) of Linux: the file-system id is the effective one here; returns the old."""
+    return td.td_proc.p_ucred.cr_uid
+
+
+def sys_setfsgid(td: Thread, gid: int) -> int:
+    """setfsgid(2) of Linux."""
+    return td.td_proc.p_ucred.cr_gid

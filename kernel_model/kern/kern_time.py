@@ -1,0 +1,292 @@
+"""Clocks, sleeping and interval timers.
+
+FreeBSD: sys/kern/kern_time.c.  Times are ints in nanoseconds; the layouts of both ABIs agree (two 64-bit words), so
+the handlers serve both, apart from the numbers of clocks.
+Differs: nothing sets the clock; a timer is looked at when the machine has left the engine, when a call sleeps, and at
+the machine's regular slices (``itimers_due``); virtual and profiling timers run on the machine's own processor time.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from kernel_model.abi.errno import EINTR, EINVAL, EPERM
+from kernel_model.errors import SyscallError
+from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.kern_sig import deliverable, interrupted, psignal
+from kernel_model.kern.proc import Itimer
+from kernel_model.kern.signalvar import KSigInfo
+from kernel_model.kern.signo import SI_KERNEL, SIGALRM, SIGPROF, SIGVTALRM
+
+if TYPE_CHECKING:
+    from kernel_model.kern.proc import Proc, Thread
+
+NS = 1_000_000_000
+CLOCK_REALTIME = 0
+CLOCK_VIRTUAL = 1
+CLOCK_PROF = 2
+CLOCK_MONOTONIC = 4
+CLOCK_UPTIME = 5
+CLOCK_SECOND = 13
+CLOCK_THREAD_CPUTIME_ID = 14
+CLOCK_PROCESS_CPUTIME_ID = 15
+TIMER_ABSTIME = 1
+ITIMER_REAL = 0
+ITIMER_VIRTUAL = 1
+ITIMER_PROF = 2
+HZ_NS = 1_000_000
+"""Resolution of what counts ticks: kern.hz is 1000."""
+
+_REAL = (CLOCK_REALTIME, 9, 10)
+_UP = (CLOCK_MONOTONIC, CLOCK_UPTIME, 7, 8, 11, 12)
+_CPU = (CLOCK_VIRTUAL, CLOCK_PROF, CLOCK_THREAD_CPUTIME_ID, CLOCK_PROCESS_CPUTIME_ID)
+_LINUX_CLOCKS = {
+    0: CLOCK_REALTIME, 1: CLOCK_MONOTONIC, 2: CLOCK_PROCESS_CPUTIME_ID, 3: CLOCK_THREAD_CPUTIME_ID,
+    4: CLOCK_MONOTONIC, 5: CLOCK_REALTIME, 6: CLOCK_MONOTONIC, 7: CLOCK_MONOTONIC, 8: CLOCK_REALTIME,
+    9: CLOCK_MONOTONIC, 11: CLOCK_REALTIME,
+}  # fmt: skip
+"""Linux clock number to FreeBSD's."""
+
+
+def clock_read(td: Thread, clock: int) -> int:
+    """The time on FreeBSD's *clock*; EINVAL for an unknown one."""
+    source = td.td_proc.kernel.clock
+    if clock in _REAL:
+        return source.nanotime()
+    if clock in _UP:
+        return source.nanouptime()
+    if clock in _CPU:
+        return source.cputime()
+    if clock == CLOCK_SECOND:
+        return source.nanotime() // NS * NS
+    raise SyscallError(EINVAL)
+
+
+def _clock(td: Thread, number: int) -> int:
+    """FreeBSD's number of a clock named by the program."""
+    if not td.td_proc.p_sysent.is_linux:
+        return number
+    clock = _LINUX_CLOCKS.get(number)
+    if clock is None:
+        if number < 0:  # the clock of a process: all of them are this one's
+            return CLOCK_PROCESS_CPUTIME_ID
+        raise SyscallError(EINVAL)
+    return clock
+
+
+def pack_timespec(nanoseconds: int) -> bytes:
+    """struct timespec."""
+    return struct.pack("<qq", nanoseconds // NS, nanoseconds % NS)
+
+
+def pack_timeval(nanoseconds: int) -> bytes:
+    """struct timeval."""
+    return struct.pack("<qq", nanoseconds // NS, nanoseconds % NS // 1000)
+
+
+def read_timespec(td: Thread, va: int) -> int:
+    """The struct timespec at *va* in nanoseconds; EINVAL unless it is a valid span of time."""
+    seconds, nanoseconds = struct.unpack("<qq", copyin(td, va, 16))
+    if seconds < 0 or not 0 <= nanoseconds < NS:
+        raise SyscallError(EINVAL)
+    return int(seconds * NS + nanoseconds)
+
+
+def read_timeval(td: Thread, va: int) -> int:
+    """The struct timeval at *va* in nanoseconds; EINVAL unless it is a valid span of time."""
+    seconds, microseconds = struct.unpack("<qq", copyin(td, va, 16))
+    if seconds < 0 or not 0 <= microseconds < 1_000_000:
+        raise SyscallError(EINVAL)
+    return int(seconds * NS + microseconds * 1000)
+
+
+# -- reading ------------------------------------------------------------------------------------------------
+
+
+def sys_gettimeofday(td: Thread, tp: int, tzp: int) -> int:
+    """gettimeofday(2): the time zone is Greenwich."""
+    if tp:
+        copyout(td, tp, pack_timeval(td.td_proc.kernel.clock.nanotime()))
+    if tzp:
+        copyout(td, tzp, bytes(8))
+    return 0
+
+
+def sys_clock_gettime(td: Thread, clock: int, tp: int) -> int:
+    """clock_gettime(2)."""
+    copyout(td, tp, pack_timespec(clock_read(td, _clock(td, clock))))
+    return 0
+
+
+def sys_clock_getres(td: Thread, clock: int, tp: int) -> int:
+    """clock_getres(2): a nanosecond, a tick for the coarse clocks, a second for CLOCK_SECOND."""
+    number = _clock(td, clock)
+    _ = clock_read(td, number)
+    linux = td.td_proc.p_sysent.is_linux
+    coarse = clock in (5, 6) if linux else clock in (8, 10, 12)
+    resolution = HZ_NS if coarse else NS if number == CLOCK_SECOND else 1
+    if tp:
+        copyout(td, tp, pack_timespec(resolution))
+    return 0
+
+
+def sys_clock_settime(td: Thread, clock: int, tp: int) -> int:
+    """clock_settime(2), settimeofday(2): nobody may."""
+    raise SyscallError(EPERM)
+
+
+def sys_time(td: Thread, tp: int) -> int:
+    """time(2) of Linux."""
+    now = td.td_proc.kernel.clock.nanotime() // NS
+    if tp:
+        copyout(td, tp, struct.pack("<q", now))
+    return now
+
+
+# -- sleeping -----------------------------------------------------------------------------------------------
+
+
+def sleep_until(td: Thread, due: int) -> int:
+    """Sleep until nanouptime reaches *due*; returns 0, or the errno by which a signal ended it.
+
+    FreeBSD: msleep_sbt() with PCATCH.  A timer of the process that is due earlier ends it, too.
+    """
+    proc = td.td_proc
+    clock = proc.kernel.clock
+    while True:
+        itimers_due(proc)
+        if deliverable(td):
+            error = interrupted(td)
+            if error:
+                return error
+        now = clock.nanouptime()
+        if now >= due:
+            return 0
+        alarm = next_itimer(proc)
+        clock.sleep((due if alarm is None else min(due, alarm)) - now)
+
+
+def _nanosleep(td: Thread, clock: int, due: int, rmtp: int, *, absolute: bool) -> int:
+    up = td.td_proc.kernel.clock
+    error = sleep_until(td, due)
+    if not error:
+        return 0
+    if rmtp and not absolute:
+        copyout(td, rmtp, pack_timespec(max(due - up.nanouptime(), 0)))
+    raise SyscallError(EINTR)
+
+
+def sys_nanosleep(td: Thread, rqtp: int, rmtp: int) -> int:
+    """nanosleep(2)."""
+    span = read_timespec(td, rqtp)
+    due = td.td_proc.kernel.clock.nanouptime() + span
+    return _nanosleep(td, CLOCK_MONOTONIC, due, rmtp, absolute=False)
+
+
+def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int) -> int:
+    """clock_nanosleep(2)."""
+    number = _clock(td, clock)
+    if number in (CLOCK_THREAD_CPUTIME_ID,):
+        raise SyscallError(EINVAL)
+    if flags & ~TIMER_ABSTIME and not td.td_proc.p_sysent.is_linux:
+        raise SyscallError(EINVAL)
+    span = read_timespec(td, rqtp)
+    up = td.td_proc.kernel.clock
+    absolute = bool(flags & TIMER_ABSTIME)
+    due = up.nanouptime() + span
+    if absolute:
+        due -= clock_read(td, number)
+    return _nanosleep(td, number, due, rmtp, absolute=absolute)
+
+
+# -- interval timers ----------------------------------------------------------------------------------------
+
+_ITIMER_SIGNAL = {ITIMER_REAL: SIGALRM, ITIMER_VIRTUAL: SIGVTALRM, ITIMER_PROF: SIGPROF}
+
+
+def _itimer_now(proc: Proc, which: int) -> int:
+    clock = proc.kernel.clock
+    return clock.nanouptime() if which == ITIMER_REAL else clock.cputime()
+
+
+def itimers_due(proc: Proc) -> bool:
+    """Send the signals of timers that have run out; says whether one had.  The machine calls it at each slice.
+
+    FreeBSD: realitexpire(), itimerdecr().
+    """
+    fired = False
+    for which, timer in list(proc.p_itimers.items()):
+        now = _itimer_now(proc, which)
+        if now < timer.it_due:
+            continue
+        fired = True
+        if timer.it_interval:
+            missed = (now - timer.it_due) // timer.it_interval
+            timer.it_due += (missed + 1) * timer.it_interval
+        else:
+            del proc.p_itimers[which]
+        psignal(proc, KSigInfo(_ITIMER_SIGNAL[which], SI_KERNEL))
+    return fired
+
+
+def next_itimer(proc: Proc) -> int | None:
+    """When the real-time timer runs out, in nanouptime; None when it is not set."""
+    timer = proc.p_itimers.get(ITIMER_REAL)
+    return None if timer is None else timer.it_due
+
+
+def _pack_itimer(proc: Proc, which: int) -> bytes:
+    timer = proc.p_itimers.get(which)
+    if timer is None:
+        return bytes(32)
+    left = max(timer.it_due - _itimer_now(proc, which), 1000)
+    return pack_timeval(timer.it_interval) + pack_timeval(left)
+
+
+def sys_getitimer(td: Thread, which: int, itv: int) -> int:
+    """getitimer(2)."""
+    if which > ITIMER_PROF:
+        raise SyscallError(EINVAL)
+    copyout(td, itv, _pack_itimer(td.td_proc, which))
+    return 0
+
+
+def sys_setitimer(td: Thread, which: int, itv: int, oitv: int) -> int:
+    """setitimer(2)."""
+    proc = td.td_proc
+    if which > ITIMER_PROF:
+        raise SyscallError(EINVAL)
+    if not itv:
+        if proc.p_sysent.is_linux:
+            _ = proc.p_itimers.pop(which, None)
+        return sys_getitimer(td, which, oitv) if oitv else 0
+    interval = read_timeval(td, itv)
+    value = read_timeval(td, itv + 16)
+    old = _pack_itimer(proc, which)
+    if value:
+        proc.p_itimers[which] = Itimer(_itimer_now(proc, which) + value, interval)
+    else:
+        _ = proc.p_itimers.pop(which, None)
+    if oitv:
+        copyout(td, oitv, old)
+    return 0
+
+
+def sys_alarm(td: Thread, seconds: int) -> int:
+    """alarm(2) of Linux: returns the seconds that were left."""
+    proc = td.td_proc
+    timer = proc.p_itimers.pop(ITIMER_REAL, None)
+    now = _itimer_now(proc, ITIMER_REAL)
+    if seconds:
+        proc.p_itimers[ITIMER_REAL] = Itimer(now + seconds * NS)
+    return 0 if timer is None else max((timer.it_due - now + NS // 2) // NS, 1)
+
+
+def sys_times(td: Thread, buf: int) -> int:
+    """times(2) of Linux: clock ticks of 10 ms since boot, and this process's processor time."""
+    clock = td.td_proc.kernel.clock
+    ticks = clock.cputime() // 10_000_000
+    if buf:
+        copyout(td, buf, struct.pack("<qqqq", ticks, 0, 0, 0))
+    return clock.nanouptime() // 10_000_000
