@@ -211,8 +211,7 @@ class _Run:
             if exec_elf_imgact(imgp):
                 return imgp
             if not exec_shell_imgact(imgp):
-                name = path_text(self.args.fname)
-                raise ExecError(E.ENOEXEC, f"{name}: {header_fault(imgp.image_header)}")
+                raise ExecError(E.ENOEXEC, header_fault(imgp.image_header))
             interpreted = True
             imgp.stage("interpret", interpreter=path_text(imgp.interpreter_name))
             self.args.fname = imgp.interpreter_name

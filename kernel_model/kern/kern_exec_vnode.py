@@ -37,9 +37,9 @@ def exec_open(td: Thread, args: ImageArgs, path: bytes) -> ImageParams:
     """Look *path* up, check that it may be executed and read its first page.
 
     The result owns a reference on its VM object.
-    Raises: ExecError whose reason begins with the path.
+    Raises: ExecError whose reason begins with the path, unless it is the one given to execve.
     """
-    name = path_text(path)
+    name = "" if path == args.path else f"{path_text(path)}: "
     try:
         vp = namei(td, path)
         attr = exec_check_permissions(td, vp)
@@ -51,10 +51,10 @@ def exec_open(td: Thread, args: ImageArgs, path: bytes) -> ImageParams:
             vm_object_deallocate(imgp.object)
             raise
     except ExecError as error:
-        raise ExecError(error.errno, f"{name}: {error.reason}") from None
+        raise ExecError(error.errno, name + error.reason) from None
     except SyscallError as error:
         what = REASONS.get(error.errno) or E.NAMES.get(error.errno, str(error.errno))
-        raise ExecError(error.errno, f"{name}: {what}") from None
+        raise ExecError(error.errno, name + what) from None
     return imgp
 
 

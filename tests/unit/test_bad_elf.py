@@ -229,7 +229,6 @@ def test_programs_of_other_machines_say_which(host):
             host.execve(host.add("other", elf.build()))
         assert caught.value.errno == E.ENOEXEC
         assert text in caught.value.reason
-        assert caught.value.reason.startswith("/other: ")
 
 
 def test_a_shared_object_without_segments_and_a_core_file(host):
@@ -240,8 +239,10 @@ def test_a_shared_object_without_segments_and_a_core_file(host):
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"\0", b"\x7fEL", b"#!", b"#! \n", b"#!/good", b"#!/good\n", b"#!/\n", b"#!/none\n", b"#!\0\n", b"#!" + b"/" * 1000,
-     b"MZ" + bytes(100), b"\xca\xfe\xba\xbe" * 9, bytes(20480), b"\x7fELF" + b"\xff" * 4092],
+    [
+        b"", b"\0", b"\x7fEL", b"#!", b"#! \n", b"#!/good", b"#!/good\n", b"#!/\n", b"#!/none\n", b"#!\0\n",
+        b"#!" + b"/" * 1000, b"MZ" + bytes(100), b"\xca\xfe\xba\xbe" * 9, bytes(20480), b"\x7fELF" + b"\xff" * 4092,
+    ],
 )  # fmt: skip
 def test_files_that_are_no_elf(host, text):
     want = {b"#!/good\n": "ran", b"#!/\n": "EACCES", b"#!/none\n": "ENOENT"}.get(text, "ENOEXEC")
