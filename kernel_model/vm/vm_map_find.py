@@ -285,14 +285,16 @@ def _search(
     if aslr and min_addr == 0 and not may_cluster and map_.flags & MAP_ASLR_IGNSTART:
         min_addr = map_.min_offset
     while True:
-        cluster = may_cluster and map_.anon_loc != 0
-        addr: int | None = None
-        if cluster:
-            addr = _bounded(map_, map_.anon_loc, length, max_addr)
-        elif aslr:
-            addr = _randomized(map_, min_addr, length, find_space, max_addr)
-        if addr is None:
-            again = map_.min_offset if map_.flags & MAP_ASLR_IGNSTART and (cluster or aslr) else min_addr
+        # With clustering wanted but no cluster yet the search begins at 0, not at the hint.
+        start = map_.anon_loc if may_cluster else min_addr
+        cluster = may_cluster and start != 0
+        randomize = aslr and not cluster
+        if randomize:
+            addr = _randomized(map_, start, length, find_space, max_addr)
+        else:
+            addr = _bounded(map_, start, length, max_addr)
+        if addr is None and (cluster or randomize):
+            again = map_.min_offset if map_.flags & MAP_ASLR_IGNSTART else min_addr
             addr = _bounded(map_, again, length, max_addr)
         if addr is None:
             return KERN_NO_SPACE, min_addr

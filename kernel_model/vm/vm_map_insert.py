@@ -330,14 +330,16 @@ def vm_map_entry_charge_object(map_: VmMap, entry: VmMapEntry) -> None:
 
     FreeBSD: vm_map_entry_charge_object(), part of vm_map_clip_start() before 13.0.
     """
-    obj = entry.vm_object
     if entry.object is None:
         if not map_.system_map and not entry.eflags & MAP_ENTRY_GUARD:
             entry_allocate_object(map_, entry)
-    elif obj is not None and entry.cred is not None and not entry.eflags & MAP_ENTRY_NEEDS_COPY:
-        kassert(obj.cred is None, "overcommit: both entry and object charged")
-        obj.cred = entry.cred
-        obj.charge = entry.end - entry.start
+    elif entry.cred is not None and not entry.eflags & MAP_ENTRY_NEEDS_COPY:
+        obj = entry.vm_object
+        if obj is not None:
+            kassert(obj.cred is None, "overcommit: both entry and object charged")
+            obj.cred = entry.cred
+            obj.charge = entry.end - entry.start
+        # The source takes a submap for an object and writes the charge into it: it is never released.
         entry.cred = None
 
 

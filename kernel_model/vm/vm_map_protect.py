@@ -102,7 +102,7 @@ def _protect_locked(map_: VmMap, start: int, end: int, new_prot: int, new_maxpro
     elif release.protect_clips_first:
         vm_map_clip_start(map_, first, start)
     if flags & VM_MAP_PROTECT_GROWSDOWN and first.eflags & MAP_ENTRY_GROWS_DOWN:
-        start, first = _down_to_gap(first)
+        start, first = _down_to_gap(map_, first)
     rv = _check_entries(map_, first, end, new_prot, new_maxprot, flags)
     if rv != KERN_SUCCESS:
         return rv
@@ -117,15 +117,12 @@ def _protect_locked(map_: VmMap, start: int, end: int, new_prot: int, new_maxpro
     return rv
 
 
-def _down_to_gap(first: VmMapEntry) -> tuple[int, VmMapEntry]:
-    """PROT_GROWSDOWN: begin at the lowest piece of the stack."""
-    start = first.start
-    entry = first.prev
-    while entry.end == start and not entry.eflags & _GAP and entry.eflags & MAP_ENTRY_GROWS_DOWN:
-        first = entry
-        start = entry.start
-        entry = entry.prev
-    return start, first
+def _down_to_gap(map_: VmMap, first: VmMapEntry) -> tuple[int, VmMapEntry]:
+    """PROT_GROWSDOWN: begin at the gap of the stack, or at the lowest entry of the map when there is none."""
+    gap = MAP_ENTRY_GUARD | MAP_ENTRY_STACK_GAP_DN
+    while first.eflags & gap != gap and first.prev is not map_.header:
+        first = first.prev
+    return first.start, first
 
 
 def _check_entries(

@@ -309,15 +309,27 @@ class _GapGrowth:
         map_.pmap.map_changed(start, end)
         rv = vm_map_insert(map_, None, 0, start, end, prot, max_, MAP_STACK_GROWS_DOWN)
         if rv != KERN_SUCCESS:
-            if whole:
-                restored = vm_map_insert(map_, None, 0, start, end, 0, 0, _gap_cow(True))
-                kassert(restored == KERN_SUCCESS, "stack gap not restored: %d", restored)
-                _save_in_gap(map_, map_.lookup_entry(start)[1], gap.next_read, gap.offset & 7, gap.offset >> 16)
-            else:
-                gap.end = end
-                vm_map_entry_resize_free(map_, gap)
-                map_.pmap.map_changed(start, end)
+            self._restore_gap(start, end, whole)
         return rv, start, end
+
+    def _restore_gap(self, start: int, end: int, whole: bool) -> None:
+        """The piece could not be inserted: give the gap its room back.
+
+        Until 12 a gap that was used up comes back without its saved guard: next_read is what vm_map_insert put there.
+        """
+        map_ = self.map
+        gap = self.gap
+        if not whole:
+            gap.end = end
+            vm_map_entry_resize_free(map_, gap)
+            map_.pmap.map_changed(start, end)
+            return
+        rv = vm_map_insert(map_, None, 0, start, end, 0, 0, _gap_cow(True))
+        kassert(rv == KERN_SUCCESS, "stack gap not restored: %d", rv)
+        if self.vm.release.stack_prot_saved:
+            _, new = vm_map_lookup_entry(map_, start)
+            new.next_read = gap.next_read
+            new.offset = gap.offset
 
     def _grow_up(self, amount: int) -> tuple[KernReturn, int, int]:
         """Extend the stack entry itself, and its object."""

@@ -1,0 +1,427 @@
+"""One scenario's world: address spaces, the current process, and the operations of the recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kernel_model.kern.proc import ProcLock, Ucred
+from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
+from kernel_model.vm.vm import OBJ_ONEMAPPING, OBJT_DEFAULT, OBJT_PHYS, OBJT_SWAP, OBJT_VNODE
+from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_map import vm_map_create
+from kernel_model.vm.vm_map_find import vm_map_findspace_address
+from kernel_model.vm.vm_map_flags import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP, MAP_WIREFUTURE
+from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done
+from kernel_model.vm.vm_object import vm_object_allocate, vm_object_deallocate, vm_object_reference
+from kernel_model.vm.vm_param import KERN_SUCCESS
+from kernel_model.vm.vm_stack import vm_map_growstack
+from kernel_model.vm.vm_stack_gap import P2_STKGAP_DISABLE, vm_map_growstack_gap
+from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
+from tests.replay.pagefree import FaultRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.release import Release
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_object import VmObject
+
+Args = dict[str, Any]
+Outcome = tuple[int, Any]
+_LIMITS = {
+    "lim_stack": RLIMIT_STACK,
+    "lim_vmem": RLIMIT_VMEM,
+    "lim_memlock": RLIMIT_MEMLOCK,
+    "lim_data": RLIMIT_DATA,
+}
+_OBJECT_TYPES = {"anon": OBJT_DEFAULT, "phys": OBJT_PHYS, "vnode": OBJT_VNODE}
+
+
+class Limits:
+    """Soft limits of every process of a scenario."""
+
+    def __init__(self) -> None:
+        self.soft: dict[int, int] = {}
+
+    def lim_cur(self, which: int) -> int:
+        return self.soft.get(which, RLIM_INFINITY)
+
+
+@dataclass
+class Sysent:
+    sv_usrstack: int = 0
+
+
+@dataclass
+class Process:
+    """As much of a process as the map layer sees."""
+
+    p_vmspace: VmSpace
+    p_limit: Limits
+    p_sysent: Sysent
+    p_ucred: Ucred
+    p_flag2: int = 0
+    p_fctl0: int = 0
+    p_textvp: object | None = field(default_factory=object)
+    p_lock: ProcLock = field(default_factory=ProcLock)
+
+
+class World:
+    """Applies operations and dumps the state after each."""
+
+    def __init__(self, release: Release, setup: dict[str, int], record: FaultRecord) -> None:
+        self.release = release
+        self.record = record
+        self.vm = vm = Vm(release)
+        vm.max_user_wired = (1 << 63) - 1
+        vm.swap_cap = (1 << 64) - 1
+        self.min = setup["min"]
+        self.max = setup["max"]
+        self.limits = Limits()
+        self.sysent = Sysent()
+        self.spaces: list[VmSpace | None] = [vmspace_alloc(vm, self.min, self.max)]
+        self.current = 0
+        self.owner = Process(self.space, self.limits, self.sysent, Ucred())
+        self.stranger = Process(
+            vmspace_alloc(vm, self.min, self.max), self.limits, self.sysent, self.owner.p_ucred
+        )
+        vm.curproc = self.owner
+        self.objects: list[VmObject | None] = [None]
+        for name, value in setup.items():
+            if name not in ("min", "max"):
+                self._assign(name, value)
+
+    @property
+    def space(self) -> VmSpace:
+        space = self.spaces[self.current]
+        assert space is not None
+        return space
+
+    @property
+    def map(self) -> VmMap:
+        return self.space.vm_map
+
+    def apply(self, op: str, args: Args) -> Outcome:
+        """Do one operation: (code, what it put out)."""
+        handler: Callable[[Args], Outcome] = getattr(self, f"op_{op}")
+        return handler(args)
+
+    # operations that map
+
+    def _object(self, args: Args) -> VmObject | None:
+        obj = self.objects[args.get("obj", 0)]
+        vm_object_reference(obj)
+        return obj
+
+    def _placed(self, obj: VmObject | None, rv: int) -> int:
+        if rv != KERN_SUCCESS:
+            vm_object_deallocate(obj)
+        return rv
+
+    def op_insert(self, a: Args) -> Outcome:
+        obj = self._object(a)
+        self.map.lock()
+        rv = self.map.insert(
+            obj, a.get("off", 0), a.get("start", 0), a.get("end", 0), a.get("prot", 0), a.get("max", 0), a.get("cow", 0)
+        )
+        self.map.unlock()
+        return self._placed(obj, rv), None
+
+    def op_find(self, a: Args) -> Outcome:
+        obj = self._object(a)
+        rv, addr = self.map.find(
+            obj,
+            a.get("off", 0),
+            a.get("addr", 0),
+            a.get("len", 0),
+            a.get("space", 0),
+            a.get("prot", 0),
+            a.get("max", 0),
+            a.get("cow", 0),
+            a.get("max_addr", 0),
+        )
+        return self._placed(obj, rv), addr if rv == KERN_SUCCESS else None
+
+    def op_find_min(self, a: Args) -> Outcome:
+        obj = self._object(a)
+        rv, addr = self.map.find_min(
+            obj,
+            a.get("off", 0),
+            a.get("addr", 0),
+            a.get("len", 0),
+            a.get("min_addr", 0),
+            a.get("max_addr", 0),
+            a.get("space", 0),
+            a.get("prot", 0),
+            a.get("max", 0),
+            a.get("cow", 0),
+        )
+        return self._placed(obj, rv), addr if rv == KERN_SUCCESS else None
+
+    def op_findspace(self, a: Args) -> Outcome:
+        with self.map.locked():
+            if self.release.findspace_returns_address:
+                return 0, vm_map_findspace_address(self.map, a.get("start", 0), a.get("len", 0))
+            addr = self.map.findspace(a.get("start", 0), a.get("len", 0))
+        return (1, None) if addr is None else (0, addr)
+
+    def op_fixed(self, a: Args) -> Outcome:
+        obj = self._object(a)
+        rv = self.map.fixed(
+            obj, a.get("off", 0), a.get("start", 0), a.get("len", 0), a.get("prot", 0), a.get("max", 0), a.get("cow", 0)
+        )
+        return self._placed(obj, rv), None
+
+    def op_stack(self, a: Args) -> Outcome:
+        return self.map.stack(
+            a.get("addr", 0), a.get("size", 0), a.get("prot", 0), a.get("max", 0), a.get("cow", 0)
+        ), None
+
+    def op_growstack(self, a: Args) -> Outcome:
+        assert self.vm.curproc is not None
+        if not self.release.stack_gap:
+            return vm_map_growstack(self.vm.curproc, a.get("addr", 0)), None
+        self.map.lock_read()
+        rv = vm_map_growstack_gap(self.map, a.get("addr", 0), None)
+        self.map.unlock_read()
+        return rv, None
+
+    # operations that look
+
+    def op_fault(self, a: Args) -> Outcome:
+        rv = self.map.fault(a.get("addr", 0), a.get("type", 0))
+        return rv, self.record.out if rv == KERN_SUCCESS else None
+
+    def op_lookup(self, a: Args) -> Outcome:
+        rv, top, entry, _, pindex, prot, wired = vm_map_lookup(self.map, a.get("addr", 0), a.get("type", 0))
+        if rv != KERN_SUCCESS:
+            return rv, None
+        vm_map_lookup_done(top, entry)
+        return rv, {"prot": prot, "wired": int(wired), "pindex": pindex}
+
+    def op_check(self, a: Args) -> Outcome:
+        self.map.lock_read()
+        ok = self.map.check_protection(a.get("start", 0), a.get("end", 0), a.get("prot", 0))
+        self.map.unlock_read()
+        return int(ok), None
+
+    def op_lookup_entry(self, a: Args) -> Outcome:
+        self.map.lock_read()
+        found, entry = self.map.lookup_entry(a.get("addr", 0))
+        self.map.unlock_read()
+        return int(found), None if entry is self.map.header else [entry.start, entry.end]
+
+    # operations that change
+
+    def op_protect(self, a: Args) -> Outcome:
+        return self.map.protect(
+            a.get("start", 0), a.get("end", 0), a.get("prot", 0), bool(a.get("set_max", 0))
+        ), None
+
+    def op_delete(self, a: Args) -> Outcome:
+        with self.map.locked():
+            return self.map.delete(a.get("start", 0), a.get("end", 0)), None
+
+    def op_remove(self, a: Args) -> Outcome:
+        return self.map.remove(a.get("start", 0), a.get("end", 0)), None
+
+    def op_inherit(self, a: Args) -> Outcome:
+        return self.map.inherit(a.get("start", 0), a.get("end", 0), a.get("inh", 0)), None
+
+    def op_madvise(self, a: Args) -> Outcome:
+        return self.map.madvise(a.get("start", 0), a.get("end", 0), a.get("behav", 0)), None
+
+    def op_wire(self, a: Args) -> Outcome:
+        return self.map.wire(a.get("start", 0), a.get("end", 0), a.get("flags", 0)), None
+
+    def op_unwire(self, a: Args) -> Outcome:
+        return self.map.unwire(a.get("start", 0), a.get("end", 0), a.get("flags", 0)), None
+
+    def op_sync(self, a: Args) -> Outcome:
+        return self.map.sync(
+            a.get("start", 0), a.get("end", 0), bool(a.get("syncio", 0)), bool(a.get("invalidate", 0))
+        ), None
+
+    def op_simplify(self, a: Args) -> Outcome:
+        with self.map.locked():
+            found, entry = self.map.lookup_entry(a.get("addr", 0))
+            if found:
+                self.map.simplify_entry(entry)
+        return int(found), None
+
+    def op_clip(self, a: Args) -> Outcome:
+        addr = a.get("addr", 0)
+        with self.map.locked():
+            found, entry = self.map.lookup_entry(addr)
+            if found:
+                (self.map.clip_end if a.get("endp", 0) else self.map.clip_start)(entry, addr)
+        return int(found), None
+
+    def op_submap(self, a: Args) -> Outcome:
+        start, end = a.get("start", 0), a.get("end", 0)
+        sub = vm_map_create(self.vm, self.map.pmap, start, end)
+        return self.map.submap(start, end, sub), None
+
+    # address spaces and objects
+
+    def op_mkobj(self, a: Args) -> Outcome:
+        type_ = _OBJECT_TYPES[a["type"]]
+        obj = vm_object_allocate(self.vm, type_, a["size"])
+        if type_ != OBJT_DEFAULT:
+            obj.handle = object()
+        self.objects.append(obj)
+        return 0, len(self.objects) - 1
+
+    def op_fork(self, a: Args) -> Outcome:
+        child, charge = vmspace_fork(self.space)
+        self.vm.swap_reserved += charge
+        self.spaces.append(child)
+        return 0, {"child": len(self.spaces) - 1, "charge": charge}
+
+    def op_use(self, a: Args) -> Outcome:
+        self.current = a.get("vm", 0)
+        self.owner.p_vmspace = self.space
+        return 0, None
+
+    def op_exit(self, a: Args) -> Outcome:
+        index = a.get("vm", 0)
+        space = self.spaces[index]
+        assert space is not None
+        vmspace_free(space)
+        self.spaces[index] = None
+        return 0, None
+
+    def op_set(self, a: Args) -> Outcome:
+        self._assign(a["name"], a.get("value", 0))
+        return 0, None
+
+    def _assign(self, name: str, value: int) -> None:
+        """One of the settings of ``setup`` and of the operation ``set``."""
+        setter = getattr(self, f"set_{name}", None)
+        if name in _LIMITS:
+            self.limits.soft[_LIMITS[name]] = value
+        elif setter is not None:
+            setter(value)
+        # every other key is for other readers
+
+    def set_usrstack(self, value: int) -> None:
+        self.sysent.sv_usrstack = value
+        self.space.vm_stacktop = value
+
+    def set_maxsaddr(self, value: int) -> None:
+        self.space.vm_maxsaddr = value
+
+    def set_ssize(self, value: int) -> None:
+        self.space.vm_ssize = value
+
+    def set_sgrowsiz(self, value: int) -> None:
+        self.vm.sgrowsiz = value
+
+    def set_guard(self, value: int) -> None:
+        self.vm.stack_guard_page = value
+
+    def set_swap_cap(self, value: int) -> None:
+        self.vm.swap_cap = value
+
+    def set_old_mlock(self, value: int) -> None:
+        self.vm.old_mlock = bool(value)
+
+    def set_cluster_anon(self, value: int) -> None:
+        self.vm.cluster_anon = value
+
+    def set_max_user_wired(self, value: int) -> None:
+        self.vm.max_user_wired = value
+
+    def set_fault_fail(self, value: int) -> None:
+        self.record.fault_fail = value
+
+    def set_wirefuture(self, value: int) -> None:
+        with self.map.locked():
+            self.map.modflags(MAP_WIREFUTURE if value else 0, 0 if value else MAP_WIREFUTURE)
+
+    def set_foreign(self, value: int) -> None:
+        self.vm.curproc = self.stranger if value else self.owner
+
+    def set_curproc(self, value: int) -> None:
+        space = self.spaces[value]
+        assert space is not None
+        self.owner.p_vmspace = space
+
+    def set_textvp(self, value: int) -> None:
+        self.owner.p_textvp = self.stranger.p_textvp = object() if value else None
+
+    def set_stkgap_disable(self, value: int) -> None:
+        self.owner.p_flag2 = self.stranger.p_flag2 = P2_STKGAP_DISABLE if value else 0
+
+    # the state
+
+    def dump(self, space: VmSpace | None = None) -> dict[str, Any]:
+        """The current address space, or *space*, as the recordings show it."""
+        space = space or self.space
+        map_ = space.vm_map
+        numbers: dict[VmObject, int] = {}
+        entries = []
+        for entry in map_.entries():
+            obj = entry.vm_object
+            entries.append(
+                [
+                    entry.start,
+                    entry.end,
+                    entry.protection,
+                    entry.max_protection,
+                    entry.inheritance,
+                    entry.eflags,
+                    entry.wired_count,
+                    entry.offset,
+                    int(obj is not None),
+                    self._ext(entry),
+                    -1 if obj is None else numbers.setdefault(obj, len(numbers)),
+                    int(entry.cred is not None),
+                ]
+            )
+        return {
+            "nentries": map_.nentries,
+            "size": map_.size,
+            "timestamp": map_.timestamp,
+            "flags": map_.flags & 0xFF,
+            "ssize": space.vm_ssize,
+            "wired_pages": map_.pmap.wired_count,
+            "swap": self.vm.swap_reserved,
+            "anon_loc": map_.anon_loc,
+            "user_wired": self.vm.user_wire_count,
+            "entries": entries,
+            "objects": _dump_objects(numbers),
+        }
+
+    def _ext(self, entry: Any) -> int:
+        if not self.release.stack_gap:
+            return entry.avail_ssize
+        if self.release.stack_guard_saved and entry.eflags & (MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP):
+            return entry.next_read
+        return 0
+
+
+def _dump_objects(numbers: dict[Any, int]) -> list[list[int]]:
+    """Every object that an entry reaches, by number; backing objects get theirs when they are met."""
+    rows = []
+    todo = list(numbers)
+    for obj in todo:
+        backing = obj.backing_object
+        if backing is not None and backing not in numbers:
+            numbers[backing] = len(numbers)
+            todo.append(backing)
+        rows.append(
+            [
+                obj.size,
+                obj.ref_count,
+                obj.shadow_count,
+                OBJT_DEFAULT if obj.type == OBJT_SWAP else obj.type,
+                int(obj.flags & OBJ_ONEMAPPING != 0),
+                -1 if backing is None else numbers[backing],
+                obj.backing_object_offset,
+                int(obj.cred is not None),
+                obj.charge,
+            ]
+        )
+    return rows
