@@ -30,11 +30,12 @@ from kernel_model.fs.vnode import (
     VREG,
     Mount,
     Vattr,
+    VattrSet,
     Vnode,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HOSTFD_MOUNT: Final = Mount(b"hostfd", b"host", b"")
 TERMIOS_SIZE: Final = 36
@@ -108,6 +109,15 @@ class HostFdVnode(Vnode):
             return min(count, max(0, self.v_size() - offset))
         return min(count, 65536)
 
+    def setattr(self, change: VattrSet) -> None:
+        """Only the size of a regular file can be changed."""
+        if change.va_size is None or self.v_type != VREG:
+            raise SyscallError(E.EPERM)
+        try:
+            os.ftruncate(self.fd, change.va_size)
+        except OSError as error:
+            raise host_error(error) from None
+
     def moved(self, offset: int) -> None:
         """Keep the host's offset where the guest's is: the shell that started us goes on from there."""
         os.lseek(self.fd, offset, os.SEEK_SET)
@@ -172,6 +182,40 @@ class HostFdVnode(Vnode):
 
 
 @dataclass(slots=True, eq=False, kw_only=True, repr=False)
+class MemVnode(HostFdVnode):
+    """An unnamed file of our own: shm_open(SHM_ANON), memfd_create(2)."""
+
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        """Nobody holds it any more."""
+        close(self.fd)
+
+    def getattr(self) -> Vattr:
+        """The host's, but the owner and permissions are the guest's."""
+        vap = vattr_of(os.fstat(self.fd))
+        vap.va_mode, vap.va_uid, vap.va_gid = self.mode, self.uid, self.gid
+        return vap
+
+    def setattr(self, change: VattrSet) -> None:
+        """Size, permissions and owner."""
+        if change.va_size is not None:
+            os.ftruncate(self.fd, change.va_size)
+        self.mode = self.mode if change.va_mode is None else change.va_mode
+        self.uid = self.uid if change.va_uid is None else change.va_uid
+        self.gid = self.gid if change.va_gid is None else change.va_gid
+
+    def allocate(self, offset: int, length: int) -> None:
+        """posix_fallocate(3)."""
+        try:
+            os.posix_fallocate(self.fd, offset, length)
+        except OSError as error:
+            raise host_error(error) from None
+
+
+@dataclass(slots=True, eq=False, kw_only=True, repr=False)
 class BufferVnode(Vnode):
     """A pipe whose other end is a buffer of the test that runs the machine."""
 
@@ -217,6 +261,14 @@ def hostfd_vnode(fd: int) -> HostFdVnode:
         raise host_error(error) from None
     vtype = IFTOVT.get(st.st_mode & S_IFMT, VCHR)
     return HostFdVnode(v_type=vtype, v_mount=HOSTFD_MOUNT, fd=fd, append=append)
+
+
+def mem_vnode(name: bytes, mode: int, uid: int, gid: int) -> MemVnode:
+    """Make an empty unnamed file; *name* is what /proc shows."""
+    fd = os.memfd_create(os.fsdecode(name) or "shm", os.MFD_CLOEXEC)
+    return MemVnode(
+        v_type=VREG, v_mount=HOSTFD_MOUNT, fd=fd, mode=mode, uid=uid, gid=gid, v_name=name
+    )
 
 
 def buffer_vnode(data: bytes = b"", out: bytearray | None = None) -> BufferVnode:

@@ -13,6 +13,7 @@ from kernel_model.kern.kern_tc import Clock, HostClock, SteppedClock
 from kernel_model.ktrace import KTrace
 
 if TYPE_CHECKING:
+    from kernel_model.fs.hostfd import MemVnode
     from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.release import Release
@@ -45,6 +46,8 @@ class Kernel:
     lastpid: int = FIRST_PID - 1
     lastpipe: int = 0
     """Inode number of the newest pipe."""
+    shm_dictionary: dict[bytes, MemVnode] = field(default_factory=dict)
+    """Named shared memory objects."""
 
     def __post_init__(self) -> None:
         self.ktrace = KTrace(self.vm)

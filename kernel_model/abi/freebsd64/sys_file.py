@@ -1,0 +1,641 @@
+"""FreeBSD's file system calls.
+
+FreeBSD: sys/kern/syscalls.master, sys/kern/vfs_syscalls.c, sys/kern/kern_descrip.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from kernel_model.abi import errno as E
+from kernel_model.abi.freebsd64 import structs_file as st
+from kernel_model.abi.freebsd64.sys_ioctl import sys_ioctl
+from kernel_model.errors import SyscallError
+from kernel_model.fs.vnode import VCHR, VDIR, VLNK
+from kernel_model.kern import sys_file as f
+from kernel_model.kern import sys_generic as io
+from kernel_model.kern import vfs_syscalls as vfs
+from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, read_offset, write_offset
+from kernel_model.kern.kern_descrip import (
+    FCNTLFLAGS,
+    FREAD,
+    FWRITE,
+    O_CLOEXEC,
+    O_EXEC,
+    O_NONBLOCK,
+    getmaxfd,
+)
+from kernel_model.kern.kern_flock import F_UNLCK, getlk, setlk, sys_flock
+from kernel_model.kern.kern_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
+from kernel_model.kern.sys_file import path_arg
+from kernel_model.kern.sys_pipe import kern_pipe
+from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
+from kernel_model.kern.sysent import Support, Sysent
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, vn_fullpath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.fs.vnode import Dirent, Statfs, Vattr, Vnode
+    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.sysent import Handler
+
+AT_EACCESS = 0x100
+AT_SYMLINK_NOFOLLOW = 0x200
+AT_SYMLINK_FOLLOW = 0x400
+AT_REMOVEDIR = 0x800
+UTIME_NOW = -1
+UTIME_OMIT = -2
+
+(
+    F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETOWN, F_SETOWN, F_OGETLK, F_OSETLK, F_OSETLKW, F_DUP2FD, F_GETLK,
+    F_SETLK, F_SETLKW, _, F_READAHEAD, F_RDAHEAD, F_DUPFD_CLOEXEC, F_DUP2FD_CLOEXEC,
+) = range(19)  # fmt: skip
+
+
+def _at_flags(flags: int, known: int) -> None:
+    if flags & ~known:
+        raise SyscallError(E.EINVAL)
+
+
+# -- opening ---------------------------------------------------------------------------------------------
+
+
+def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
+    """open(2)."""
+    return vfs.kern_openat(td, AT_FDCWD, path_arg(td, path), flags & 0x3FFFFF, mode)
+
+
+def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
+    """openat(2)."""
+    return vfs.kern_openat(td, dirfd, path_arg(td, path), flags & 0x3FFFFF, mode)
+
+
+def sys_closefrom(td: Thread, low: int) -> int:
+    """closefrom(2)."""
+    td.td_proc.p_fd.close_range(max(low, 0), 1 << 62, td.td_proc)
+    return 0
+
+
+def sys_close_range(td: Thread, low: int, high: int, flags: int) -> int:
+    """close_range(2) of FreeBSD 13."""
+    if flags or high < low:
+        raise SyscallError(E.EINVAL)
+    td.td_proc.p_fd.close_range(low, high, td.td_proc)
+    return 0
+
+
+def sys_getdtablesize(td: Thread) -> int:
+    """getdtablesize(2)."""
+    return min(getmaxfd(td.td_proc), 0x7FFFFFFF)
+
+
+def sys_pipe2(td: Thread, fildes: int, flags: int) -> int:
+    """pipe2(2)."""
+    if flags & ~(O_CLOEXEC | O_NONBLOCK):
+        raise SyscallError(E.EINVAL)
+    fds = kern_pipe(td, flags)
+    try:
+        copyout(td, fildes, struct.pack("<ii", *fds))
+    except SyscallError:
+        for fd in fds:
+            td.td_proc.p_fd.close(fd)
+        raise
+    return 0
+
+
+def sys_freebsd10_pipe(td: Thread) -> tuple[int, int]:
+    """The pipe(2) of FreeBSD 10 and before: two return values."""
+    return kern_pipe(td, 0)
+
+
+def sys_shm_open(td: Thread, path: int, flags: int, mode: int) -> int:
+    """shm_open(2)."""
+    name = None if path == SHM_ANON else path_arg(td, path)
+    return kern_shm_open(td, name, flags, mode)
+
+
+def sys_shm_unlink(td: Thread, path: int) -> int:
+    """shm_unlink(2)."""
+    kern_shm_unlink(td, path_arg(td, path))
+    return 0
+
+
+def sys_shm_open2(td: Thread, path: int, flags: int, mode: int, shmflags: int, name: int) -> int:
+    """shm_open2(2) of FreeBSD 13, under memfd_create(3); seals are not kept."""
+    if shmflags & ~0x3:
+        raise SyscallError(E.EINVAL)
+    return sys_shm_open(td, path, flags, mode)
+
+
+# -- fcntl ----------------------------------------------------------------------------------------------------
+
+
+def sys_fcntl(td: Thread, fd: int, cmd: int, arg: int) -> int:
+    """fcntl(2)."""
+    fdesc = td.td_proc.p_fd
+    number = ((arg & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+    if cmd in (F_DUPFD, F_DUPFD_CLOEXEC):
+        if not 0 <= number < getmaxfd(td.td_proc):
+            raise SyscallError(E.EINVAL if fd >= 0 else E.EBADF)
+        return fdesc.dup(td, fd, number, cloexec=cmd == F_DUPFD_CLOEXEC)
+    if cmd in (F_DUP2FD, F_DUP2FD_CLOEXEC):
+        return fdesc.dup2(td, fd, number, cloexec=cmd == F_DUP2FD_CLOEXEC)
+    if cmd == F_GETFD:
+        _ = fdesc.fget(fd)
+        return int(fd in fdesc.fd_cloexec)
+    if cmd == F_SETFD:
+        _ = fdesc.fget(fd)
+        (fdesc.fd_cloexec.add if arg & 1 else fdesc.fd_cloexec.discard)(fd)
+        return 0
+    if cmd in (F_GETLK, F_SETLK, F_SETLKW, F_OGETLK, F_OSETLK, F_OSETLKW):
+        return _fcntl_lock(td, fd, cmd, arg)
+    fp = fdesc.fget(fd)
+    if cmd == F_GETFL:
+        return fp.f_flag if fp.f_flag & O_EXEC else fp.f_flag - 1
+    if cmd == F_SETFL:
+        fp.f_flag = fp.f_flag & ~FCNTLFLAGS | (arg & ~3) & FCNTLFLAGS
+        return 0
+    if cmd == F_GETOWN:
+        return fp.f_owner
+    if cmd == F_SETOWN:
+        fp.f_owner = number
+        return 0
+    if cmd in (F_READAHEAD, F_RDAHEAD):
+        if fp.f_vnode is None:
+            raise SyscallError(E.EBADF)
+        return 0
+    raise SyscallError(E.EINVAL)
+
+
+def _fcntl_lock(td: Thread, fd: int, cmd: int, arg: int) -> int:
+    _ = td.td_proc.p_fd.fget(fd)
+    old = cmd in (F_OGETLK, F_OSETLK, F_OSETLKW)
+    size = st.OFLOCK.size if old else st.FLOCK.size
+    request = st.unpack_flock(copyin(td, arg, size))
+    if cmd in (F_GETLK, F_OGETLK):
+        blocker = getlk(td, fd, request)
+        if blocker is None:
+            answer = st.pack_flock(F_UNLCK, request[1], request[2], request[3], 0)
+        else:
+            length = 0 if blocker.end < 0 else blocker.end - blocker.start
+            answer = st.pack_flock(3 if blocker.exclusive else 1, 0, blocker.start, length, blocker.pid)
+        copyout(td, arg, answer[:size])
+        return 0
+    setlk(td, fd, request, wait=cmd in (F_SETLKW, F_OSETLKW))
+    return 0
+
+
+# -- attributes ---------------------------------------------------------------------------------------------------
+
+
+def _stat_calls(pack: Callable[[Vattr], bytes]) -> tuple[Handler, Handler, Handler, Handler]:
+    """stat, fstat, lstat and fstatat with one layout of struct stat."""
+
+    def sys_stat(td: Thread, path: int, buf: int) -> int:
+        copyout(td, buf, pack(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path))))
+        return 0
+
+    def sys_fstat(td: Thread, fd: int, buf: int) -> int:
+        copyout(td, buf, pack(vfs.kern_fstat(td, fd)))
+        return 0
+
+    def sys_lstat(td: Thread, path: int, buf: int) -> int:
+        copyout(td, buf, pack(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
+        return 0
+
+    def sys_fstatat(td: Thread, dirfd: int, path: int, buf: int, flag: int) -> int:
+        _at_flags(flag, AT_SYMLINK_NOFOLLOW)
+        follow = not flag & AT_SYMLINK_NOFOLLOW
+        copyout(td, buf, pack(vfs.kern_statat(td, dirfd, path_arg(td, path), follow=follow)))
+        return 0
+
+    return sys_stat, sys_fstat, sys_lstat, sys_fstatat
+
+
+_STAT11, _FSTAT11, _LSTAT11, _FSTATAT11 = _stat_calls(st.pack_stat11)
+_, _FSTAT, _, _FSTATAT = _stat_calls(st.pack_stat)
+
+
+def _statfs_calls(pack: Callable[[Statfs], bytes], size: int) -> tuple[Handler, Handler, Handler]:
+    """statfs, fstatfs and getfsstat with one layout of struct statfs."""
+
+    def sys_statfs(td: Thread, path: int, buf: int) -> int:
+        copyout(td, buf, pack(vfs.kern_statfs(td, path_arg(td, path))))
+        return 0
+
+    def sys_fstatfs(td: Thread, fd: int, buf: int) -> int:
+        copyout(td, buf, pack(vfs.kern_fstatfs(td, fd)))
+        return 0
+
+    def sys_getfsstat(td: Thread, buf: int, bufsize: int, mode: int) -> int:
+        roots = mounted(td)
+        if buf:
+            count = min(len(roots), bufsize // size)
+            copyout(td, buf, b"".join(pack(vp.v_mount.statfs(vp)) for vp in roots[:count]))
+            return count
+        return len(roots)
+
+    return sys_statfs, sys_fstatfs, sys_getfsstat
+
+
+_STATFS11, _FSTATFS11, _GETFSSTAT11 = _statfs_calls(st.pack_statfs11, st.STATFS11.size)
+_STATFS, _FSTATFS, _GETFSSTAT = _statfs_calls(st.pack_statfs, st.STATFS.size)
+
+
+def mounted(td: Thread) -> list[Vnode]:
+    """The roots of the mounted file systems that the process can reach at the top of its tree."""
+    root = td.td_proc.p_fd.fd_rdir
+    return [root, *root.v_covers.values()]
+
+
+def _dir_call(pack: Callable[[Dirent, int], bytes], width: int) -> Handler:
+    """getdirentries with one layout of struct dirent; *width* is that of the offset it stores."""
+
+    def sys_getdirentries(td: Thread, fd: int, buf: int, count: int, basep: int) -> int:
+        if count > io.IOSIZE_MAX:
+            raise SyscallError(E.EINVAL)
+        _ = td.td_proc.p_fd.fget(fd, FREAD)
+        data, base = vfs.kern_getdirentries(td, fd, count, pack)
+        if data:
+            copyout(td, buf, data)
+        if basep:
+            copyout(td, basep, base.to_bytes(8, "little")[:width])
+        return len(data)
+
+    return sys_getdirentries
+
+
+_GETDIRENTRIES11 = _dir_call(st.pack_dirent11, 8)
+_GETDIRENTRIES = _dir_call(st.pack_dirent, 8)
+
+
+def sys_getdents11(td: Thread, fd: int, buf: int, count: int) -> int:
+    """The getdents(2) of FreeBSD 11 and before."""
+    result = _GETDIRENTRIES11(td, fd, buf, count, 0)
+    return result if isinstance(result, int) else result[0]
+
+
+def sys_getcwd(td: Thread, buf: int, buflen: int) -> int:
+    """__getcwd(2)."""
+    if buflen < 2:
+        raise SyscallError(E.EINVAL)
+    path = vfs.kern_getcwd(td) + b"\0"
+    if len(path) > buflen:
+        raise SyscallError(E.ERANGE)
+    copyout(td, buf, path)
+    return 0
+
+
+def sys_realpathat(td: Thread, dirfd: int, path: int, buf: int, size: int, flags: int) -> int:
+    """__realpathat(2) of FreeBSD 13."""
+    _at_flags(flags, 0)
+    text = vn_fullpath(namei(td, path_arg(td, path), dirfd=dirfd), td.td_proc.p_fd.fd_rdir) + b"\0"
+    if len(text) > size:
+        raise SyscallError(E.ENOMEM)
+    copyout(td, buf, text)
+    return 0
+
+
+def sys_eaccess(td: Thread, path: int, amode: int) -> int:
+    """eaccess(2)."""
+    vfs.kern_accessat(td, AT_FDCWD, path_arg(td, path), amode, effective=True)
+    return 0
+
+
+def sys_faccessat(td: Thread, dirfd: int, path: int, amode: int, flag: int) -> int:
+    """faccessat(2)."""
+    _at_flags(flag, AT_EACCESS)
+    vfs.kern_accessat(td, dirfd, path_arg(td, path), amode, effective=bool(flag & AT_EACCESS))
+    return 0
+
+
+def sys_fchmodat(td: Thread, dirfd: int, path: int, mode: int, flag: int) -> int:
+    """fchmodat(2)."""
+    _at_flags(flag, AT_SYMLINK_NOFOLLOW)
+    follow = not flag & AT_SYMLINK_NOFOLLOW
+    vfs.setfmode(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), mode)
+    return 0
+
+
+def sys_lchmod(td: Thread, path: int, mode: int) -> int:
+    """lchmod(2)."""
+    return sys_fchmodat(td, AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW)
+
+
+def sys_fchownat(td: Thread, dirfd: int, path: int, uid: int, gid: int, flag: int) -> int:
+    """fchownat(2)."""
+    _at_flags(flag, AT_SYMLINK_NOFOLLOW)
+    follow = not flag & AT_SYMLINK_NOFOLLOW
+    vfs.setfown(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), uid, gid)
+    return 0
+
+
+def sys_chflags(td: Thread, path: int, flags: int) -> int:
+    """chflags(2): the host's file systems have no such flags; clearing all is granted."""
+    vp = namei(td, path_arg(td, path))
+    if not vp.writable():
+        raise SyscallError(E.EROFS)
+    if flags:
+        raise SyscallError(E.EOPNOTSUPP)
+    return 0
+
+
+def sys_fchflags(td: Thread, fd: int, flags: int) -> int:
+    """fchflags(2)."""
+    _ = f.file_vnode_at(td, fd)
+    if flags:
+        raise SyscallError(E.EOPNOTSUPP)
+    return 0
+
+
+def sys_futimes(td: Thread, fd: int, times: int) -> int:
+    """futimes(2)."""
+    when = f.read_timevals(td, times)
+    return f.set_times(td, f.file_vnode_at(td, fd), when)
+
+
+def sys_lutimes(td: Thread, path: int, times: int) -> int:
+    """lutimes(2)."""
+    when = f.read_timevals(td, times)
+    return f.set_times(td, namei(td, path_arg(td, path), follow=False), when)
+
+
+def sys_futimesat(td: Thread, dirfd: int, path: int, times: int) -> int:
+    """futimesat(2)."""
+    when = f.read_timevals(td, times)
+    return f.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
+
+
+def sys_futimens(td: Thread, fd: int, times: int) -> int:
+    """futimens(2)."""
+    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
+    return f.set_times(td, f.file_vnode_at(td, fd), when)
+
+
+def sys_utimensat(td: Thread, dirfd: int, path: int, times: int, flag: int) -> int:
+    """utimensat(2)."""
+    _at_flags(flag, AT_SYMLINK_NOFOLLOW)
+    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
+    follow = not flag & AT_SYMLINK_NOFOLLOW
+    return f.set_times(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), when)
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+
+
+def sys_link(td: Thread, old: int, new: int) -> int:
+    """link(2)."""
+    vfs.kern_linkat(td, AT_FDCWD, path_arg(td, old), AT_FDCWD, path_arg(td, new), follow=True)
+    return 0
+
+
+def sys_linkat(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, flag: int) -> int:
+    """linkat(2)."""
+    _at_flags(flag, AT_SYMLINK_FOLLOW)
+    follow = bool(flag & AT_SYMLINK_FOLLOW)
+    vfs.kern_linkat(td, olddirfd, path_arg(td, old), newdirfd, path_arg(td, new), follow=follow)
+    return 0
+
+
+def sys_unlinkat(td: Thread, dirfd: int, path: int, flag: int) -> int:
+    """unlinkat(2)."""
+    _at_flags(flag, AT_REMOVEDIR)
+    remove = vfs.kern_rmdirat if flag & AT_REMOVEDIR else vfs.kern_unlinkat
+    remove(td, dirfd, path_arg(td, path))
+    return 0
+
+
+def sys_mkfifoat(td: Thread, dirfd: int, path: int, mode: int) -> int:
+    """mkfifoat(2)."""
+    vfs.kern_mkfifoat(td, dirfd, path_arg(td, path), mode)
+    return 0
+
+
+def sys_mknodat(td: Thread, dirfd: int, path: int, mode: int, dev: int) -> int:
+    """mknodat(2): only a FIFO can be made."""
+    if mode & 0o170000 != 0o010000:
+        raise SyscallError(E.EPERM)
+    return sys_mkfifoat(td, dirfd, path, mode)
+
+
+def sys_mknod11(td: Thread, path: int, mode: int, dev: int) -> int:
+    """The mknod(2) of FreeBSD 11 and before."""
+    return sys_mknodat(td, AT_FDCWD, path, mode, dev)
+
+
+# -- pathconf ---------------------------------------------------------------------------------------------------------
+
+_PATHCONF = {1: 32767, 4: 255, 5: 1024, 6: 512, 7: 1, 8: 1, 16: 64, 59: 0, 61: 0, 63: 0, 64: 0, 21: 512}
+"""_PC_LINK_MAX, NAME_MAX, PATH_MAX, PIPE_BUF, CHOWN_RESTRICTED, NO_TRUNC, FILESIZEBITS, ACL_EXTENDED, CAP_PRESENT,
+MAC_PRESENT, ACL_NFS4, MIN_HOLE_SIZE."""
+_PATHCONF_TTY = {2: 255, 3: 255, 9: 255}
+
+
+def vnode_pathconf(vp: Vnode, name: int) -> int:
+    """The configurable value *name* of *vp*; EINVAL when it has none."""
+    table = _PATHCONF_TTY if vp.v_type == VCHR and name in _PATHCONF_TTY else _PATHCONF
+    if name not in table or (name in (1, 4, 5) and vp.v_type not in (VDIR, VLNK, 1)):
+        raise SyscallError(E.EINVAL)
+    return table[name]
+
+
+def sys_pathconf(td: Thread, path: int, name: int) -> int:
+    """pathconf(2)."""
+    return vnode_pathconf(namei(td, path_arg(td, path)), name)
+
+
+def sys_lpathconf(td: Thread, path: int, name: int) -> int:
+    """lpathconf(2)."""
+    return vnode_pathconf(namei(td, path_arg(td, path), follow=False), name)
+
+
+def sys_fpathconf(td: Thread, fd: int, name: int) -> int:
+    """fpathconf(2)."""
+    fp = td.td_proc.p_fd.fget(fd)
+    if fp.f_vnode is not None:
+        return vnode_pathconf(fp.f_vnode, name)
+    if name == 6:
+        return 512
+    raise SyscallError(E.EINVAL)
+
+
+# -- waiting and bulk ---------------------------------------------------------------------------------------------------
+
+
+def sys_select(td: Thread, nd: int, in_: int, ou: int, ex: int, tv: int) -> int:
+    """select(2)."""
+    return kern_select(td, nd, (in_, ou, ex), timeout_of(td, tv, 1000))
+
+
+def sys_pselect(td: Thread, nd: int, in_: int, ou: int, ex: int, ts: int, sm: int) -> int:
+    """pselect(2)."""
+    timeout = timeout_of(td, ts, 1)
+    _set_mask(td, sm)
+    return kern_select(td, nd, (in_, ou, ex), timeout)
+
+
+def sys_ppoll(td: Thread, fds: int, nfds: int, ts: int, set_: int) -> int:
+    """ppoll(2)."""
+    timeout = timeout_of(td, ts, 1)
+    _set_mask(td, set_)
+    return poll_user(td, fds, nfds, timeout)
+
+
+def _set_mask(td: Thread, va: int) -> None:
+    """Replace the signal mask until the return to user mode.  FreeBSD: TDP_OLDMASK in kern_poll()."""
+    if va:
+        mask = int.from_bytes(copyin(td, va, 16), "little")
+        td.td_oldsigmask = td.td_sigmask
+        td.td_sigmask = mask & ~_CANTMASK
+        td.td_ast = True
+
+
+_CANTMASK = 1 << 8 | 1 << 16
+"""SIGKILL and SIGSTOP."""
+
+
+def sys_posix_fallocate(td: Thread, fd: int, offset: int, length: int) -> int:
+    """posix_fallocate(2): the error is the return value."""
+    try:
+        vfs.kern_allocate(td, fd, offset, length)
+    except SyscallError as error:
+        return error.errno
+    return 0
+
+
+def sys_posix_fadvise(td: Thread, fd: int, offset: int, length: int, advice: int) -> int:
+    """posix_fadvise(2): checked, and of no effect; the error is the return value."""
+    fp = td.td_proc.p_fd.fd_files.get(fd)
+    if fp is None:
+        return E.EBADF
+    if not fp.f_ops.fo_seekable(fp):
+        return E.ESPIPE
+    if not 0 <= advice <= 5 or offset < 0 or length < 0:
+        return E.EINVAL
+    return 0
+
+
+def sys_copy_file_range(
+    td: Thread, infd: int, inoffp: int, outfd: int, outoffp: int, count: int, flags: int
+) -> int:
+    """copy_file_range(2) of FreeBSD 13."""
+    if flags:
+        raise SyscallError(E.EINVAL)
+    fdesc = td.td_proc.p_fd
+    source, target = fdesc.fget(infd, FREAD), fdesc.fget(outfd, FWRITE)
+    if source.f_vnode is None or target.f_vnode is None:
+        raise SyscallError(E.EINVAL)
+    start, end = read_offset(td, source, inoffp), read_offset(td, target, outoffp)
+    done = copy_between(td, source, start, target, end, min(count, MAXPHYS_COPY))
+    write_offset(td, source, inoffp, start + done)
+    write_offset(td, target, outoffp, end + done)
+    return done
+
+
+FULL, PARTIAL, STUB = Support.FULL, Support.PARTIAL, Support.STUB
+
+FILES_SYSCALLS: dict[int, Sysent] = {
+    3: Sysent("read", "fbu", FULL, io.sys_read),
+    4: Sysent("write", "fbu", FULL, io.sys_write),
+    5: Sysent("open", "sxo", FULL, sys_open),
+    6: Sysent("close", "f", FULL, f.sys_close),
+    9: Sysent("link", "ss", FULL, sys_link),
+    10: Sysent("unlink", "s", FULL, f.sys_unlink),
+    12: Sysent("chdir", "s", FULL, f.sys_chdir),
+    13: Sysent("fchdir", "f", FULL, f.sys_fchdir),
+    14: Sysent("freebsd11_mknod", "sod", PARTIAL, sys_mknod11, "only FIFOs"),
+    15: Sysent("chmod", "so", PARTIAL, f.sys_chmod, "no set-id bits on files"),
+    16: Sysent("chown", "snn", FULL, f.sys_chown),
+    33: Sysent("access", "sx", FULL, f.sys_access),
+    34: Sysent("chflags", "sq", STUB, sys_chflags, "no file flags"),
+    35: Sysent("fchflags", "fq", STUB, sys_fchflags, "no file flags"),
+    36: Sysent("sync", "", STUB, lambda td: 0, "the host decides when"),
+    41: Sysent("dup", "f", FULL, f.sys_dup),
+    42: Sysent("freebsd10_pipe", "", FULL, sys_freebsd10_pipe),
+    54: Sysent("ioctl", "fqp", PARTIAL, sys_ioctl, "terminals and FIO*"),
+    57: Sysent("symlink", "ss", FULL, f.sys_symlink),
+    58: Sysent("readlink", "sbu", FULL, f.sys_readlink),
+    60: Sysent("umask", "o", FULL, f.sys_umask),
+    61: Sysent("chroot", "s", FULL, f.sys_chroot),
+    89: Sysent("getdtablesize", "", FULL, sys_getdtablesize),
+    90: Sysent("dup2", "ff", FULL, f.sys_dup2),
+    92: Sysent("fcntl", "fdq", FULL, sys_fcntl),
+    93: Sysent("select", "dpppp", FULL, sys_select),
+    95: Sysent("fsync", "f", FULL, f.sys_fsync),
+    120: Sysent("readv", "fpn", FULL, io.sys_readv),
+    121: Sysent("writev", "fpn", FULL, io.sys_writev),
+    123: Sysent("fchown", "fnn", FULL, f.sys_fchown),
+    124: Sysent("fchmod", "fo", PARTIAL, f.sys_fchmod, "no set-id bits on files"),
+    128: Sysent("rename", "ss", FULL, f.sys_rename),
+    131: Sysent("flock", "fx", FULL, sys_flock),
+    132: Sysent("mkfifo", "so", FULL, f.sys_mkfifo),
+    136: Sysent("mkdir", "so", FULL, f.sys_mkdir),
+    137: Sysent("rmdir", "s", FULL, f.sys_rmdir),
+    138: Sysent("utimes", "sp", FULL, f.sys_utimes),
+    188: Sysent("freebsd11_stat", "sp", FULL, _STAT11),
+    189: Sysent("freebsd11_fstat", "fp", FULL, _FSTAT11),
+    190: Sysent("freebsd11_lstat", "sp", FULL, _LSTAT11),
+    191: Sysent("pathconf", "sd", FULL, sys_pathconf),
+    192: Sysent("fpathconf", "fd", FULL, sys_fpathconf),
+    196: Sysent("freebsd11_getdirentries", "fbnp", FULL, _GETDIRENTRIES11),
+    206: Sysent("futimes", "fp", FULL, sys_futimes),
+    209: Sysent("poll", "pnd", FULL, sys_poll),
+    254: Sysent("lchown", "snn", FULL, f.sys_lchown),
+    272: Sysent("freebsd11_getdents", "fbu", FULL, sys_getdents11),
+    274: Sysent("lchmod", "so", FULL, sys_lchmod),
+    276: Sysent("lutimes", "sp", FULL, sys_lutimes),
+    289: Sysent("preadv", "fpnl", FULL, io.sys_preadv),
+    290: Sysent("pwritev", "fpnl", FULL, io.sys_pwritev),
+    326: Sysent("__getcwd", "bu", FULL, sys_getcwd),
+    376: Sysent("eaccess", "sx", FULL, sys_eaccess),
+    391: Sysent("lchflags", "sq", STUB, sys_chflags, "no file flags"),
+    395: Sysent("freebsd11_getfsstat", "bld", FULL, _GETFSSTAT11),
+    396: Sysent("freebsd11_statfs", "sp", FULL, _STATFS11),
+    397: Sysent("freebsd11_fstatfs", "fp", FULL, _FSTATFS11),
+    475: Sysent("pread", "fbul", FULL, io.sys_pread),
+    476: Sysent("pwrite", "fbul", FULL, io.sys_pwrite),
+    478: Sysent("lseek", "fld", FULL, f.sys_lseek),
+    479: Sysent("truncate", "sl", FULL, f.sys_truncate),
+    480: Sysent("ftruncate", "fl", FULL, f.sys_ftruncate),
+    482: Sysent("shm_open", "pxo", FULL, sys_shm_open),
+    483: Sysent("shm_unlink", "s", FULL, sys_shm_unlink),
+    489: Sysent("faccessat", "fsxx", FULL, sys_faccessat),
+    490: Sysent("fchmodat", "fsox", PARTIAL, sys_fchmodat, "no set-id bits on files"),
+    491: Sysent("fchownat", "fsnnx", FULL, sys_fchownat),
+    493: Sysent("freebsd11_fstatat", "fspx", FULL, _FSTATAT11),
+    494: Sysent("futimesat", "fsp", FULL, sys_futimesat),
+    495: Sysent("linkat", "fsfsx", FULL, sys_linkat),
+    496: Sysent("mkdirat", "fso", FULL, f.sys_mkdirat),
+    497: Sysent("mkfifoat", "fso", FULL, sys_mkfifoat),
+    498: Sysent("freebsd11_mknodat", "fsod", PARTIAL, sys_mknodat, "only FIFOs"),
+    499: Sysent("openat", "fsxo", FULL, sys_openat),
+    500: Sysent("readlinkat", "fsbu", FULL, f.sys_readlinkat),
+    501: Sysent("renameat", "fsfs", FULL, f.sys_renameat),
+    502: Sysent("symlinkat", "sfs", FULL, f.sys_symlinkat),
+    503: Sysent("unlinkat", "fsx", FULL, sys_unlinkat),
+    509: Sysent("closefrom", "d", FULL, sys_closefrom),
+    513: Sysent("lpathconf", "sd", FULL, sys_lpathconf),
+    522: Sysent("pselect", "dppppp", FULL, sys_pselect),
+    530: Sysent("posix_fallocate", "fll", FULL, sys_posix_fallocate),
+    531: Sysent("posix_fadvise", "flld", STUB, sys_posix_fadvise, "checked, without effect"),
+    542: Sysent("pipe2", "px", FULL, sys_pipe2),
+    545: Sysent("ppoll", "pnpp", FULL, sys_ppoll),
+    546: Sysent("futimens", "fp", FULL, sys_futimens),
+    547: Sysent("utimensat", "fspx", FULL, sys_utimensat),
+    550: Sysent("fdatasync", "f", FULL, f.sys_fdatasync),
+    551: Sysent("fstat", "fp", FULL, _FSTAT),
+    552: Sysent("fstatat", "fspx", FULL, _FSTATAT),
+    554: Sysent("getdirentries", "fbup", FULL, _GETDIRENTRIES),
+    555: Sysent("statfs", "sp", FULL, _STATFS),
+    556: Sysent("fstatfs", "fp", FULL, _FSTATFS),
+    557: Sysent("getfsstat", "bld", FULL, _GETFSSTAT),
+    559: Sysent("mknodat", "fsoq", PARTIAL, sys_mknodat, "only FIFOs"),
+    569: Sysent("copy_file_range", "fpfpux", FULL, sys_copy_file_range),
+    571: Sysent("shm_open2", "pxoxs", PARTIAL, sys_shm_open2, "no seals"),
+    574: Sysent("__realpathat", "fsbux", FULL, sys_realpathat),
+    575: Sysent("close_range", "nnd", FULL, sys_close_range),
+}
+"""FreeBSD's numbers of the calls in this module and in the kern modules it names."""

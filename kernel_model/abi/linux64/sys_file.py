@@ -1,0 +1,696 @@
+"""Linux's file system calls on x86-64.
+
+Model only: numbers from asm/unistd_64.h, flags from asm-generic/fcntl.h and linux/fcntl.h; FreeBSD's own view of
+them is sys/compat/linux/linux_file.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from kernel_model.abi import errno as E
+from kernel_model.abi.linux64 import structs_file as st
+from kernel_model.abi.linux64.sys_ioctl import sys_ioctl
+from kernel_model.errors import SyscallError
+from kernel_model.fs.vnode import VDIR
+from kernel_model.kern import sys_file as f
+from kernel_model.kern import sys_generic as io
+from kernel_model.kern import vfs_syscalls as vfs
+from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, read_offset, write_offset
+from kernel_model.kern.kern_descrip import (
+    DTYPE_FIFO,
+    DTYPE_PIPE,
+    DTYPE_VNODE,
+    FREAD,
+    FWRITE,
+    O_APPEND,
+    O_ASYNC,
+    O_CLOEXEC,
+    O_CREAT,
+    O_DIRECT,
+    O_DIRECTORY,
+    O_EXCL,
+    O_FSYNC,
+    O_NOCTTY,
+    O_NOFOLLOW,
+    O_NONBLOCK,
+    O_PATH,
+    O_TRUNC,
+    File,
+    getmaxfd,
+)
+from kernel_model.kern.kern_flock import getlk, setlk, sys_flock
+from kernel_model.kern.kern_shm import install_memory, new_memory
+from kernel_model.kern.sys_file import path_arg
+from kernel_model.kern.sys_pipe import PIPE_SIZE, kern_pipe
+from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
+from kernel_model.kern.sysent import Support, Sysent
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel_model.fs.vnode import Dirent, Vattr, Vnode
+    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.sysent import Handler
+
+_FLAGS = (
+    (0x40, O_CREAT), (0x80, O_EXCL), (0x100, O_NOCTTY), (0x200, O_TRUNC), (0x400, O_APPEND), (0x800, O_NONBLOCK),
+    (0x1000, O_FSYNC), (0x2000, O_ASYNC), (0x4000, O_DIRECT), (0x10000, O_DIRECTORY), (0x20000, O_NOFOLLOW),
+    (0x80000, O_CLOEXEC), (0x200000, O_PATH),
+)  # fmt: skip
+"""Linux's open flags and FreeBSD's.  O_LARGEFILE, O_NOATIME and the second half of O_SYNC have no meaning here."""
+LINUX_O_TMPFILE = 0x400000
+LINUX_O_LARGEFILE = 0x8000
+LINUX_O_CLOEXEC = 0x80000
+LINUX_O_NONBLOCK = 0x800
+_STATUS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT
+
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EACCESS = 0x200
+AT_REMOVEDIR = 0x200
+AT_SYMLINK_FOLLOW = 0x400
+AT_NO_AUTOMOUNT = 0x800
+AT_EMPTY_PATH = 0x1000
+AT_STATX_SYNC_TYPE = 0x6000
+UTIME_NOW = 0x3FFFFFFF
+UTIME_OMIT = 0x3FFFFFFE
+
+F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_SETOWN, F_GETOWN = range(10)
+F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
+F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS = 1030, 1031, 1032, 1033, 1034
+
+
+def flags_in(flags: int) -> int:
+    """Linux's open flags as FreeBSD's."""
+    return flags & 3 | sum(freebsd for linux, freebsd in _FLAGS if flags & linux)
+
+
+def flags_out(fp: File) -> int:
+    """What F_GETFL tells of *fp*."""
+    if fp.f_flag & O_PATH:
+        return 0x200000
+    access = (fp.f_flag & 3) - 1
+    large = LINUX_O_LARGEFILE if fp.f_type == DTYPE_VNODE else 0
+    return access | large | sum(linux for linux, freebsd in _FLAGS if fp.f_flag & freebsd & ~O_CREAT)
+
+
+def _known(flags: int, known: int) -> None:
+    if flags & ~known:
+        raise SyscallError(E.EINVAL)
+
+
+def vnode_at(td: Thread, dirfd: int, path: int, flags: int) -> Vnode:
+    """The vnode of a call with AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW."""
+    name = path_arg(td, path)
+    if not name and flags & AT_EMPTY_PATH:
+        if dirfd == AT_FDCWD:
+            return td.td_proc.p_fd.fd_cdir
+        return td.td_proc.p_fd.getvnode(dirfd)
+    return namei(td, name, follow=not flags & AT_SYMLINK_NOFOLLOW, dirfd=dirfd)
+
+
+# -- opening --------------------------------------------------------------------------------------------------
+
+
+def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
+    """openat(2)."""
+    name = path_arg(td, path)
+    if flags & LINUX_O_TMPFILE:
+        raise SyscallError(E.EOPNOTSUPP)
+    return vfs.kern_openat(td, dirfd, name, flags_in(flags), mode & 0o7777)
+
+
+def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
+    """open(2)."""
+    return sys_openat(td, AT_FDCWD, path, flags, mode)
+
+
+def sys_creat(td: Thread, path: int, mode: int) -> int:
+    """creat(2)."""
+    return sys_openat(td, AT_FDCWD, path, 0x241, mode)
+
+
+def sys_close_range(td: Thread, low: int, high: int, flags: int) -> int:
+    """close_range(2), also with CLOSE_RANGE_CLOEXEC."""
+    _known(flags, 0x4 | 0x2)
+    if high < low:
+        raise SyscallError(E.EINVAL)
+    fdesc = td.td_proc.p_fd
+    if flags & 0x4:
+        fdesc.fd_cloexec.update(fd for fd in fdesc.fd_files if low <= fd <= high)
+    else:
+        fdesc.close_range(low, high, td.td_proc)
+    return 0
+
+
+def sys_dup3(td: Thread, old: int, new: int, flags: int) -> int:
+    """dup3(2)."""
+    _known(flags, LINUX_O_CLOEXEC)
+    if old == new:
+        raise SyscallError(E.EINVAL)
+    return td.td_proc.p_fd.dup2(td, old, new, cloexec=bool(flags & LINUX_O_CLOEXEC))
+
+
+def sys_pipe2(td: Thread, fildes: int, flags: int) -> int:
+    """pipe2(2)."""
+    _known(flags, LINUX_O_CLOEXEC | LINUX_O_NONBLOCK | 0x4000)
+    fds = kern_pipe(td, flags_in(flags))
+    try:
+        copyout(td, fildes, struct.pack("<ii", *fds))
+    except SyscallError:
+        for fd in fds:
+            td.td_proc.p_fd.close(fd)
+        raise
+    return 0
+
+
+def sys_pipe(td: Thread, fildes: int) -> int:
+    """pipe(2)."""
+    return sys_pipe2(td, fildes, 0)
+
+
+def sys_memfd_create(td: Thread, name: int, flags: int) -> int:
+    """memfd_create(2); with MFD_ALLOW_SEALING sealing is still refused later."""
+    _known(flags, 0x3)
+    label = f.copyinstr(td, name, 250)
+    vp = new_memory(td, b"/memfd:" + label, 0o777)
+    return install_memory(td, vp, FREAD | FWRITE, cloexec=bool(flags & 1))
+
+
+# -- fcntl -----------------------------------------------------------------------------------------------------
+
+
+def sys_fcntl(td: Thread, fd: int, cmd: int, arg: int) -> int:
+    """fcntl(2)."""
+    fdesc = td.td_proc.p_fd
+    fp = fdesc.fget(fd)
+    if cmd in (F_DUPFD, F_DUPFD_CLOEXEC):
+        if arg >= getmaxfd(td.td_proc):
+            raise SyscallError(E.EINVAL)
+        return fdesc.dup(td, fd, arg, cloexec=cmd == F_DUPFD_CLOEXEC)
+    if cmd == F_GETFD:
+        return int(fd in fdesc.fd_cloexec)
+    if cmd == F_SETFD:
+        (fdesc.fd_cloexec.add if arg & 1 else fdesc.fd_cloexec.discard)(fd)
+        return 0
+    if cmd == F_GETFL:
+        return flags_out(fp)
+    if fp.f_flag & O_PATH:
+        raise SyscallError(E.EBADF)
+    if cmd == F_SETFL:
+        fp.f_flag = fp.f_flag & ~_STATUS | flags_in(arg) & _STATUS
+        return 0
+    if cmd in (F_GETLK, F_SETLK, F_SETLKW):
+        return _fcntl_lock(td, fd, cmd, arg)
+    if cmd == F_GETOWN:
+        return fp.f_owner
+    if cmd == F_SETOWN:
+        fp.f_owner = ((arg & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+        return 0
+    if cmd in (F_GETPIPE_SZ, F_SETPIPE_SZ):
+        if fp.f_type not in (DTYPE_PIPE, DTYPE_FIFO):
+            raise SyscallError(E.EBADF)
+        return PIPE_SIZE
+    raise SyscallError(E.EINVAL)
+
+
+def _fcntl_lock(td: Thread, fd: int, cmd: int, arg: int) -> int:
+    data = copyin(td, arg, st.FLOCK.size)
+    request = st.unpack_flock(data)
+    if cmd != F_GETLK:
+        setlk(td, fd, request, wait=cmd == F_SETLKW)
+        return 0
+    blocker = getlk(td, fd, request)
+    if blocker is None:
+        answer = st.pack_flock(st.L_UNLCK, request[1], request[2], request[3], st.FLOCK.unpack(data)[4])
+    else:
+        kind = st.L_WRLCK if blocker.exclusive else st.L_RDLCK
+        length = 0 if blocker.end < 0 else blocker.end - blocker.start
+        answer = st.pack_flock(kind, 0, blocker.start, length, blocker.pid)
+    copyout(td, arg, answer)
+    return 0
+
+
+# -- attributes ---------------------------------------------------------------------------------------------------
+
+
+def sys_stat(td: Thread, path: int, buf: int) -> int:
+    """stat(2)."""
+    copyout(td, buf, st.pack_stat(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path))))
+    return 0
+
+
+def sys_lstat(td: Thread, path: int, buf: int) -> int:
+    """lstat(2)."""
+    copyout(td, buf, st.pack_stat(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
+    return 0
+
+
+def sys_fstat(td: Thread, fd: int, buf: int) -> int:
+    """fstat(2)."""
+    copyout(td, buf, st.pack_stat(vfs.kern_fstat(td, fd)))
+    return 0
+
+
+def _vattr_at(td: Thread, dirfd: int, path: int, flags: int) -> Vattr:
+    name = path_arg(td, path)
+    if not name and flags & AT_EMPTY_PATH:
+        if dirfd == AT_FDCWD:
+            return td.td_proc.p_fd.fd_cdir.getattr()
+        return vfs.kern_fstat(td, dirfd)
+    return vfs.kern_statat(td, dirfd, name, follow=not flags & AT_SYMLINK_NOFOLLOW)
+
+
+def sys_newfstatat(td: Thread, dirfd: int, path: int, buf: int, flags: int) -> int:
+    """newfstatat(2)."""
+    _known(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
+    copyout(td, buf, st.pack_stat(_vattr_at(td, dirfd, path, flags)))
+    return 0
+
+
+def sys_statx(td: Thread, dirfd: int, path: int, flags: int, mask: int, buf: int) -> int:
+    """statx(2)."""
+    _known(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)
+    if mask & 0x80000000 or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
+        raise SyscallError(E.EINVAL)
+    copyout(td, buf, st.pack_statx(_vattr_at(td, dirfd, path, flags)))
+    return 0
+
+
+def sys_statfs(td: Thread, path: int, buf: int) -> int:
+    """statfs(2)."""
+    copyout(td, buf, st.pack_statfs(vfs.kern_statfs(td, path_arg(td, path))))
+    return 0
+
+
+def sys_fstatfs(td: Thread, fd: int, buf: int) -> int:
+    """fstatfs(2)."""
+    copyout(td, buf, st.pack_statfs(vfs.kern_fstatfs(td, fd)))
+    return 0
+
+
+def sys_faccessat(td: Thread, dirfd: int, path: int, amode: int) -> int:
+    """faccessat(2), the call without flags."""
+    return sys_faccessat2(td, dirfd, path, amode, 0)
+
+
+def sys_faccessat2(td: Thread, dirfd: int, path: int, amode: int, flags: int) -> int:
+    """faccessat2(2)."""
+    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EACCESS | AT_EMPTY_PATH)
+    if amode & ~7:
+        raise SyscallError(E.EINVAL)
+    vp = vnode_at(td, dirfd, path, flags)
+    vfs.vnode_access(td, vp, amode, effective=bool(flags & AT_EACCESS))
+    return 0
+
+
+def sys_fchmodat(td: Thread, dirfd: int, path: int, mode: int) -> int:
+    """fchmodat(2)."""
+    vfs.setfmode(td, vnode_at(td, dirfd, path, 0), mode)
+    return 0
+
+
+def sys_fchmodat2(td: Thread, dirfd: int, path: int, mode: int, flags: int) -> int:
+    """fchmodat2(2)."""
+    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
+    vfs.setfmode(td, vnode_at(td, dirfd, path, flags), mode)
+    return 0
+
+
+def sys_fchownat(td: Thread, dirfd: int, path: int, uid: int, gid: int, flags: int) -> int:
+    """fchownat(2)."""
+    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
+    vfs.setfown(td, vnode_at(td, dirfd, path, flags), uid, gid)
+    return 0
+
+
+def sys_utime(td: Thread, path: int, times: int) -> int:
+    """utime(2): whole seconds."""
+    if times == 0:
+        when = f.NOW
+    else:
+        atime, mtime = struct.unpack("<qq", copyin(td, times, 16))
+        when = (atime * f.NSEC, mtime * f.NSEC, False)
+    return f.set_times(td, namei(td, path_arg(td, path)), when)
+
+
+def sys_futimesat(td: Thread, dirfd: int, path: int, times: int) -> int:
+    """futimesat(2)."""
+    when = f.read_timevals(td, times)
+    if path == 0:
+        return f.set_times(td, f.file_vnode_at(td, dirfd), when)
+    return f.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
+
+
+def sys_utimensat(td: Thread, dirfd: int, path: int, times: int, flags: int) -> int:
+    """utimensat(2); a null path means the descriptor itself."""
+    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
+    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
+    if path == 0:
+        if flags:
+            raise SyscallError(E.EINVAL)
+        return f.set_times(td, f.file_vnode_at(td, dirfd), when)
+    return f.set_times(td, vnode_at(td, dirfd, path, flags), when)
+
+
+# -- directories and names --------------------------------------------------------------------------------------------
+
+
+def _dir_call(pack: Callable[[Dirent, int], bytes]) -> Handler:
+    def sys_getdents(td: Thread, fd: int, buf: int, count: int) -> int:
+        data, _ = vfs.kern_getdirentries(td, fd, count, pack)
+        if data:
+            copyout(td, buf, data)
+        return len(data)
+
+    return sys_getdents
+
+
+def sys_getcwd(td: Thread, buf: int, size: int) -> int:
+    """getcwd(2): the length with its NUL."""
+    path = vfs.kern_getcwd(td) + b"\0"
+    if len(path) > size:
+        raise SyscallError(E.ERANGE)
+    copyout(td, buf, path)
+    return len(path)
+
+
+def sys_link(td: Thread, old: int, new: int) -> int:
+    """link(2): a link to a symbolic link is one to the link itself."""
+    vfs.kern_linkat(td, AT_FDCWD, path_arg(td, old), AT_FDCWD, path_arg(td, new), follow=False)
+    return 0
+
+
+def sys_linkat(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, flags: int) -> int:
+    """linkat(2)."""
+    _known(flags, AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)
+    nofollow = 0 if flags & AT_SYMLINK_FOLLOW else AT_SYMLINK_NOFOLLOW
+    vp = vnode_at(td, olddirfd, old, flags & AT_EMPTY_PATH | nofollow)
+    vfs.link_vnode(td, vp, newdirfd, path_arg(td, new))
+    return 0
+
+
+def sys_unlinkat(td: Thread, dirfd: int, path: int, flags: int) -> int:
+    """unlinkat(2)."""
+    _known(flags, AT_REMOVEDIR)
+    remove = vfs.kern_rmdirat if flags & AT_REMOVEDIR else vfs.kern_unlinkat
+    remove(td, dirfd, path_arg(td, path))
+    return 0
+
+
+def sys_renameat2(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, flags: int) -> int:
+    """renameat2(2) with RENAME_NOREPLACE."""
+    _known(flags, vfs.RENAME_NOREPLACE)
+    vfs.kern_renameat(td, olddirfd, path_arg(td, old), newdirfd, path_arg(td, new), flags)
+    return 0
+
+
+def sys_mknodat(td: Thread, dirfd: int, path: int, mode: int, dev: int) -> int:
+    """mknodat(2): a regular file or a FIFO."""
+    kind = mode & 0o170000
+    if kind == 0o010000:
+        vfs.kern_mkfifoat(td, dirfd, path_arg(td, path), mode)
+    elif kind in (0, 0o100000):
+        fd = vfs.kern_openat(td, dirfd, path_arg(td, path), 1 | O_CREAT | O_EXCL, mode & 0o7777)
+        td.td_proc.p_fd.close(fd)
+    else:
+        raise SyscallError(E.EPERM)
+    return 0
+
+
+def sys_mknod(td: Thread, path: int, mode: int, dev: int) -> int:
+    """mknod(2)."""
+    return sys_mknodat(td, AT_FDCWD, path, mode, dev)
+
+
+# -- waiting --------------------------------------------------------------------------------------------------------------
+
+
+def sys_select(td: Thread, nd: int, in_: int, ou: int, ex: int, tv: int) -> int:
+    """select(2); the time that was left is stored."""
+    timeout = timeout_of(td, tv, 1000)
+    return _timed(td, tv, timeout, 1000, lambda: kern_select(td, nd, (in_, ou, ex), timeout))
+
+
+def sys_pselect6(td: Thread, nd: int, in_: int, ou: int, ex: int, ts: int, sig: int) -> int:
+    """pselect6(2); *sig* points to a struct of the mask's address and size."""
+    timeout = timeout_of(td, ts, 1)
+    if sig:
+        mask, size = struct.unpack("<QQ", copyin(td, sig, 16))
+        _set_mask(td, mask, size)
+    return _timed(td, ts, timeout, 1, lambda: kern_select(td, nd, (in_, ou, ex), timeout))
+
+
+def sys_ppoll(td: Thread, fds: int, nfds: int, ts: int, mask: int, size: int) -> int:
+    """ppoll(2); the time that was left is stored."""
+    timeout = timeout_of(td, ts, 1)
+    _set_mask(td, mask, size)
+    return _timed(td, ts, timeout, 1, lambda: poll_user(td, fds, nfds, timeout))
+
+
+def _timed(td: Thread, va: int, timeout: int | None, unit: int, wait: Callable[[], int]) -> int:
+    """Run *wait* and store what is left of its time-out at *va*."""
+    if timeout is None:
+        return wait()
+    clock = td.td_proc.kernel.clock
+    began = clock.nanouptime()
+    count = wait()
+    left = max(0, timeout - (clock.nanouptime() - began)) if timeout else 0
+    copyout(td, va, struct.pack("<qq", left // f.NSEC, left % f.NSEC // unit))
+    return count
+
+
+def _set_mask(td: Thread, va: int, size: int) -> None:
+    """Replace the signal mask until the return to user mode."""
+    if va == 0:
+        return
+    if size != 8:
+        raise SyscallError(E.EINVAL)
+    from kernel_model.abi.linux64.signo import mask_from_linux
+
+    td.td_oldsigmask = td.td_sigmask
+    td.td_sigmask = mask_from_linux(int.from_bytes(copyin(td, va, 8), "little")) & ~_CANTMASK
+    td.td_ast = True
+
+
+_CANTMASK = 1 << 8 | 1 << 16
+"""SIGKILL and SIGSTOP, in FreeBSD's numbers."""
+
+
+# -- bulk -------------------------------------------------------------------------------------------------------------------
+
+
+def sys_sendfile(td: Thread, out: int, in_: int, offp: int, count: int) -> int:
+    """sendfile(2)."""
+    fdesc = td.td_proc.p_fd
+    source, target = fdesc.fget(in_, FREAD), fdesc.fget(out, FWRITE)
+    if not source.f_ops.fo_seekable(source) or (source.f_vnode and source.f_vnode.v_type == VDIR):
+        raise SyscallError(E.EINVAL)
+    if target.f_flag & O_APPEND:
+        raise SyscallError(E.EINVAL)
+    start = read_offset(td, source, offp)
+    done = copy_between(td, source, start, target, target.f_offset, min(count, MAXPHYS_COPY))
+    write_offset(td, source, offp, start + done)
+    write_offset(td, target, 0, target.f_offset + done)
+    return done
+
+
+def sys_copy_file_range(
+    td: Thread, infd: int, inoffp: int, outfd: int, outoffp: int, count: int, flags: int
+) -> int:
+    """copy_file_range(2)."""
+    _known(flags, 0)
+    fdesc = td.td_proc.p_fd
+    source, target = fdesc.fget(infd, FREAD), fdesc.fget(outfd, FWRITE)
+    for fp in (source, target):
+        if fp.f_vnode is not None and fp.f_vnode.v_type == VDIR:
+            raise SyscallError(E.EISDIR)
+        if fp.f_type != DTYPE_VNODE or not fp.f_ops.fo_seekable(fp):
+            raise SyscallError(E.EINVAL)
+    if target.f_flag & O_APPEND:
+        raise SyscallError(E.EBADF)
+    start, end = read_offset(td, source, inoffp), read_offset(td, target, outoffp)
+    count = min(count, MAXPHYS_COPY)
+    if source.f_vnode is target.f_vnode and start < end + count and end < start + count:
+        raise SyscallError(E.EINVAL)
+    done = copy_between(td, source, start, target, end, count)
+    write_offset(td, source, inoffp, start + done)
+    write_offset(td, target, outoffp, end + done)
+    return done
+
+
+def sys_fadvise64(td: Thread, fd: int, offset: int, length: int, advice: int) -> int:
+    """fadvise64(2): checked, and of no effect."""
+    fp = td.td_proc.p_fd.fget_path(fd)
+    if fp.f_type in (DTYPE_PIPE, DTYPE_FIFO):
+        raise SyscallError(E.ESPIPE)
+    if not 0 <= advice <= 5 or length < 0:
+        raise SyscallError(E.EINVAL)
+    return 0
+
+
+def sys_readahead(td: Thread, fd: int, offset: int, count: int) -> int:
+    """readahead(2): of no effect."""
+    _ = td.td_proc.p_fd.fget(fd, FREAD)
+    return 0
+
+
+def sys_fallocate(td: Thread, fd: int, mode: int, offset: int, length: int) -> int:
+    """fallocate(2) without a mode."""
+    _ = td.td_proc.p_fd.fget(fd, FWRITE)
+    if offset < 0 or length <= 0:
+        raise SyscallError(E.EINVAL)
+    if mode:
+        raise SyscallError(E.EOPNOTSUPP)
+    vfs.kern_allocate(td, fd, offset, length)
+    return 0
+
+
+def sys_syncfs(td: Thread, fd: int) -> int:
+    """syncfs(2): the host decides when."""
+    _ = td.td_proc.p_fd.fget_path(fd)
+    return 0
+
+
+def sys_sync_file_range(td: Thread, fd: int, offset: int, count: int, flags: int) -> int:
+    """sync_file_range(2): more than asked."""
+    return f.sys_fdatasync(td, fd)
+
+
+def sys_preadv2(td: Thread, fd: int, iov: int, count: int, low: int, high: int, flags: int) -> int:
+    """preadv2(2) without flags; offset -1 is the file's own."""
+    return _v2(io.sys_readv, io.sys_preadv, td, fd, iov, count, low, flags)
+
+
+def sys_pwritev2(td: Thread, fd: int, iov: int, count: int, low: int, high: int, flags: int) -> int:
+    """pwritev2(2) without flags; offset -1 is the file's own."""
+    return _v2(io.sys_writev, io.sys_pwritev, td, fd, iov, count, low, flags)
+
+
+def _v2(
+    plain: Callable[..., int], positioned: Callable[..., int],
+    td: Thread, fd: int, iov: int, count: int, offset: int, flags: int,
+) -> int:  # fmt: skip
+    if flags:
+        raise SyscallError(E.EOPNOTSUPP)
+    return plain(td, fd, iov, count) if offset == -1 else positioned(td, fd, iov, count, offset)
+
+
+def sys_preadv(td: Thread, fd: int, iov: int, count: int, low: int, high: int) -> int:
+    """preadv(2)."""
+    return io.sys_preadv(td, fd, iov, count, low)
+
+
+def sys_pwritev(td: Thread, fd: int, iov: int, count: int, low: int, high: int) -> int:
+    """pwritev(2)."""
+    return io.sys_pwritev(td, fd, iov, count, low)
+
+
+def _no_xattr(td: Thread, *args: int) -> int:
+    """Extended attributes: none are kept."""
+    raise SyscallError(E.EOPNOTSUPP)
+
+
+FULL, PARTIAL, STUB = Support.FULL, Support.PARTIAL, Support.STUB
+_XATTR = "EOPNOTSUPP: none are kept"
+
+FILES_SYSCALLS: dict[int, Sysent] = {
+    0: Sysent("read", "fbu", FULL, io.sys_read),
+    1: Sysent("write", "fbu", FULL, io.sys_write),
+    2: Sysent("open", "sxo", PARTIAL, sys_open, "no O_TMPFILE"),
+    3: Sysent("close", "f", FULL, f.sys_close),
+    4: Sysent("stat", "sp", FULL, sys_stat),
+    5: Sysent("fstat", "fp", FULL, sys_fstat),
+    6: Sysent("lstat", "sp", FULL, sys_lstat),
+    7: Sysent("poll", "pnd", FULL, sys_poll),
+    8: Sysent("lseek", "fld", FULL, f.sys_lseek),
+    16: Sysent("ioctl", "fxp", PARTIAL, sys_ioctl, "terminals and FIO*"),
+    17: Sysent("pread64", "fbul", FULL, io.sys_pread),
+    18: Sysent("pwrite64", "fbul", FULL, io.sys_pwrite),
+    19: Sysent("readv", "fpu", FULL, io.sys_readv),
+    20: Sysent("writev", "fpu", FULL, io.sys_writev),
+    21: Sysent("access", "sx", FULL, f.sys_access),
+    22: Sysent("pipe", "p", FULL, sys_pipe),
+    23: Sysent("select", "dpppp", FULL, sys_select),
+    32: Sysent("dup", "f", FULL, f.sys_dup),
+    33: Sysent("dup2", "ff", FULL, f.sys_dup2),
+    40: Sysent("sendfile", "ffpu", FULL, sys_sendfile),
+    72: Sysent("fcntl", "fdq", PARTIAL, sys_fcntl, "no OFD locks, leases, seals"),
+    73: Sysent("flock", "fx", FULL, sys_flock),
+    74: Sysent("fsync", "f", FULL, f.sys_fsync),
+    75: Sysent("fdatasync", "f", FULL, f.sys_fdatasync),
+    76: Sysent("truncate", "sl", FULL, f.sys_truncate),
+    77: Sysent("ftruncate", "fl", FULL, f.sys_ftruncate),
+    78: Sysent("getdents", "fbn", FULL, _dir_call(st.pack_dirent)),
+    79: Sysent("getcwd", "bu", FULL, sys_getcwd),
+    80: Sysent("chdir", "s", FULL, f.sys_chdir),
+    81: Sysent("fchdir", "f", FULL, f.sys_fchdir),
+    82: Sysent("rename", "ss", FULL, f.sys_rename),
+    83: Sysent("mkdir", "so", FULL, f.sys_mkdir),
+    84: Sysent("rmdir", "s", FULL, f.sys_rmdir),
+    85: Sysent("creat", "so", FULL, sys_creat),
+    86: Sysent("link", "ss", FULL, sys_link),
+    87: Sysent("unlink", "s", FULL, f.sys_unlink),
+    88: Sysent("symlink", "ss", FULL, f.sys_symlink),
+    89: Sysent("readlink", "sbd", FULL, f.sys_readlink),
+    90: Sysent("chmod", "so", PARTIAL, f.sys_chmod, "no set-id bits on files"),
+    91: Sysent("fchmod", "fo", PARTIAL, f.sys_fchmod, "no set-id bits on files"),
+    92: Sysent("chown", "snn", FULL, f.sys_chown),
+    93: Sysent("fchown", "fnn", FULL, f.sys_fchown),
+    94: Sysent("lchown", "snn", FULL, f.sys_lchown),
+    95: Sysent("umask", "o", FULL, f.sys_umask),
+    132: Sysent("utime", "sp", FULL, sys_utime),
+    133: Sysent("mknod", "son", PARTIAL, sys_mknod, "files and FIFOs"),
+    137: Sysent("statfs", "sp", FULL, sys_statfs),
+    138: Sysent("fstatfs", "fp", FULL, sys_fstatfs),
+    161: Sysent("chroot", "s", FULL, f.sys_chroot),
+    162: Sysent("sync", "", STUB, lambda td: 0, "the host decides when"),
+    187: Sysent("readahead", "flu", STUB, sys_readahead, "no effect"),
+    217: Sysent("getdents64", "fbn", FULL, _dir_call(st.pack_dirent64)),
+    221: Sysent("fadvise64", "flld", STUB, sys_fadvise64, "checked, without effect"),
+    235: Sysent("utimes", "sp", FULL, f.sys_utimes),
+    257: Sysent("openat", "fsxo", PARTIAL, sys_openat, "no O_TMPFILE"),
+    258: Sysent("mkdirat", "fso", FULL, f.sys_mkdirat),
+    259: Sysent("mknodat", "fson", PARTIAL, sys_mknodat, "files and FIFOs"),
+    260: Sysent("fchownat", "fsnnx", FULL, sys_fchownat),
+    261: Sysent("futimesat", "fsp", FULL, sys_futimesat),
+    262: Sysent("newfstatat", "fspx", FULL, sys_newfstatat),
+    263: Sysent("unlinkat", "fsx", FULL, sys_unlinkat),
+    264: Sysent("renameat", "fsfs", FULL, f.sys_renameat),
+    265: Sysent("linkat", "fsfsx", FULL, sys_linkat),
+    266: Sysent("symlinkat", "sfs", FULL, f.sys_symlinkat),
+    267: Sysent("readlinkat", "fsbd", FULL, f.sys_readlinkat),
+    268: Sysent("fchmodat", "fso", PARTIAL, sys_fchmodat, "no set-id bits on files"),
+    269: Sysent("faccessat", "fsx", FULL, sys_faccessat),
+    270: Sysent("pselect6", "dppppp", FULL, sys_pselect6),
+    271: Sysent("ppoll", "pnppu", FULL, sys_ppoll),
+    277: Sysent("sync_file_range", "fllx", STUB, sys_sync_file_range, "syncs the whole file"),
+    280: Sysent("utimensat", "fspx", FULL, sys_utimensat),
+    285: Sysent("fallocate", "fxll", PARTIAL, sys_fallocate, "mode 0 only"),
+    292: Sysent("dup3", "ffx", FULL, sys_dup3),
+    293: Sysent("pipe2", "px", FULL, sys_pipe2),
+    295: Sysent("preadv", "fpuld", FULL, sys_preadv),
+    296: Sysent("pwritev", "fpuld", FULL, sys_pwritev),
+    306: Sysent("syncfs", "f", STUB, sys_syncfs, "the host decides when"),
+    316: Sysent("renameat2", "fsfsx", PARTIAL, sys_renameat2, "RENAME_NOREPLACE only"),
+    319: Sysent("memfd_create", "sx", PARTIAL, sys_memfd_create, "no seals"),
+    326: Sysent("copy_file_range", "fpfpux", FULL, sys_copy_file_range),
+    327: Sysent("preadv2", "fpuldx", PARTIAL, sys_preadv2, "no flags"),
+    328: Sysent("pwritev2", "fpuldx", PARTIAL, sys_pwritev2, "no flags"),
+    332: Sysent("statx", "fsxxp", FULL, sys_statx),
+    436: Sysent("close_range", "nnx", FULL, sys_close_range),
+    439: Sysent("faccessat2", "fsxx", FULL, sys_faccessat2),
+    452: Sysent("fchmodat2", "fsox", PARTIAL, sys_fchmodat2, "no set-id bits on files"),
+    **{
+        188 + index: Sysent(name, letters, STUB, _no_xattr, _XATTR)
+        for index, (name, letters) in enumerate((
+            ("setxattr", "ssbux"), ("lsetxattr", "ssbux"), ("fsetxattr", "fsbux"), ("getxattr", "ssbu"),
+            ("lgetxattr", "ssbu"), ("fgetxattr", "fsbu"), ("listxattr", "sbu"), ("llistxattr", "sbu"),
+            ("flistxattr", "fbu"), ("removexattr", "ss"), ("lremovexattr", "ss"), ("fremovexattr", "fs"),
+        ))
+    },
+}  # fmt: skip
+"""Linux's numbers of the calls in this module and in the kern modules it names."""

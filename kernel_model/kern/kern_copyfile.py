@@ -1,0 +1,66 @@
+"""Copying between two open files inside the kernel: sendfile(2), copy_file_range(2).
+
+FreeBSD: vn_generic_copy_file_range(), sys/kern/vfs_vnops.c; sys/kern/kern_sendfile.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel_model.abi import errno as E
+from kernel_model.errors import SyscallError
+from kernel_model.kern.copyin import copyin, copyout
+
+if TYPE_CHECKING:
+    from kernel_model.kern.kern_descrip import File
+    from kernel_model.kern.proc import Thread
+
+CHUNK = 1 << 18
+MAXPHYS_COPY = 0x7FFFF000
+"""Most bytes that one call moves."""
+
+
+def copy_between(
+    td: Thread, source: File, start: int, target: File, end: int, count: int
+) -> int:
+    """Copy up to *count* bytes from *source* at *start* to *target* at *end*: the bytes copied.
+
+    The files' own offsets are not touched.
+    """
+    buffer = memoryview(bytearray(min(count, CHUNK)))
+    done = 0
+    while done < count:
+        piece = buffer[: min(len(buffer), count - done)]
+        try:
+            got = source.f_ops.fo_read(td, source, [piece], start + done)
+            if got == 0:
+                break
+            put = target.f_ops.fo_write(td, target, [piece[:got]], end + done)
+        except SyscallError:
+            if done:
+                break
+            raise
+        done += put
+        if put < got:
+            break
+    return done
+
+
+def read_offset(td: Thread, fp: File, va: int) -> int:
+    """The offset at *va*, or the file's own when *va* is 0."""
+    if va == 0:
+        return fp.f_offset
+    offset = int.from_bytes(copyin(td, va, 8), "little", signed=True)
+    if offset < 0:
+        raise SyscallError(E.EINVAL)
+    return offset
+
+
+def write_offset(td: Thread, fp: File, va: int, offset: int) -> None:
+    """Store the offset after the copy where read_offset() took it from."""
+    if va:
+        copyout(td, va, offset.to_bytes(8, "little"))
+        return
+    fp.f_offset = offset
+    if fp.f_moved is not None:
+        fp.f_moved(offset)
