@@ -5,7 +5,8 @@ truth; what it replaces is written into the engine when the thread goes back to 
 to RIP after a SYSCALL hook.
 
 FreeBSD: sys/amd64/amd64/machdep.c, exec_machdep.c; fpu.c for the 512-byte image.
-Differs: alignment checks (#AC, and #GP for an unaligned MOVAPS) and unmasked SSE exceptions are never raised.
+Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.align is asked for) and unmasked SSE exceptions are
+never raised.
 """
 
 from __future__ import annotations

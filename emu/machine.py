@@ -98,6 +98,7 @@ class Machine:
     *root* is the directory that is the guest's ``/``; only *cwd* below it may be written unless *rw*.
     *limits* are soft limits by name ("stack"), *ram* bytes of memory, *seed* makes the run repeatable.  *stdin*,
     *stdout* and *stderr* are host descriptors, None for closed, ``bytes`` for input, a bytearray for output.
+    *paranoid* proves the mirror after every trap; *strict_alignment* raises #GP as emu.align says.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Machine:
         stdout: Stream = 1,
         stderr: Stream = 2,
         paranoid: bool = False,
+        strict_alignment: bool = False,
     ) -> None:
         if release not in RELEASES:
             raise UsageError(f"no release is called {release!r}")
@@ -122,6 +124,7 @@ class Machine:
         self.vm.make_hardware = UcPmapHardware
         self.kernel = Kernel(self.vm, seed=seed)
         self.paranoid = paranoid
+        self.strict_alignment = strict_alignment
         self.traps: Traps | None = None
         self._open: list[UcPmapHardware] = []
         self._limits = dict(limits or {})
@@ -235,6 +238,10 @@ class Machine:
         hw.start(vmspace.vm_map, traps)
         traps.attach()
         traps.after = self.verify if self.paranoid else None
+        if self.strict_alignment:
+            from emu.align import AlignmentCheck
+
+            hw.on_code = AlignmentCheck(td, cpu).scan
         self.traps = traps
         cpu.set_fpregs(before.get_fpregs())
         cpu.set_frame(before.get_frame())

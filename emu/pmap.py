@@ -40,6 +40,8 @@ from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emu.raw import TlbEntry
     from kernel_model.vm.pmap import Pmap, Pte
     from kernel_model.vm.vm_map import VmMap
@@ -96,7 +98,7 @@ class UcPmapHardware:
     __slots__ = (
         "_code", "_delta", "_dirty", "_faults", "_filled", "_filling", "_high", "_hint_high", "_hint_low",
         "_hint_prot", "_limit", "_low", "_map", "_odd", "_probe", "_promises", "_ptes", "_regions", "_since_flush",
-        "_special", "_stale", "doomed", "engine", "fills", "pending", "pmap", "running",
+        "_special", "_stale", "doomed", "engine", "fills", "on_code", "pending", "pmap", "running",
     )  # fmt: skip
 
     def __init__(self, pmap: Pmap) -> None:
@@ -109,6 +111,8 @@ class UcPmapHardware:
         self.pending = False
         """settle() has something to do before guest code runs again."""
         self.fills = 0
+        self.on_code: Callable[[int, int], None] | None = None
+        """Called with page address and frame before a page is executed at that address for the first time."""
         self._ptes = pmap.ptes
         self._map: VmMap | None = None
         self._faults: Faults | None = None
@@ -406,6 +410,8 @@ class UcPmapHardware:
             self._forget_code(m.frame)
             known = None
         if access == UC_MEM_FETCH:
+            if self.on_code is not None and (known is None or page not in known[1]):
+                self.on_code(page, m.frame)
             if known is None:
                 self._code[m.frame] = (m, [page])
                 if m.pv_more:

@@ -412,6 +412,18 @@ class Engine:
 
         self._hook(UC_HOOK_INSN, _INSN_CB(callback), 1, 0, insn)
 
+    def hook_code(self, function: Callable[[int, int], None], begin: int, end: int) -> None:
+        """Call ``function(rip, size)`` before each instruction in [begin, end], both inclusive."""
+        fail = self.fail
+
+        def callback(_uc: int, rip: int, size: int) -> None:
+            try:
+                function(rip, size)
+            except BaseException as error:  # noqa: BLE001 - as above
+                fail(error)
+
+        self._hook(UC_HOOK_CODE, _CODE_CB(callback), begin, end)
+
     def hook_port(self, insn: int, function: Callable[[], None]) -> None:
         """Call *function* for IN or OUT, whatever the port; RIP is still at the instruction."""
         fail = self.fail

@@ -55,6 +55,8 @@ class Guest:
     stdin: bytes
     limits: Mapping[str, int]
     cause: str
+    strict_alignment: bool
+    """Whether the machine must check the alignment of SSE operands, which costs."""
     differs: Mapping[str, Mapping[str, Any]]
 
     @property
@@ -104,6 +106,7 @@ def _make(name: str, row: Mapping[str, Any], build: str) -> Guest:
     path = HERE / "bin" / full
     fields: dict[str, Any] = {"growths": None, "argv": (str(path),), "env": MappingProxyType({})}
     fields |= {"stdin": b"", "limits": MappingProxyType({}), "cause": ""}
+    fields["strict_alignment"] = False
     fields |= _fields(row)
     if build == "linux":
         fields |= _fields(row.get("on", {}).get("linux", {}))
@@ -132,7 +135,7 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
                 fields[key] = MappingProxyType(dict(value))
             case "stdin":
                 fields[key] = value.encode()
-            case "teaches" | "growths" | "cause":
+            case "teaches" | "growths" | "cause" | "strict_alignment":
                 fields[key] = value
             case _:  # kind, builds and on choose the rows; they are no fields
                 pass

@@ -43,6 +43,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--limit", metavar="NAME=SIZE", action="append", default=[], help="stack=8M,vmem=1G,data=..,nofile=..")
     machine.add_argument("--ram", metavar="SIZE", help="physical memory of the machine")
     machine.add_argument("--seed", metavar="N", type=int, help="deterministic clock, pids and random numbers")
+    machine.add_argument("--strict-alignment", action="store_true", help="raise #GP for misaligned SSE operands; slower")
     machine.add_argument("--paranoid", action="store_true", help="compare mirror and map after every trap")
 
 
@@ -54,10 +55,13 @@ def build_machine(options: argparse.Namespace) -> Machine:
     if release not in RELEASES:
         raise UsageError(f"no release is called {release!r}: choose one of {', '.join(RELEASES)}")
     limits = parse_limits(options.limit)
+    strict = options.strict_alignment
     if options.guest:
         from emu.cli.guests import find_guest
 
-        limits = dict(find_guest(options.guest).on(release).limits) | limits
+        one = find_guest(options.guest).on(release)
+        limits = dict(one.limits) | limits
+        strict = strict or one.strict_alignment
     if not os.path.isdir(options.root):
         raise UsageError(f"--root {options.root}: not a directory")
     return Machine(
@@ -70,6 +74,7 @@ def build_machine(options: argparse.Namespace) -> Machine:
         ram=parse_size(options.ram) if options.ram else None,
         seed=options.seed,
         paranoid=options.paranoid,
+        strict_alignment=strict,
     )
 
 
