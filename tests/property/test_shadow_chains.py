@@ -24,6 +24,7 @@ from kernel_model.vm.vm import (
 )
 from kernel_model.vm.vm_map_flags import (
     MAP_COPY_ON_WRITE,
+    MAP_INHERIT_SHARE,
     VM_MAP_WIRE_HOLESOK,
     VM_MAP_WIRE_USER,
 )
@@ -49,6 +50,8 @@ SLOTS = 6
 """Bytes of a page that the model looks at, spread over it."""
 STRIDE = PAGE_SIZE // SLOTS
 FILE_PAGES = 6
+SHARED_AT = NPAGES + 10
+SHARED_PAGES = 4
 FIRST_RELEASE_WITH_ZERO = "freebsd-10.4"
 
 
@@ -87,6 +90,9 @@ class World:
             first.inherit[page] = VM_INHERIT_COPY
         self.processes = [first]
         self.map_file_private(first)
+        self.shared_file = FakeVnode(bytes(SHARED_PAGES * PAGE_SIZE - 100))
+        self.file_cells = [Cell() for _ in range(SHARED_PAGES)]
+        self.map_file_shared(first)
 
     def va(self, page: int) -> int:
         return BASE + page * PAGE_SIZE
@@ -106,6 +112,20 @@ class World:
             base = page * PAGE_SIZE
             process.cells[NPAGES + page] = Cell([padded[base + slot * STRIDE] for slot in range(SLOTS)])
             process.inherit[NPAGES + page] = VM_INHERIT_COPY
+
+    def map_file_shared(self, process: Process) -> None:
+        """Another file, whose every mapping is the file."""
+        start = self.va(SHARED_AT)
+        map_ = process.space.vm_map
+        with map_.locked():
+            rv = map_.insert(
+                vnode_pager_alloc(self.vm, self.shared_file), 0, start, start + SHARED_PAGES * PAGE_SIZE,
+                VM_PROT_READ | VM_PROT_WRITE, VM_PROT_ALL, MAP_INHERIT_SHARE,
+            )  # fmt: skip
+        assert rv == 0
+        for page, cell in enumerate(self.file_cells):
+            process.cells[SHARED_AT + page] = cell
+            process.inherit[SHARED_AT + page] = VM_INHERIT_SHARE
 
     # the operations
 
@@ -161,10 +181,18 @@ class World:
         if self.vm.release.inherit_zero:
             values.append(VM_INHERIT_ZERO)
         value = self.rng.choice(values)
+        if value == VM_INHERIT_COPY and self.is_shared(process, first, last):
+            # FreeBSD lets the other sharers write into what the copy still looks at: no snapshot, no flat model.
+            return
         assert process.space.vm_map.inherit(self.va(first), self.va(last), value) == 0
         for page in range(first, last):
             if page in process.inherit:
                 process.inherit[page] = value
+
+    def is_shared(self, process: Process, first: int, last: int) -> bool:
+        """Whether another process has one of these pages in common with *process*."""
+        others = {id(cell) for other in self.processes if other is not process for cell in other.cells.values()}
+        return any(page in process.cells and id(process.cells[page]) in others for page in range(first, last))
 
     def remap(self) -> None:
         """Unmap a few pages and map fresh ones there."""
@@ -216,6 +244,10 @@ class World:
 
     def sync(self) -> None:
         vfs_msync(self.vm)
+        for page, cell in enumerate(self.file_cells):
+            base = page * PAGE_SIZE
+            assert [self.shared_file.data[base + slot * STRIDE] for slot in range(SLOTS)] == cell.data
+        assert len(self.shared_file.data) == SHARED_PAGES * PAGE_SIZE - 100
 
     def check(self) -> None:
         check_all(self.vm, [process.space for process in self.processes], shared_inval=self.strict)
@@ -232,6 +264,8 @@ class World:
         for process in self.processes:
             vmspace_free(process.space)
         assert_nothing_left(self.vm)
+        last = [self.shared_file.data[slot * STRIDE] for slot in range(SLOTS)]
+        assert last == self.file_cells[0].data
 
 
 OPERATIONS = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kernel_model.kern.proc import ProcLock, Ucred
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY
-from kernel_model.vm.pmap import pmap_mappings
+from kernel_model.vm.pmap import NullHardware, Pmap, pmap_mappings
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
@@ -86,9 +86,24 @@ class FakeVnode:
         return len(data)
 
 
+class TlbHardware(NullHardware):
+    """A machine that remembers every translation until it is told to forget them."""
+
+    __slots__ = ("tlb",)
+
+    def __init__(self, pmap: Pmap) -> None:
+        super().__init__(pmap)
+        self.tlb: dict[int, tuple[int, int]] = {}
+
+    def invalidate(self, start: int, end: int) -> None:
+        for vpn in [vpn for vpn in self.tlb if start <= vpn << PAGE_SHIFT < end]:
+            del self.tlb[vpn]
+
+
 def make_vm(release: str = "freebsd-10.1", ram: int = 1 << 30, swap: int = 1 << 30) -> tuple[Vm, FakeProc]:
     """A machine with one process that is current."""
     vm = Vm(RELEASES[release], ram, swap)
+    vm.make_hardware = TlbHardware
     proc = FakeProc(vmspace_alloc(vm, USER_MIN, USER_MAX))
     vm.curproc = proc
     return vm, proc
@@ -106,10 +121,16 @@ def map_anon(space: VmSpace, start: int, npages: int, prot: int = VM_PROT_READ |
 def page_of(space: VmSpace, va: int, write: bool) -> memoryview:
     """The page that an access to *va* reaches, after whatever faults that takes."""
     prot = VM_PROT_WRITE if write else VM_PROT_READ
+    hardware = space.vm_pmap.hardware
+    assert isinstance(hardware, TlbHardware)
     for _ in range(3):
+        cached = hardware.tlb.get(va >> PAGE_SHIFT)
+        if cached is not None and cached[1] & prot:
+            return space.vm.phys.page(cached[0])
         pte = space.vm_pmap.ptes.get(va >> PAGE_SHIFT)
         if pte is not None and pte[1] & prot:
-            return space.vm.phys.page(pte[0].frame)
+            hardware.tlb[va >> PAGE_SHIFT] = (pte[0].frame, pte[1])
+            continue
         rv = vm_fault(space.vm_map, va, prot)
         assert rv == 0, f"vm_fault({va:#x}) = {rv}"
     raise AssertionError(f"{va:#x} is not mapped after its fault was served")
@@ -199,6 +220,11 @@ def _check_ptes(space: VmSpace, shared_inval: bool) -> None:
         if prot & VM_PROT_WRITE:
             assert m.dirty and m.object is top and not entry.eflags & MAP_ENTRY_NEEDS_COPY
     assert space.vm_pmap.wired_count == wired
+    hardware = space.vm_pmap.hardware
+    assert isinstance(hardware, TlbHardware)
+    for vpn, (frame, prot) in hardware.tlb.items():
+        pte = space.vm_pmap.ptes.get(vpn)
+        assert pte is not None and pte[0].frame == frame and not prot & ~pte[1], f"stale translation of page {vpn:#x}"
 
 
 def assert_nothing_left(vm: Vm) -> None:
