@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 VECTOR_GP = 13
 LONGEST = 15
 ALIGNMENT = 16
-PATTERN = re.compile(rb"(?=(\x66?)([\x40-\x4f]?)\x0f([\x28\x29\x2b\x51\x54-\x5f\x60-\x6f\x7f\xd0-\xfe])[\x00-\xbf])", re.DOTALL)
+PATTERN = re.compile(
+    rb"(?=(\x66?)([\x40-\x4f]?)\x0f([\x28\x29\x2b\x51\x54-\x5f\x60-\x6f\x7f\xd0-\xfe])[\x00-\xbf])", re.DOTALL
+)
 """Operand-size prefix, REX, opcode, and a ModRM byte that addresses memory."""
 STORES = frozenset({"movaps", "movapd", "movdqa", "movntps", "movntpd", "movntdq"})
 

@@ -13,7 +13,8 @@ from elftools.elf.sections import NoteSection
 from guest import HERE, Guest, guest, guests
 from kernel_model.release import RELEASES
 
-KEYS = {"kind", "builds", "teaches", "expect", "growths", "argv", "env", "stdin", "limits", "cause", "strict_alignment", "on"}
+KEYS = {"kind", "builds", "teaches", "expect", "growths", "argv", "env", "stdin", "limits", "cause"}
+KEYS |= {"strict_alignment", "on"}
 SIGNALS = {"SIGSEGV", "SIGBUS", "SIGILL"}
 CODES = {"SEGV_MAPERR", "SEGV_ACCERR", "BUS_OBJERR", "BUS_ADRERR", None}
 ADDRESS_RULES = {"printed", "stack", "rip", "any", None}
