@@ -54,7 +54,7 @@ class ExecError(SyscallError):
 class ImageArgs:
     """The path and the two vectors, copied out of the old image: struct image_args.
 
-    Differs: strings are kept one by one instead of in a buffer of exec_map; ``stringspace`` counts as there.
+    Differs: the strings are kept one by one as well, beside the buffer in exec_map.
     """
 
     fname: bytes

@@ -10,8 +10,8 @@
     registers of the first instruction
 
 FreeBSD: sys/kern/kern_exec.c, sys_execve() to do_execve().
-Differs: one thread per process; no ktrace files, no MAC, no process descriptors; the argument strings are not kept in
-exec_map.
+Differs: one thread per process; no ktrace files, no MAC, no process descriptors; with no room left in exec_map or in
+memory for the strings the answer is ENOMEM, nobody waits.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from kernel_model.kern.kern_sig import execsigs
 from kernel_model.kern.proc import P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC, P_INEXEC
 from kernel_model.kern.signo import SIGABRT
 from kernel_model.kern.vfs_lookup import vn_fullpath
+from kernel_model.vm.vm_kern import exec_map_alloc, exec_map_free, kmem_write
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE
 from kernel_model.vm.vmspace import vmspace_free
@@ -135,6 +136,7 @@ def kern_execve(td: Thread, args: ImageArgs) -> int:
     proc = td.td_proc
     vm = proc.kernel.vm
     old_osrel, old_fctl0, old_cause, old_vmspace = proc.p_osrel, proc.p_fctl0, vm.cause, proc.p_vmspace
+    buf = _alloc_args(td, args)
     proc.p_flag |= P_INEXEC
     vm.curproc = proc
     run = _Run(td, args)
@@ -150,10 +152,24 @@ def kern_execve(td: Thread, args: ImageArgs) -> int:
     finally:
         proc.p_flag &= ~P_INEXEC
         run.release_object()
+        exec_map_free(vm, buf)
         if proc.p_vmspace is not old_vmspace:
             vmspace_free(old_vmspace)
         vm.cause = old_cause
     return EJUSTRETURN
+
+
+def _alloc_args(td: Thread, args: ImageArgs) -> int:
+    """Keep path and strings in exec_map while the old image goes; returns where.  FreeBSD: exec_alloc_args()."""
+    vm = td.td_proc.kernel.vm
+    buf = exec_map_alloc(vm)
+    if buf is None:
+        raise ExecError(E.ENOMEM, "no kernel address space for the arguments")
+    strings = b"".join(string + b"\0" for string in (args.fname, *args.argv, *args.envv))
+    if not kmem_write(vm, buf, strings):
+        exec_map_free(vm, buf)
+        raise ExecError(E.ENOMEM, "no memory for the arguments")
+    return buf
 
 
 class _Run:
@@ -191,6 +207,9 @@ class _Run:
             raise ExecError(E.EINVAL, "no arguments at all")
         imgp = self._activate()
         brand = some(imgp.brand, "brand")
+        if proc.p_textvp is None:
+            # Model only: the first process has no program yet, but its stack may have to grow for the strings.
+            _set_textvp(imgp)
         stack_base = brand.copyout_strings(imgp)
         imgp.stage("commit", comm=_comm(imgp))
         _commit(imgp)
@@ -263,9 +282,15 @@ def _commit(imgp: ImageParams) -> None:
         proc.p_flag2 &= ~P2_STKGAP_DISABLE
     if imgp.newcred is not None:
         proc.p_ucred = imgp.newcred
+    _set_textvp(imgp)
+    proc.p_args = list(imgp.args.argv)
+    proc.p_execpath = imgp.execpath.decode(errors="surrogateescape")
+
+
+def _set_textvp(imgp: ImageParams) -> None:
+    """The process runs this file from now on: nobody may write to it."""
+    proc = imgp.proc
     imgp.vp.v_textcount += 1
     if proc.p_textvp is not None:
         proc.p_textvp.v_textcount -= 1
     proc.p_textvp = imgp.vp
-    proc.p_args = list(imgp.args.argv)
-    proc.p_execpath = imgp.execpath.decode(errors="surrogateescape")

@@ -28,6 +28,8 @@ def exit1(td: Thread, status: int, signo: int) -> int:
     proc.p_sigqueue.clear()
     td.td_sigqueue.clear()
     proc.p_fd.free(proc)
+    if proc.p_textvp is not None:
+        proc.p_textvp.v_textcount -= 1
     return EJUSTRETURN
 
 

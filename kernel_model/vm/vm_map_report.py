@@ -1,6 +1,7 @@
 """Tells the machine and the listeners what changed in a map.
 
-Model only: the pmap learns of every changed span (its mirror follows), a listener gets a MapChange record when there is one.
+Model only: the pmap learns of every changed span (its mirror follows), a listener gets a MapChange record
+when there is one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from kernel_model.ktrace.events import NO_CAUSE, MapChange
 from kernel_model.ktrace.recorder import full_path
 from kernel_model.vm.vm import OBJT_VNODE
+from kernel_model.vm.vm_param import VM_MIN_KERNEL_ADDRESS
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_map import VmMap
@@ -30,12 +32,13 @@ def report(
 ) -> None:
     """Record that *what* happened to ``[start, end)``, whose attributes are those of *entry*.
 
+    The kernel's own maps are not told.
     Requires: ``map_.vm.on_map_change`` is set; callers test it first, so that nobody pays for what nobody hears.
     *before*: protection, and start and end of the reserve, as they were.
     """
     vm = map_.vm
     listener = vm.on_map_change
-    if listener is None:
+    if listener is None or map_.min_offset >= VM_MIN_KERNEL_ADDRESS:
         return
     obj = entry.vm_object
     vnode = ""

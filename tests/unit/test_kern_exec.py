@@ -636,3 +636,28 @@ def test_a_shared_address_space_is_left_to_the_others(host):
     host.execve(b"/p")
     assert host.proc.p_vmspace is not old
     assert old.vm_map.nentries
+
+
+def test_arguments_wait_in_exec_map(host):
+    from kernel_model.vm.vm_kern import EXEC_MAP_ENTRIES, exec_map_alloc, exec_map_free, kernel_maps
+
+    path = host.add("p", static_elf())
+    host.execve(path, [b"a" * 10000])
+    free = host.vm.cnt.v_free_count
+    assert kernel_maps(host.vm).exec_map.nentries == 0
+    host.execve(path, [b"a" * 10000])
+    with pytest.raises(ExecError):
+        host.execve(b"/none")
+    assert kernel_maps(host.vm).exec_map.nentries == 0
+    assert host.vm.cnt.v_free_count == free
+    held = [exec_map_alloc(host.vm) for _ in range(EXEC_MAP_ENTRIES)]
+    refused(host, path, errno=E.ENOMEM, text="no kernel address space")
+    exec_map_free(host.vm, held.pop())
+    host.execve(path)
+
+
+@pytest.mark.parametrize("release", RELEASE_NAMES)
+def test_the_first_program_of_all_may_have_long_arguments(tmp_path, release):
+    host = ExecHost(tmp_path, release)
+    host.execve(host.add("p", static_elf()), [b"x" * 0x60000, b"end"])
+    assert host.stack(host.cpu.frame.rdi)[0][1] == b"end"
