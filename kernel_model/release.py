@@ -1,9 +1,10 @@
 """What differs between the releases, as named policy points of one frozen record.
 
-FreeBSD: sys/vm/vm_map.c, vm_object.c, vm_fault.c, vm_mmap.c and kern_exec.c of 9.3, 10.4, 11.0, 12.1-STABLE and 15.0-CURRENT;
+FreeBSD: sys/vm/vm_map.c, vm_object.c, vm_fault.c, vm_mmap.c and kern_exec.c of 9.3, 10.4, 11.0, 12.1-STABLE
+and 15.0-CURRENT;
 DragonFly: sys/vm/vm_map.c.  Code asks a policy point (``release.stack_reserve == GAP``), never a version number.
-Differs: there is no 10.1 source in reach; its points are those of 9.3 and of 11.0, chosen by the manual pages and the dates of
-the changes in between, and stated one by one below.
+Differs: there is no 10.1 source in reach; its points are those of 9.3 and of 11.0, chosen by the manual
+pages and the dates of the changes in between, and stated one by one below.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ _NOMERGE_15 = _NOMERGE_12 | MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One kernel's behaviour.  Model only: the kernel has no such record; each field names the function that it steers."""
+    """One kernel's behaviour.
+
+    Model only: the kernel has no such record; each field names the function that it steers.
+    """
 
     name: str
     version: str
@@ -54,11 +58,15 @@ class Release:
     stack_guard_saved: bool = False
     """The guard that counts is the one of the day the stack was made, kept in the gap entry; else today's sysctl."""
     stack_prot_saved: bool = False
-    """A grown piece gets the protections the stack was made with, kept in the gap's offset; else those of its upper neighbour."""
+    """A grown piece gets the protections the stack was made with, kept in the gap's offset; else those of
+    its upper neighbour.
+    """
     stack_limits_first: bool = False
     """vm_map_stack tests MEMLOCK and VMEM before the range, not after it."""
     stack_merges_neighbour: bool = False
-    """GROWS_* flags are put on the entry after vm_map_insert, so the piece may coalesce with the entry below it first."""
+    """GROWS_* flags are put on the entry after vm_map_insert, so the piece may coalesce with the entry below
+    it first.
+    """
     stack_range_code: int = KERN_NO_SPACE
     stack_checks_end: bool = False
     """A stack that ends above the map or is empty is refused by range (with the gap design)."""
@@ -308,9 +316,9 @@ _11_0 = replace(
     exec_reads_far=True,
 )
 
-# 10.1: no source here.  MAP_EXCL and max_addr came with 10.0; the stack entry fixes (GROWS_* as eflags in vm_map_insert) were
-# merged to stable/10 in summer 2014, before 10.1; the manual page of 2013 describes exactly this stack.  So: 11.0's points.
-# The strict look at mmap's flags came with 11.0: 10.4 still masks them.
+# 10.1: no source here.  MAP_EXCL and max_addr came with 10.0; the stack entry fixes (GROWS_* as eflags in
+# vm_map_insert) were merged to stable/10 in summer 2014, before 10.1; the manual page of 2013 describes
+# exactly this stack.  So: 11.0's points. The strict look at mmap's flags came with 11.0: 10.4 still masks them.
 _10_1 = replace(_11_0, name="freebsd-10.1", version="10.1-RELEASE", osreldate=1001000, mmap_checks_flags=False)
 
 _10_4 = replace(

@@ -1,7 +1,8 @@
 """The address map: struct vm_map, its lock, and its verbs.
 
 FreeBSD: sys/vm/vm_map.c, sys/vm/vm_map.h; vm_map(9), vm_map_create(9), vm_map_init(9), vm_map_max(9), vm_map_lock(9).
-Differs: nothing runs beside the caller, so a lock is only counted and checked, and a sleep would last for ever: it panics.
+Differs: nothing runs beside the caller, so a lock is only counted and checked, and a sleep would last for
+ever: it panics.
 
 A verb is a function in the file of its topic; the class binds it as a method (``map.insert`` is ``vm_map_insert``).
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from kernel_model.errors import kassert, panic
 from kernel_model.vm import (
     vm_fault,
+    vm_fault_copy,
     vm_map_advise,
     vm_map_check,
     vm_map_delete,
@@ -133,7 +135,8 @@ class VmMap:
     def lock_upgrade(self) -> bool:
         """Turn the only share into the exclusive lock: False, or True when it was lost and nothing is held.
 
-        FreeBSD: vm_map_lock_upgrade().  Differs: with another reader the kernel waits; here that wait would never end.
+        FreeBSD: vm_map_lock_upgrade().  Differs: with another reader the kernel waits; here that wait would
+        never end.
         """
         kassert(self.lock_state == 1, "vm_map_lock_upgrade: %d readers", self.lock_state)
         self.lock_state = EXCLUSIVE
@@ -168,7 +171,10 @@ class VmMap:
             self.flags &= ~MAP_BUSY_WAKEUP
 
     def wait_busy(self) -> None:
-        """Sleep until nobody holds the map busy; counts in timestamp even without sleeping.  FreeBSD: vm_map_wait_busy()."""
+        """Sleep until nobody holds the map busy; counts in timestamp even without sleeping.
+
+        FreeBSD: vm_map_wait_busy().
+        """
         kassert(self.lock_state == EXCLUSIVE, "vm_map_wait_busy: not locked")
         if self.busy:
             self.flags |= MAP_BUSY_WAKEUP
@@ -246,8 +252,6 @@ class VmMap:
 
         FreeBSD: vm_fault_copy_entry().
         """
-        from kernel_model.vm import vm_fault_copy
-
         return vm_fault_copy.vm_fault_copy_entry(dst_map, self, dst, src, fork)
 
     def __repr__(self) -> str:
@@ -270,7 +274,10 @@ class _Locked:
 
 
 def vm_map_create(vm: Vm, pmap: Pmap, min_: int, max_: int) -> VmMap:
-    """A new, empty map of ``[min_, max_)`` on *pmap*.  FreeBSD: vm_map_create(9); vm_map_init(9) is the constructor."""
+    """A new, empty map of ``[min_, max_)`` on *pmap*.
+
+    FreeBSD: vm_map_create(9); vm_map_init(9) is the constructor.
+    """
     kassert(min_ <= max_, "vm_map_create: %#x above %#x", min_, max_)
     return VmMap(vm, pmap, min_, max_)
 

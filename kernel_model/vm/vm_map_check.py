@@ -35,7 +35,10 @@ def vm_map_check_protection(map_: VmMap, start: int, end: int, protection: int) 
 
 
 def vm_map_assert_consistent(map_: VmMap) -> None:
-    """Walk the whole map and check order, gaps, tree, counts.  FreeBSD: VM_MAP_ASSERT_CONSISTENT, sysctl debug.vmmap_check."""
+    """Walk the whole map and check order, gaps, tree, counts.
+
+    FreeBSD: VM_MAP_ASSERT_CONSISTENT, sysctl debug.vmmap_check.
+    """
     header = map_.header
     kassert(header.end == map_.min_offset and header.start == map_.max_offset, "header bounds")
     count = size = 0

@@ -85,7 +85,10 @@ def vm_map_delete(map_: VmMap, start: int, end: int) -> KernReturn:
 
 
 def clip_allowed(entry: VmMapEntry, at: int) -> bool:
-    """Whether *entry* may be cut at *at*: large-page entries only at their page size.  FreeBSD: vm_map_clip_start() of 13.0."""
+    """Whether *entry* may be cut at *at*: large-page entries only at their page size.
+
+    FreeBSD: vm_map_clip_start() of 13.0.
+    """
     index = (entry.eflags & MAP_ENTRY_SPLIT_BOUNDARY_MASK) >> MAP_ENTRY_SPLIT_BOUNDARY_SHIFT
     return not index or not entry.start < at < entry.end or not at & (PAGESIZES[index] - 1)
 
@@ -113,7 +116,10 @@ def vm_map_entry_unwire(map_: VmMap, entry: VmMapEntry) -> None:
 
 
 def vm_map_entry_delete(map_: VmMap, entry: VmMapEntry) -> None:
-    """Take *entry* out, give its swap back and throw away pages that only it could reach.  FreeBSD: vm_map_entry_delete()."""
+    """Take *entry* out, give its swap back and throw away pages that only it could reach.
+
+    FreeBSD: vm_map_entry_delete().
+    """
     vm_map_entry_unlink(map_, entry)
     size = entry.end - entry.start
     guard = entry.eflags & MAP_ENTRY_GUARD
@@ -136,7 +142,9 @@ def vm_map_entry_delete(map_: VmMap, entry: VmMapEntry) -> None:
 
 
 def _drop_range(obj: VmObject, first: int, count: int) -> None:
-    """The mapping that goes was the only one of these pages: free them, and shorten the object if they were its end."""
+    """The mapping that goes was the only one of these pages: free them, and shorten the object if they were
+    its end.
+    """
     vm_object_collapse(obj)
     last = first + count
     vm_object_page_remove(obj, first, last, OBJPR_NOTMAPPED)

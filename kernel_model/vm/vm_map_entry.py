@@ -1,8 +1,9 @@
 """One range of a map: struct vm_map_entry.
 
 FreeBSD: sys/vm/vm_map.h; vm_map(9).  Fields carry the manual page's names.
-Differs: ``parent`` and ``height`` belong to our balanced tree, FreeBSD splays instead; ``max_free`` has its classic meaning (free
-bytes above an entry, the largest of a subtree) in every release, 12.1 and later count the gap below as well.
+Differs: ``parent`` and ``height`` belong to our balanced tree, FreeBSD splays instead; ``max_free`` has its
+classic meaning (free bytes above an entry, the largest of a subtree) in every release, 12.1 and later count
+the gap below as well.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 FreeBSD: vm_map_findspace(), vm_map_find(), vm_map_find_min(), vm_map_alignspace(), vm_map_fixed() in sys/vm/vm_map.c;
 vm_map_findspace(9), vm_map_find(9).
-Differs: vm_map_find hands the address back beside the code instead of through a pointer; no stack below its guard is tried for
-ever by an aligned find (10.4 loops, here KERN_NO_SPACE).
+Differs: vm_map_find hands the address back beside the code instead of through a pointer; no stack below its
+guard is tried for ever by an aligned find (10.4 loops, here KERN_NO_SPACE).
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ _GROWS = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
 def vm_map_findspace(map_: VmMap, start: int, length: int) -> int | None:
     """The lowest address >= *start* with *length* free bytes, or None.
 
-    FreeBSD: vm_map_findspace(9): returns 1 for none, or, since 12, the map's end - length + 1 (vm_map_findspace_address).
-    Differs: 12.1 misses the space above the last entry when the search begins in a too small gap right below it, if its tree
-    happens to have a certain shape; here it always misses it then.
+    FreeBSD: vm_map_findspace(9): returns 1 for none, or, since 12, the map's end - length + 1
+    (vm_map_findspace_address).
+    Differs: 12.1 misses the space above the last entry when the search begins in a too small gap right below
+    it, if its tree happens to have a certain shape; here it always misses it then.
     """
     start = max(start, map_.min_offset)
     if start + length > map_.max_offset:
@@ -119,7 +120,8 @@ def vm_map_find(
 ) -> tuple[KernReturn, int]:
     """Map *length* bytes at the first place from *addr* on that *find_space* asks for.
 
-    *find_space*: VMFS_NO_SPACE exactly at *addr*; VMFS_ANY_SPACE first fit; the release's super, optimal or aligned space.
+    *find_space*: VMFS_NO_SPACE exactly at *addr*; VMFS_ANY_SPACE first fit; the release's super, optimal or
+    aligned space.
     *max_addr*: the mapping must end at or below it, 0 for no bound (from 10.0 on).
     Returns: the code, and the address when it is KERN_SUCCESS.
     FreeBSD: vm_map_find(9).
@@ -256,7 +258,10 @@ def _clear_for_remap(map_: VmMap, addr: int, length: int) -> KernReturn:
 def _may_cluster(
     map_: VmMap, obj: VmObject | None, addr: int, find_space: int, prot: int, cow: int, max_addr: int
 ) -> bool:
-    """Whether the mapping should go next to the last anonymous one.  FreeBSD: clustering_anon_allowed() and its caller."""
+    """Whether the mapping should go next to the last anonymous one.
+
+    FreeBSD: clustering_anon_allowed() and its caller.
+    """
     mode = map_.vm.cluster_anon
     if mode == 0 or (mode == 1 and addr != 0 and not cow & MAP_NO_HINT):
         return False

@@ -111,6 +111,7 @@ PAGESIZES = (PAGE_SIZE, NBPDR, 1 << 30)
 
 _GROWS = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
 _NO_CHARGE = MAP_ACC_NO_CHARGE | MAP_NOFAULT | MAP_CREATE_GUARD
+_WX = VM_PROT_WRITE | VM_PROT_EXECUTE
 _PREFAULT = MAP_PREFAULT | MAP_PREFAULT_PARTIAL
 _EFLAGS_ALL = (
     (MAP_COPY_ON_WRITE, MAP_ENTRY_COW | MAP_ENTRY_NEEDS_COPY),
@@ -139,7 +140,7 @@ def curcred(vm: Vm) -> Ucred:
 
 def cow_to_eflags(release: Release, cow: int) -> int:
     """The flags of an entry made with *cow*, as far as *release* knows them."""
-    table = _EFLAGS_ALL
+    table: tuple[tuple[int, int], ...] = _EFLAGS_ALL
     if release.insert_grows_flags:
         table += _EFLAGS_GROWS
     if release.insert_guards:
@@ -159,9 +160,9 @@ def vm_map_insert(
     """Map ``[start, end)`` to *obj* from *offset* on, or to zeroed memory that comes into being when touched.
 
     Requires: the map locked; one reference to *obj* that the new entry takes over on success.
-    Returns:  KERN_INVALID_ADDRESS outside the map or empty; KERN_NO_SPACE when something is there; KERN_INVALID_ARGUMENT for a
-              guard with an object or rights, or a bad split boundary; KERN_PROTECTION_FAILURE on a W^X map;
-              KERN_RESOURCE_SHORTAGE without swap.
+    Returns:  KERN_INVALID_ADDRESS outside the map or empty; KERN_NO_SPACE when something is there;
+              KERN_INVALID_ARGUMENT for a guard with an object or rights, or a bad split boundary;
+              KERN_PROTECTION_FAILURE on a W^X map; KERN_RESOURCE_SHORTAGE without swap.
     FreeBSD:  vm_map_insert(9).
     """
     kassert(map_.lock_state == -1, "vm_map_insert: map not locked")
@@ -170,7 +171,7 @@ def vm_map_insert(
         return KERN_INVALID_ADDRESS
     vm = map_.vm
     release = vm.release
-    if prot & 6 == 6 and map_.flags & MAP_WXORX and release.insert_checks_wxorx:
+    if release.insert_checks_wxorx and map_.flags & MAP_WXORX and prot & _WX == _WX:
         return KERN_PROTECTION_FAILURE
     found, prev = vm_map_lookup_entry(map_, start)
     if found or prev.next.start < end:
@@ -183,11 +184,27 @@ def vm_map_insert(
         eflags = cow_to_eflags(release, cow)
     if release.insert_asserts_prot:
         kassert(not prot & ~max_, "prot %#x is not a subset of max_prot %#x", prot, max_)
+    return _insert_above(map_, prev, obj, offset, start, end, prot, max_, cow, eflags)
+
+
+def _insert_above(
+    map_: VmMap,
+    prev: VmMapEntry,
+    obj: VmObject | None,
+    offset: int,
+    start: int,
+    end: int,
+    prot: int,
+    max_: int,
+    cow: int,
+    eflags: int,
+) -> KernReturn:
+    """The second half of vm_map_insert: the range is free and right above *prev*."""
+    vm = map_.vm
+    release = vm.release
     inheritance = VM_INHERIT_SHARE if cow & MAP_INHERIT_SHARE else VM_INHERIT_DEFAULT
     cred: Ucred | None = None
-    if not cow & _NO_CHARGE and (
-        cow & MAP_ACC_CHARGED or (prot & VM_PROT_WRITE and (obj is None or eflags & MAP_ENTRY_NEEDS_COPY))
-    ):
+    if _is_charged(obj, prot, cow, eflags):
         cred = curcred(vm)
         if not cow & MAP_ACC_CHARGED and not swap_reserve_by_cred(vm, end - start, cred):
             return KERN_RESOURCE_SHORTAGE
@@ -197,12 +214,7 @@ def vm_map_insert(
         if obj.ref_count > 1 or obj.shadow_count:
             obj.flags &= ~OBJ_ONEMAPPING
     elif prev.end == start and not cow & (_GROWS | MAP_VN_EXEC) and _coalesce(release, prev, end, eflags, cred):
-        if (
-            prev.inheritance == inheritance
-            and prev.protection == prot
-            and prev.max_protection == max_
-            and prev.wired_count == 0
-        ):
+        if _same_rights(prev, inheritance, prot, max_):
             _extend(map_, prev, start, end)
             return KERN_SUCCESS
         obj = prev.vm_object
@@ -220,17 +232,43 @@ def vm_map_insert(
     entry.max_protection = max_
     entry.next_read = start if release.next_read_is_address else offset >> PAGE_SHIFT
     entry.cred = cred
-    vm_map_entry_link(map_, prev, entry)
-    if not eflags & MAP_ENTRY_GUARD or release.size_counts_guards:
-        map_.size += end - start
-    map_.pmap.map_changed(start, end)
-    if vm.on_map_change is not None:
-        report(map_, INSERT, entry, start, end)
-    if not eflags & map_.nomerge and (not cow & _GROWS) and not release.insert_never_merges:
-        vm_map_simplify_entry(map_, entry)
+    _link_new(map_, prev, entry, cow)
     if cow & _PREFAULT:
         vm_map_pmap_enter(map_, start, prot, obj, offset >> PAGE_SHIFT, end - start, cow & MAP_PREFAULT_PARTIAL)
     return KERN_SUCCESS
+
+
+def _is_charged(obj: VmObject | None, prot: int, cow: int, eflags: int) -> bool:
+    """Whether the new range has to be backed by swap: private memory that may be written."""
+    if cow & _NO_CHARGE:
+        return False
+    if cow & MAP_ACC_CHARGED:
+        return True
+    return prot & VM_PROT_WRITE != 0 and (obj is None or eflags & MAP_ENTRY_NEEDS_COPY != 0)
+
+
+def _same_rights(prev: VmMapEntry, inheritance: int, prot: int, max_: int) -> bool:
+    """The entry below has the attributes of the new range, and is not wired."""
+    return (
+        prev.inheritance == inheritance
+        and prev.protection == prot
+        and prev.max_protection == max_
+        and prev.wired_count == 0
+    )
+
+
+def _link_new(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry, cow: int) -> None:
+    """Put a new entry into the map, count it, and merge it where that is allowed."""
+    release = map_.vm.release
+    start, end = entry.start, entry.end
+    vm_map_entry_link(map_, prev, entry)
+    if not entry.eflags & MAP_ENTRY_GUARD or release.size_counts_guards:
+        map_.size += end - start
+    map_.pmap.map_changed(start, end)
+    if map_.vm.on_map_change is not None:
+        report(map_, INSERT, entry, start, end)
+    if not cow & _GROWS and not release.insert_never_merges:
+        vm_map_simplify_entry(map_, entry)
 
 
 def _check_cow(release: Release, obj: VmObject | None, start: int, end: int, max_: int, cow: int) -> KernReturn:
@@ -359,7 +397,10 @@ def entry_allocate_object(map_: VmMap, entry: VmMapEntry) -> VmObject:
 
 
 def vm_map_clip_start(map_: VmMap, entry: VmMapEntry, start: int) -> None:
-    """Make *entry* begin at or above *start*; what is below becomes an entry of its own.  FreeBSD: vm_map_clip_start()."""
+    """Make *entry* begin at or above *start*; what is below becomes an entry of its own.
+
+    FreeBSD: vm_map_clip_start().
+    """
     if start <= entry.start:
         return
     if map_.vm.release.clip_start_simplifies:
@@ -408,8 +449,8 @@ def vm_map_pmap_enter(
 ) -> None:
     """Map what is resident of *obj* already, without write access: no page is allocated or read.
 
-    FreeBSD: vm_map_pmap_enter().  Differs: 9.3 maps nothing with PREFAULT_PARTIAL when range and object exceed 96 pages; here
-    the first 96 pages are mapped in every release.
+    FreeBSD: vm_map_pmap_enter().  Differs: 9.3 maps nothing with PREFAULT_PARTIAL when range and object
+    exceed 96 pages; here the first 96 pages are mapped in every release.
     """
     if not prot & (VM_PROT_READ | VM_PROT_EXECUTE) or obj is None:
         return

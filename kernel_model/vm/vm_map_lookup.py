@@ -48,9 +48,10 @@ _GAP = MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
 def vm_map_lookup(map_: VmMap, va: int, fault_typea: int) -> LookupResult:
     """Find what backs *va* and make it ready for the access: shadow on a first write, create a missing object.
 
-    *fault_typea*: VM_PROT bits, VM_PROT_COPY for a debugger's write, VM_PROT_FAULT_LOOKUP to let a stack grow (since 10.4).
-    On success the result's map is read-locked until vm_map_lookup_done.
-    Returns: KERN_INVALID_ADDRESS unmapped; KERN_PROTECTION_FAILURE not allowed; KERN_RESOURCE_SHORTAGE no swap for the copy.
+    *fault_typea*: VM_PROT bits, VM_PROT_COPY for a debugger's write, VM_PROT_FAULT_LOOKUP to let a stack
+    grow (since 10.4). On success the result's map is read-locked until vm_map_lookup_done.
+    Returns: KERN_INVALID_ADDRESS unmapped; KERN_PROTECTION_FAILURE not allowed; KERN_RESOURCE_SHORTAGE no
+    swap for the copy.
     FreeBSD: vm_map_lookup(9).
     """
     map_.lock_read()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import kassert
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_map_delete import clip_allowed
@@ -50,10 +49,12 @@ _WX = VM_PROT_WRITE | VM_PROT_EXECUTE
 
 
 def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bool = False) -> KernReturn:
-    """Set the protection of ``[start, end)``, or with *set_max* the maximum and with it the protection.  Holes are fine.
+    """Set the protection of ``[start, end)``, or with *set_max* the maximum and with it the protection.
+    Holes are fine.
 
-    Returns: KERN_INVALID_ARGUMENT over a submap; KERN_PROTECTION_FAILURE beyond a maximum; KERN_RESOURCE_SHORTAGE without swap.
-             Before 13 a refused call leaves the entries clipped; with a shortage what was charged so far stays charged.
+    Returns: KERN_INVALID_ARGUMENT over a submap; KERN_PROTECTION_FAILURE beyond a maximum;
+             KERN_RESOURCE_SHORTAGE without swap. Before 13 a refused call leaves the entries clipped; with a
+             shortage what was charged so far stays charged.
     FreeBSD: vm_map_protect(9), the five-argument form.
     """
     if map_.vm.release.protect_flags:
@@ -62,13 +63,11 @@ def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bo
     return _protect(map_, start, end, new_prot, new_prot, VM_MAP_PROTECT_SET_MAXPROT if set_max else 1)
 
 
-def vm_map_protect_flags(
-    map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int
-) -> KernReturn:
+def vm_map_protect_flags(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
     """Set protection and maximum as *flags* says: VM_MAP_PROTECT_SET_PROT, _SET_MAXPROT, _GROWSDOWN.
 
-    Returns: as vm_map_protect; KERN_OUT_OF_BOUNDS when the new protection exceeds the new maximum; KERN_PROTECTION_FAILURE for
-             W|X on a W^X map.  A refused call changes nothing, cuts nothing.
+    Returns: as vm_map_protect; KERN_OUT_OF_BOUNDS when the new protection exceeds the new maximum;
+             KERN_PROTECTION_FAILURE for W|X on a W^X map.  A refused call changes nothing, cuts nothing.
     FreeBSD: vm_map_protect() since 13.0.
     """
     return _protect(map_, start, end, new_prot, new_maxprot, flags)
@@ -125,9 +124,7 @@ def _down_to_gap(map_: VmMap, first: VmMapEntry) -> tuple[int, VmMapEntry]:
     return first.start, first
 
 
-def _check_entries(
-    map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_maxprot: int, flags: int
-) -> KernReturn:
+def _check_entries(map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
     """The first pass: nothing of the range may forbid the change."""
     release = map_.vm.release
     wanted = new_prot if flags & VM_MAP_PROTECT_SET_PROT else 0
@@ -154,9 +151,7 @@ def _check_entries(
     return KERN_SUCCESS
 
 
-def _charge_entries(
-    map_: VmMap, first: VmMapEntry, end: int, new_prot: int, flags: int
-) -> tuple[KernReturn, int]:
+def _charge_entries(map_: VmMap, first: VmMapEntry, end: int, new_prot: int, flags: int) -> tuple[KernReturn, int]:
     """The second pass: what becomes writable needs swap.  Returns where to stop setting as well."""
     header = map_.header
     entry = first
@@ -180,7 +175,8 @@ def _charge_entries(
 def _charge(map_: VmMap, entry: VmMapEntry) -> bool:
     """Reserve swap for an entry that becomes writable: on the entry, or for the whole of an anonymous object.
 
-    Differs: an object that vm_fault_copy_entry left with a charge nobody pays for (9.3) is charged anew; FreeBSD asserts.
+    Differs: an object that vm_fault_copy_entry left with a charge nobody pays for (9.3) is charged anew;
+    FreeBSD asserts.
     """
     vm = map_.vm
     cred = curcred(vm)
@@ -235,6 +231,10 @@ def _set_gap(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, fl
     entry.offset = prot | max_ << 16
 
 
+def _copies_wired(map_: VmMap, entry: VmMapEntry) -> bool:
+    return map_.vm.release.protect_copies_wired == "all" or entry.eflags & MAP_ENTRY_COW != 0
+
+
 def _set_entry(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, flags: int) -> None:
     old_prot = entry.protection
     if flags & VM_MAP_PROTECT_SET_MAXPROT:
@@ -243,9 +243,8 @@ def _set_entry(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, 
     if flags & VM_MAP_PROTECT_SET_PROT:
         entry.protection = new_prot
     prot = entry.protection
-    if entry.eflags & MAP_ENTRY_USER_WIRED and prot & ~old_prot & VM_PROT_WRITE:
-        if map_.vm.release.protect_copies_wired == "all" or entry.eflags & MAP_ENTRY_COW:
-            map_.copy_wired(map_, entry, entry, fork=False)
+    if entry.eflags & MAP_ENTRY_USER_WIRED and prot & ~old_prot & VM_PROT_WRITE and _copies_wired(map_, entry):
+        map_.copy_wired(map_, entry, entry, fork=False)
     if old_prot & ~prot:
         mask = VM_PROT_ALL & ~VM_PROT_WRITE if entry.eflags & MAP_ENTRY_COW else VM_PROT_ALL
         map_.pmap.protect(entry.start, entry.end, prot & mask)

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 
 def vm_map_sync(map_: VmMap, start: int, end: int, syncio: bool, invalidate: bool) -> KernReturn:
-    """Push dirty pages of ``[start, end)`` to their files; *syncio*: wait for it; *invalidate*: drop the cached pages too.
+    """Push dirty pages of ``[start, end)`` to their files; *syncio*: wait for it; *invalidate*: drop the
+    cached pages too.
 
     An empty range means the whole entry that holds *start*.
-    Returns: KERN_INVALID_ADDRESS when something is not mapped; KERN_INVALID_ARGUMENT to invalidate wired memory; KERN_FAILURE when
-             a write failed (all the others were still made).
+    Returns: KERN_INVALID_ADDRESS when something is not mapped; KERN_INVALID_ARGUMENT to invalidate wired
+             memory; KERN_FAILURE when a write failed (all the others were still made).
     FreeBSD: vm_map_sync(9).
     """
     map_.lock_read()
@@ -62,9 +63,7 @@ def _check(map_: VmMap, entry: VmMapEntry, end: int, invalidate: bool) -> KernRe
     return KERN_SUCCESS
 
 
-def _sync_entries(
-    map_: VmMap, entry: VmMapEntry, start: int, end: int, syncio: bool, invalidate: bool
-) -> KernReturn:
+def _sync_entries(map_: VmMap, entry: VmMapEntry, start: int, end: int, syncio: bool, invalidate: bool) -> KernReturn:
     failed = False
     header = map_.header
     while entry is not header and entry.start < end:

@@ -1,13 +1,14 @@
 """The search tree of a map: link, unlink, look up an address, find a gap.
 
-FreeBSD: vm_map_entry_link(), vm_map_entry_unlink(), vm_map_entry_resize_free(), vm_map_lookup_entry() and vm_map_findspace() in
-sys/vm/vm_map.c; vm_map_entry_resize_free(9).
-Differs: the kernel splays, which moves the root at each search; this is a height-balanced (AVL) tree with parent links, so a
-search writes nothing and a million entries are 20 levels deep.  The numbers kept are the kernel's: ``adj_free`` and ``max_free``.
+FreeBSD: vm_map_entry_link(), vm_map_entry_unlink(), vm_map_entry_resize_free(), vm_map_lookup_entry() and
+vm_map_findspace() in sys/vm/vm_map.c; vm_map_entry_resize_free(9).
+Differs: the kernel splays, which moves the root at each search; this is a height-balanced (AVL) tree with
+parent links, so a search writes nothing and a million entries are 20 levels deep.  The numbers kept are the
+kernel's: ``adj_free`` and ``max_free``.
 
 Shape: the entries also form a ring ``header, first .. last, header``; ``header.end`` is the map's lowest address and
-``header.start`` its end, so that the ring can be walked without asking for the header.  ``header.adj_free`` is the gap below the
-first entry.
+``header.start`` its end, so that the ring can be walked without asking for the header.  ``header.adj_free``
+is the gap below the first entry.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def _replace(map_: VmMap, old: VmMapEntry, new: VmMapEntry | None) -> None:
 def vm_map_entry_resize_free(map_: VmMap, entry: VmMapEntry) -> None:
     """Recompute the free space above *entry* after its end, or the next one's start, moved; the header is allowed.
 
-    FreeBSD: vm_map_entry_resize_free(9): when ``end`` moved pass that entry, when ``start`` moved pass the one before.
+    FreeBSD: vm_map_entry_resize_free(9): when ``end`` moved pass that entry, when ``start`` moved pass the
+    one before.
     """
     entry.adj_free = entry.next.start - entry.end
     if entry is not map_.header:
@@ -148,8 +150,8 @@ def _refree(node: VmMapEntry | None) -> None:
 def _retrace(map_: VmMap, node: VmMapEntry | None, dirty: VmMapEntry) -> None:
     """Restore heights, balance and max_free from *node* up.
 
-    ``dirty`` is the entry whose adj_free changed; it lies on this path or is updated by the caller.  Stops early once a node
-    beyond it is left unchanged.
+    ``dirty`` is the entry whose adj_free changed; it lies on this path or is updated by the caller.  Stops
+    early once a node beyond it is left unchanged.
     """
     passed = dirty is map_.header
     while node is not None:

@@ -48,9 +48,10 @@ WIRING_FAILED = -1
 def vm_map_wire(map_: VmMap, start: int, end: int, flags: int) -> KernReturn:
     """Fault every page of ``[start, end)`` in and keep it there.
 
-    *flags*: VM_MAP_WIRE_USER or the system's; VM_MAP_WIRE_HOLESOK to skip holes; VM_MAP_WIRE_WRITE to demand write access.
-    Returns: KERN_INVALID_ADDRESS for a hole or an entry without access; KERN_RESOURCE_SHORTAGE over the limit of user-wired
-             pages (12); else the first failing fault's code.  A failing call has wired nothing.
+    *flags*: VM_MAP_WIRE_USER or the system's; VM_MAP_WIRE_HOLESOK to skip holes; VM_MAP_WIRE_WRITE to demand
+    write access.
+    Returns: KERN_INVALID_ADDRESS for a hole or an entry without access; KERN_RESOURCE_SHORTAGE over the
+             limit of user-wired pages (12); else the first failing fault's code.  A failing call has wired nothing.
     FreeBSD: vm_map_wire(9).
     """
     if start == end and not map_.vm.release.wire_locks_first:
@@ -192,8 +193,8 @@ def _undo(map_: VmMap, entry: VmMapEntry, user: int) -> None:
 def vm_map_unwire(map_: VmMap, start: int, end: int, flags: int) -> KernReturn:
     """Undo one wiring of ``[start, end)``.
 
-    Returns: KERN_INVALID_ADDRESS for a hole without VM_MAP_WIRE_HOLESOK; KERN_INVALID_ARGUMENT when the system unwires what it
-             did not wire.  A user may unwire what was never wired.
+    Returns: KERN_INVALID_ADDRESS for a hole without VM_MAP_WIRE_HOLESOK; KERN_INVALID_ARGUMENT when the
+             system unwires what it did not wire.  A user may unwire what was never wired.
     FreeBSD: vm_map_unwire(9).
     """
     if start == end:

@@ -8,9 +8,10 @@ The classic stack (up to 10.3 and 11.0)::
 The gap below ``start`` belongs to nobody: any mapping may take it, and growth then finds less room than it promised.
 Since 10.4 the reserve is an entry of its own, see vm_stack_gap.
 
-FreeBSD: vm_map_stack(), vm_map_stack_locked(), vm_map_growstack() in sys/vm/vm_map.c; vm_map_stack(9).  DragonFly: the same
-names in its sys/vm/vm_map.c.
-Differs: no RACCT.  The process lock is held for the whole call, as the manual page says; the sources hold it only to read limits.
+FreeBSD: vm_map_stack(), vm_map_stack_locked(), vm_map_growstack() in sys/vm/vm_map.c; vm_map_stack(9).
+DragonFly: the same names in its sys/vm/vm_map.c.
+Differs: no RACCT.  The process lock is held for the whole call, as the manual page says; the sources hold it
+only to read limits.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def vm_map_stack(map_: VmMap, addrbos: int, max_ssize: int, prot: int, max_: int
     """Map a stack whose range ``[addrbos, addrbos + max_ssize)`` is reserved and whose first piece is SGROWSIZ.
 
     *cow* says where it grows: MAP_STACK_GROWS_DOWN, MAP_STACK_GROWS_UP, or (classic) both.
-    Returns: KERN_NO_SPACE for limits, for what is mapped there, and (classic) for a bad range; see the release's stack codes.
+    Returns: KERN_NO_SPACE for limits, for what is mapped there, and (classic) for a bad range; see the
+    release's stack codes.
     FreeBSD: vm_map_stack(9).
     """
     proc = map_.vm.curproc
@@ -167,8 +169,8 @@ def _new_piece(map_: VmMap, prev: VmMapEntry, start: int) -> VmMapEntry:
 def vm_map_growstack(proc: VmProc, addr: int) -> KernReturn:
     """Grow a stack of *proc* until *addr* is mapped.
 
-    Returns: KERN_SUCCESS when *addr* is mapped, now or already, and (classic) when no stack is near it; KERN_NO_SPACE when the
-             reserve, a neighbour, RLIMIT_STACK, RLIMIT_MEMLOCK or RLIMIT_VMEM forbids.
+    Returns: KERN_SUCCESS when *addr* is mapped, now or already, and (classic) when no stack is near it;
+             KERN_NO_SPACE when the reserve, a neighbour, RLIMIT_STACK, RLIMIT_MEMLOCK or RLIMIT_VMEM forbids.
     FreeBSD: vm_map_growstack(9).  With the gap design the kernel's function takes the map; this is its process form.
     """
     vmspace: VmSpace = proc.p_vmspace
@@ -183,7 +185,10 @@ def vm_map_growstack(proc: VmProc, addr: int) -> KernReturn:
 
 
 class _ClassicGrowth:
-    """One call of vm_map_growstack; a method per step, each in the order of the source.  FreeBSD: vm_map_growstack()."""
+    """One call of vm_map_growstack; a method per step, each in the order of the source.
+
+    FreeBSD: vm_map_growstack().
+    """
 
     __slots__ = (
         "addr",
@@ -197,7 +202,6 @@ class _ClassicGrowth:
         "prev",
         "proc",
         "procstack",
-        "stacklim",
         "vm",
         "vmspace",
     )
@@ -210,7 +214,6 @@ class _ClassicGrowth:
     need: int
     max_grow: int
     procstack: bool
-    stacklim: int
 
     def __init__(self, vm: Vm, proc: VmProc, vmspace: VmSpace, map_: VmMap, addr: int) -> None:
         self.vm = vm
@@ -318,10 +321,9 @@ class _ClassicGrowth:
         """How much to grow under the limits; None when one of them forbids even the need."""
         vm = self.vm
         probe = vm.probe
-        map_ = self.map
         need = self.need
         ssize = self.vmspace.vm_ssize << PAGE_SHIFT
-        self.stacklim = limit = lim_cur(self.proc, RLIMIT_STACK)
+        limit = lim_cur(self.proc, RLIMIT_STACK)
         self.procstack = is_procstack(vm, self.proc, self.vmspace, self.addr)
         if self.procstack:
             if probe is not None:

@@ -5,10 +5,12 @@
       bos                      start          end
        [ gap, NONE, GUARD|GAP_DN )[ stack entry )      a fault in the gap moves the border down
 
-Nothing else can be mapped into the gap without MAP_FIXED, and an access that may not grow finds a mapped page without rights:
-SEGV_ACCERR where the classic stack said SEGV_MAPERR.  The lowest ``guard`` bytes of the gap are never given away.
+Nothing else can be mapped into the gap without MAP_FIXED, and an access that may not grow finds a mapped
+page without rights: SEGV_ACCERR where the classic stack said SEGV_MAPERR.  The lowest ``guard`` bytes of the
+gap are never given away.
 
-FreeBSD: vm_map_stack_locked(), vm_map_growstack() in sys/vm/vm_map.c.  vm_map_stack(9) was never updated for this design.
+FreeBSD: vm_map_stack_locked(), vm_map_growstack() in sys/vm/vm_map.c.  vm_map_stack(9) was never updated for
+this design.
 Differs: no RACCT.
 """
 

@@ -1,7 +1,7 @@
 """A process's address space: map, pmap and the sizes that limits look at.
 
-FreeBSD: struct vmspace in sys/vm/vm_map.h; vmspace_alloc(), vmspace_free(), vmspace_exec(), vmspace_fork(), vmspace_unshare(),
-vm_map_copy_entry(), vmspace_map_entry_forked() in sys/vm/vm_map.c.
+FreeBSD: struct vmspace in sys/vm/vm_map.h; vmspace_alloc(), vmspace_free(), vmspace_exec(), vmspace_fork(),
+vmspace_unshare(), vm_map_copy_entry(), vmspace_map_entry_forked() in sys/vm/vm_map.c.
 Differs: the pmap is not embedded; switching to it is the machine's business.
 """
 
@@ -131,7 +131,10 @@ def vmspace_exec(proc: VmProcess, min_: int, max_: int) -> int:
 
 
 def vmspace_unshare(proc: VmProcess) -> int:
-    """Make a shared address space the process's own by forking it.  Returns 0 or ENOMEM.  FreeBSD: vmspace_unshare()."""
+    """Make a shared address space the process's own by forking it.  Returns 0 or ENOMEM.
+
+    FreeBSD: vmspace_unshare().
+    """
     old = proc.p_vmspace
     if old.vm_refcnt == 1:
         return 0

@@ -6,7 +6,7 @@ import gzip
 import json
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from kernel_model.errors import KernelPanic
 from kernel_model.release import RELEASES
@@ -47,7 +47,8 @@ def release_of(scenario: dict[str, Any]) -> Release:
     """The profile that replays the scenario: the recording's release, ``11.0-RELEASE-p8`` is freebsd-11.0."""
     text = str(scenario["release"])
     for name, release in RELEASES.items():
-        if text == name or text.startswith(f"{name.removeprefix('freebsd-')}-") or text == name.removeprefix("freebsd-"):
+        number = name.removeprefix("freebsd-")
+        if text in (name, number) or text.startswith(f"{number}-"):
             return release
     raise BadTrace(f"unknown release {text!r}")
 
@@ -56,9 +57,9 @@ def read_scenarios(path: Path) -> Iterator[dict[str, Any]]:
     """Each line of a recording; raises BadTrace with file and line."""
     number = 0
     try:
-        opened = gzip.open(path, "rt", encoding="utf-8") if path.name.endswith(".gz") else path.open(encoding="utf-8")
-        with opened as lines:
-            for number, line in enumerate(lines, 1):
+        with _open(path) as lines:
+            for line in lines:
+                number += 1
                 if line.strip():
                     scenario = json.loads(line)
                     _check(scenario)
@@ -67,6 +68,12 @@ def read_scenarios(path: Path) -> Iterator[dict[str, Any]]:
         raise BadTrace(f"{path}: {_reason(error)}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadTrace(f"{path}:{number}: {_reason(error)}") from None
+
+
+def _open(path: Path) -> TextIO:
+    if path.name.endswith(".gz"):
+        return cast("TextIO", gzip.open(path, "rt", encoding="utf-8"))
+    return path.open(encoding="utf-8")
 
 
 def _reason(error: Exception) -> str:

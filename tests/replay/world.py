@@ -18,7 +18,6 @@ from kernel_model.vm.vm_param import KERN_SUCCESS
 from kernel_model.vm.vm_stack import vm_map_growstack
 from kernel_model.vm.vm_stack_gap import P2_STKGAP_DISABLE, vm_map_growstack_gap
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
-from tests.replay.pagefree import FaultRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from kernel_model.release import Release
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_object import VmObject
+    from tests.replay.pagefree import FaultRecord
 
 Args = dict[str, Any]
 Outcome = tuple[int, Any]
@@ -83,9 +83,7 @@ class World:
         self.spaces: list[VmSpace | None] = [vmspace_alloc(vm, self.min, self.max)]
         self.current = 0
         self.owner = Process(self.space, self.limits, self.sysent, Ucred())
-        self.stranger = Process(
-            vmspace_alloc(vm, self.min, self.max), self.limits, self.sysent, self.owner.p_ucred
-        )
+        self.stranger = Process(vmspace_alloc(vm, self.min, self.max), self.limits, self.sysent, self.owner.p_ucred)
         vm.curproc = self.owner
         self.objects: list[VmObject | None] = [None]
         for name, value in setup.items():
@@ -105,7 +103,9 @@ class World:
     def apply(self, op: str, args: Args) -> Outcome:
         """Do one operation: (code, what it put out)."""
         handler: Callable[[Args], Outcome] = getattr(self, f"op_{op}")
-        return handler(args)
+        outcome = handler(args)
+        self.map.assert_consistent()
+        return outcome
 
     # operations that map
 
@@ -215,9 +215,7 @@ class World:
     # operations that change
 
     def op_protect(self, a: Args) -> Outcome:
-        return self.map.protect(
-            a.get("start", 0), a.get("end", 0), a.get("prot", 0), bool(a.get("set_max", 0))
-        ), None
+        return self.map.protect(a.get("start", 0), a.get("end", 0), a.get("prot", 0), bool(a.get("set_max", 0))), None
 
     def op_delete(self, a: Args) -> Outcome:
         with self.map.locked():
