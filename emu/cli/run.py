@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     shows = _shows(options.show)
     program = chosen_program(options)
     with build_machine(options) as machine:
+        machine.kernel.uprintf = _say
         if "growth" in shows:
             from emu.view.growth import GrowthView
 

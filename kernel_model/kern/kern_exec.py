@@ -194,10 +194,14 @@ class _Run:
             self.imgp.object = None
 
     def fail(self, error: ExecError) -> None:
-        """Tell that it failed, and why."""
-        if self.imgp is not None:
-            fate = "SIGABRT" if self.imgp.vmspace_destroyed else E.NAMES.get(error.errno, str(error.errno))
-            self.imgp.stage("failed", errno=error.errno, reason=error.reason, result=fate)
+        """Tell that it failed, and why; aloud when the program that asked is gone and cannot."""
+        if self.imgp is None:
+            return
+        fate = "SIGABRT" if self.destroyed else E.NAMES.get(error.errno, str(error.errno))
+        self.imgp.stage("failed", errno=error.errno, reason=error.reason, result=fate)
+        uprintf = self.td.td_proc.kernel.uprintf
+        if self.destroyed and uprintf is not None:
+            uprintf(f"{path_text(self.args.path)}: {error.reason}")
 
     def do_execve(self) -> None:
         """Everything between the arguments and the registers."""

@@ -13,6 +13,8 @@ from kernel_model.kern.kern_tc import Clock, HostClock, SteppedClock
 from kernel_model.ktrace import KTrace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.fs.hostfd import MemVnode
     from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Proc, Thread
@@ -39,6 +41,8 @@ class Kernel:
     rng: random.Random = field(default_factory=random.SystemRandom)
     ktrace: KTrace = field(init=False)
     """Where events go."""
+    uprintf: Callable[[str], None] | None = None
+    """Shows a line to the person at the terminal: why a program died inside execve.  FreeBSD: uprintf(9)."""
     shared_pages: dict[str, VmObject] = field(default_factory=dict)
     """The page that programs of an ABI share with the kernel; see kern_sharedpage."""
     tunables: dict[str, int] = field(default_factory=dict)

@@ -61,12 +61,15 @@ def refused(host, path, *args, errno, text=""):
 def killed(host, path, *args):
     """execve passes the point of no return and the process dies of SIGABRT."""
     stages = []
+    said = []
     host.kernel.ktrace.subscribe(EXEC, stages.append)
+    host.kernel.uprintf = said.append
     assert host.execve(path, *args) == EJUSTRETURN
     assert host.proc.p_state == P_EXITED
     assert host.proc.p_xsig == signo.SIGABRT
     assert stages[-1].stage == "failed"
     assert stages[-1].operands["result"] == "SIGABRT"
+    assert said == [f"{path.decode()}: {stages[-1].operands['reason']}"]
     return stages[-1].operands
 
 
