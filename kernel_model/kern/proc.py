@@ -101,6 +101,8 @@ class Proc:
     """Interval timers that run: ITIMER_* to when they are due."""
     p_personality: int = 0
     """Linux only: personality(2)."""
+    p_linux_brk: int = 0
+    """Linux only: the end of the heap to the byte, when it lies in the last page of the heap."""
     p_dumpable: int = 1
     """Linux only: prctl(PR_SET_DUMPABLE)."""
     p_threads: list[Thread] = field(default_factory=list)
