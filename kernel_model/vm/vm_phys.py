@@ -14,6 +14,7 @@ Model only: runs exist so that the engine can map an object with one host pointe
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -200,10 +201,16 @@ class VmPhys:
 
 def _host_range(span: int, least: int) -> mmap.mmap:
     """Map the largest lazily backed range that the host grants, at most *span* bytes."""
+    collected = False
     while True:
         try:
             return mmap.mmap(-1, span, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
         except OSError:
+            if not collected:
+                # Kernels that nobody uses any more still hold their ranges: they are reference cycles.
+                collected = True
+                gc.collect()
+                continue
             if span <= least:
                 raise
             span = max(span >> 1, least)
