@@ -32,12 +32,10 @@ def vm_map_lookup_entry(map_: VmMap, address: int) -> tuple[bool, VmMapEntry]:
     while cur is not None:
         if address < cur.start:
             cur = cur.left
-        elif cur.end <= address:
+        else:
             bound = cur
             cur = cur.right
-        else:
-            return True, cur
-    return False, bound
+    return address < bound.end and bound is not map_.header, bound
 
 
 def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
