@@ -37,7 +37,7 @@ from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc, vmspace_free
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from kernel_model.kern.kern_stdio import Stream
@@ -250,6 +250,8 @@ class Machine:
             for insn in (UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP):
                 cpu.use_clock(insn, self.kernel.clock.nanouptime)
         self._open.append(hw)
+        for hook in self.on_engine:
+            hook(cpu)
 
     def _stop(self) -> None:
         """Leave the engine, from another thread."""
@@ -262,6 +264,11 @@ class Machine:
         psignal(self.proc, KSigInfo(number))
 
     # looking
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The process's soft limits by name."""
+        return {name: self.proc.p_limit.lim_cur(number) for number, name in RLIMIT_NAMES.items()}
 
     @property
     def map(self) -> VmMap:

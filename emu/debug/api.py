@@ -1,0 +1,165 @@
+"""Fault verdicts and blame for scripts and notebooks.
+
+Model only.  Everything that ``emu why`` prints, as typed objects::
+
+    from emu.debug.api import watch
+    from emu.machine import Machine
+
+    with Machine(stdout=None) as machine:
+        process = watch(machine)
+        machine.execve("/path/to/program", ["program"], {})
+        machine.run()
+        for fault in process.faults:
+            print(fault.seq, hex(fault.addr), fault.repaired)
+        print(process.why())             # the last refused fault: a Verdict
+        print(process.why(0x18))         # an address: who mapped it, and what each access would do
+
+Hooks: ``on_fault``, ``on_syscall``, ``on_map_change`` and ``on_signal`` are told what happened;
+``before_fault`` and ``before_syscall`` are called first, and may change the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+from emu.debug.blame import Answer, Blame, describe_change
+from emu.debug.tracer import symbols_under
+from emu.debug.verdict import Verdict, judge
+from emu.view.why import entry_line, why_text
+from kernel_model.errors import UsageError
+from kernel_model.ktrace import FAULT, MAP, SIGNAL, SYSCALL, FaultEvent, MapChange, SignalEvent, SyscallEvent
+from kernel_model.ktrace.replica import Decision, decide
+from kernel_model.ktrace.snapshot import take_snapshot
+from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from emu.debug.symbols import Symbols
+    from emu.machine import Machine
+    from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.ktrace import EntryState
+
+__all__ = ["AddressReport", "Process", "Verdict", "watch"]
+
+
+@dataclass(frozen=True)
+class AddressReport:
+    """One address of a process now: what is there, who made it, what an access would do."""
+
+    addr: int
+    entry: EntryState | None
+    answer: Answer
+    decisions: dict[str, Decision]
+    """``read``, ``write`` and ``execute`` to what the kernel would decide."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.addr:#x}: {'nothing is mapped' if self.entry is None else entry_line(self.entry)}"]
+        for name, decision in self.decisions.items():
+            grown = f", after growing by {decision.grown:,} bytes" if decision.grown else ""
+            lines.append(f"  {name:<8} {'succeeds' + grown if decision.repaired else decision.translation}")
+        lines += [f"  {change.seq:<8} {describe_change(change)}" for change in self.answer.history]
+        return "\n".join(lines)
+
+
+class Process:
+    """A machine's process under observation.  Make it with ``watch`` before the program runs."""
+
+    def __init__(self, machine: Machine, *, keep: bool = True) -> None:
+        """Listen to *machine*; with *keep* every fault record is remembered, else only refused ones."""
+        self.machine = machine
+        self.blame = Blame()
+        self.faults: list[FaultEvent] = []
+        """Fault records in order."""
+        self._keep = keep
+        self._symbols: Symbols | None = None
+        kt = machine.kernel.ktrace
+        kt.subscribe(MAP, self.blame)
+        kt.subscribe(FAULT, self._fault)
+
+    def _fault(self, event: FaultEvent) -> None:
+        if self._keep or not event.repaired:
+            self.faults.append(event)
+
+    @property
+    def proc(self) -> Proc:
+        """The kernel's own record of the process."""
+        return self.machine.proc
+
+    @property
+    def refused(self) -> list[FaultEvent]:
+        """The faults that became a signal or EFAULT."""
+        return [event for event in self.faults if not event.repaired]
+
+    @property
+    def symbols(self) -> Symbols:
+        """Names for the process's addresses."""
+        if self._symbols is None:
+            self._symbols = symbols_under(self.machine.root)
+        return self._symbols
+
+    def verdict(self, event: FaultEvent) -> Verdict:
+        """Judge a refused fault; UsageError for one that was repaired."""
+        if event.repaired:
+            raise UsageError(f"fault {event.seq} was repaired: there is nothing to explain")
+        return judge(event, self.symbols, self.blame)
+
+    @overload
+    def why(self) -> Verdict | None: ...
+
+    @overload
+    def why(self, addr: int) -> AddressReport: ...
+
+    def why(self, addr: int | None = None) -> Verdict | AddressReport | None:
+        """The verdict on the last refused fault (None: there was none), or what there is to know about *addr*."""
+        if addr is None:
+            refused = self.refused
+            return self.verdict(refused[-1]) if refused else None
+        snapshot = take_snapshot(self.proc, addr)
+        decisions = {
+            name: decide(snapshot, addr, access)
+            for name, access in (("read", VM_PROT_READ), ("write", VM_PROT_WRITE), ("execute", VM_PROT_EXECUTE))
+        }
+        return AddressReport(addr, snapshot.at(addr), self.blame.history(addr), decisions)
+
+    def text(self, verdict: Verdict) -> str:
+        """*verdict* as ``emu why`` prints it."""
+        return why_text(verdict)
+
+    # hooks
+
+    def on_fault(self, hook: Callable[[FaultEvent], None]) -> None:
+        """Call *hook* with each fault after it was decided."""
+        self.machine.kernel.ktrace.subscribe(FAULT, hook)
+
+    def before_fault(self, hook: Callable[[Thread, int, int], None]) -> None:
+        """Call ``hook(thread, address, access)`` before a fault is decided; it may change the map."""
+        kt = self.machine.kernel.ktrace
+        kt.before_fault = [*(kt.before_fault or ()), hook]
+
+    def on_syscall(self, hook: Callable[[SyscallEvent], None]) -> None:
+        """Call *hook* with each system call after it was answered."""
+        self.machine.kernel.ktrace.subscribe(SYSCALL, lambda event: hook(event) if event.phase == "return" else None)
+
+    def before_syscall(self, hook: Callable[[SyscallEvent], None]) -> None:
+        """Call *hook* with each system call before it is served."""
+        self.machine.kernel.ktrace.subscribe(SYSCALL, lambda event: hook(event) if event.phase == "enter" else None)
+
+    def on_map_change(self, hook: Callable[[MapChange], None]) -> None:
+        """Call *hook* with each change of the map."""
+        self.machine.kernel.ktrace.subscribe(MAP, hook)
+
+    def on_signal(self, hook: Callable[[SignalEvent], None]) -> None:
+        """Call *hook* with each signal that is delivered, ignored, blocked or kills."""
+        self.machine.kernel.ktrace.subscribe(SIGNAL, hook)
+
+
+def watch(machine: Machine, *, keep: bool = True) -> Process:
+    """Observe *machine* from now on."""
+    return Process(machine, keep=keep)
+
+
+def last_refused(events: Iterable[object]) -> Iterator[FaultEvent]:
+    """The refused faults among *events*."""
+    return (event for event in events if isinstance(event, FaultEvent) and not event.repaired)

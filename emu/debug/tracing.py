@@ -1,0 +1,127 @@
+"""The tracing options of the command line, and the run that obeys them.
+
+Model only.  ``add_trace_arguments`` and ``Tracing`` are what ``emu run`` needs::
+
+    with Tracing(options, machine, program) as tracing:
+        machine.execve(...)
+        tracing.finish(machine.run())
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kernel_model.errors import UsageError
+from kernel_model.ktrace import FAULT, INSN, MAP
+
+if TYPE_CHECKING:
+    import argparse
+    from types import TracebackType
+
+    from emu.debug.blame import Blame
+    from emu.debug.coverage import Coverage
+    from emu.debug.tracefile import TraceWriter
+    from emu.debug.tracer import Tracer
+    from emu.machine import Machine
+    from kernel_model.ktrace import Event
+
+
+def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trace``, ``--trace-out``, ``--filter`` and ``--coverage``."""
+    group = parser.add_argument_group("tracing")
+    group.add_argument(
+        "--trace", metavar="KIND,...", help="print exec, syscall, fault, signal, map, insn events, or all but insn"
+    )
+    group.add_argument("--trace-out", metavar="FILE", help="write the events to FILE, as JSON Lines")
+    group.add_argument(
+        "--filter", metavar="TERM,...", action="append", default=[],
+        help="only events with kind=K+K, addr=A-B, pid=N, name=WORD, result=ok|error|ERRNO|repaired|refused",
+    )  # fmt: skip
+    group.add_argument("--coverage", metavar="FILE", help="write the executed basic blocks to FILE, in drcov format")
+
+
+@dataclass(slots=True)
+class Tracing:
+    """One run's tracing; does nothing and costs nothing without the options."""
+
+    options: argparse.Namespace
+    machine: Machine
+    program: str = ""
+    argv: tuple[str, ...] = ()
+    _tracer: Tracer | None = None
+    _writer: TraceWriter | None = None
+    _blame: Blame | None = None
+    _coverage: Coverage | None = field(default=None)
+
+    def __enter__(self) -> Tracing:
+        options = self.options
+        if options.trace or options.trace_out:
+            self._trace()
+        elif options.filter:
+            raise UsageError("--filter needs --trace or --trace-out")
+        if options.coverage:
+            self._cover()
+        return self
+
+    def _trace(self) -> None:
+        from emu.debug.filter import parse_filter
+        from emu.debug.tracefile import TraceHeader, TraceWriter
+        from emu.debug.tracer import DEFAULT_KINDS, Tracer, parse_kinds
+
+        options, machine = self.options, self.machine
+        kinds = parse_kinds(options.trace) if options.trace else DEFAULT_KINDS
+        filters = tuple(parse_filter(text) for text in options.filter)
+        if options.trace_out:
+            header = TraceHeader(
+                self.program, self.argv, machine.vm.release.name, options.abi, str(machine.root), kinds, machine.limits
+            )
+            self._writer = TraceWriter(options.trace_out, header)
+        show = self._show(kinds) if options.trace else None
+        self._tracer = Tracer(machine.kernel, kinds, show=show, writer=self._writer, filters=filters)
+        if INSN in kinds:
+            from emu.debug.steps import trace_instructions
+
+            trace_instructions(machine)
+
+    def _show(self, kinds: tuple[str, ...]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a closure
+        from emu.debug.blame import Blame
+        from emu.debug.tracer import symbols_under
+        from emu.view.trace import TraceView, use_colour
+
+        if FAULT in kinds:
+            self._blame = Blame()
+            self.machine.kernel.ktrace.subscribe(MAP, self._blame)
+        view = TraceView(use_colour(sys.stderr), symbols_under(str(self.machine.root)), self._blame)
+        write = sys.stderr.write
+
+        def show(event: Event) -> None:
+            write(view.line(event) + "\n")
+
+        return show
+
+    def _cover(self) -> None:
+        from emu.debug.coverage import Coverage
+        from emu.debug.steps import trace_blocks
+
+        self._coverage = Coverage()
+        trace_blocks(self.machine, self._coverage.hit)
+
+    def finish(self, status: int) -> None:
+        """The program has ended with *status*: write what is only known at the end."""
+        if self._coverage is not None:
+            from kernel_model.ktrace.recorder import entry_state
+
+            entries = [entry_state(entry) for entry in self.machine.map.entries()]
+            self._coverage.write(self.options.coverage, entries)
+        if self._tracer is not None:
+            self._tracer.close()
+        if self._writer is not None:
+            self._writer.close(self.machine.proc.p_xexit if status < 128 else None, self.machine.proc.p_xsig)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
