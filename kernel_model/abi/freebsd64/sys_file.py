@@ -29,6 +29,7 @@ from kernel_model.kern.kern_descrip import (
 )
 from kernel_model.kern.kern_flock import F_UNLCK, getlk, setlk, sys_flock
 from kernel_model.kern.kern_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
+from kernel_model.kern.signo import CANTMASK
 from kernel_model.kern.sys_file import path_arg
 from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
@@ -489,12 +490,8 @@ def _set_mask(td: Thread, va: int) -> None:
     if va:
         mask = int.from_bytes(copyin(td, va, 16), "little")
         td.td_oldsigmask = td.td_sigmask
-        td.td_sigmask = mask & ~_CANTMASK
+        td.td_sigmask = mask & ~CANTMASK
         td.td_ast = True
-
-
-_CANTMASK = 1 << 8 | 1 << 16
-"""SIGKILL and SIGSTOP."""
 
 
 def sys_posix_fallocate(td: Thread, fd: int, offset: int, length: int) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
 from kernel_model.abi.linux64 import structs_file as st
+from kernel_model.abi.linux64.signo import mask_to_bsd
 from kernel_model.abi.linux64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
 from kernel_model.fs.vnode import VDIR
@@ -43,6 +44,7 @@ from kernel_model.kern.kern_descrip import (
 )
 from kernel_model.kern.kern_flock import getlk, setlk, sys_flock
 from kernel_model.kern.kern_shm import install_memory, new_memory
+from kernel_model.kern.signo import CANTMASK
 from kernel_model.kern.sys_file import path_arg
 from kernel_model.kern.sys_pipe import PIPE_SIZE, kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
@@ -313,13 +315,6 @@ def sys_fchmodat(td: Thread, dirfd: int, path: int, mode: int) -> int:
     return 0
 
 
-def sys_fchmodat2(td: Thread, dirfd: int, path: int, mode: int, flags: int) -> int:
-    """fchmodat2(2)."""
-    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
-    vfs.setfmode(td, vnode_at(td, dirfd, path, flags), mode)
-    return 0
-
-
 def sys_fchownat(td: Thread, dirfd: int, path: int, uid: int, gid: int, flags: int) -> int:
     """fchownat(2)."""
     _known(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
@@ -469,15 +464,9 @@ def _set_mask(td: Thread, va: int, size: int) -> None:
         return
     if size != 8:
         raise SyscallError(E.EINVAL)
-    from kernel_model.abi.linux64.signo import mask_from_linux
-
     td.td_oldsigmask = td.td_sigmask
-    td.td_sigmask = mask_from_linux(int.from_bytes(copyin(td, va, 8), "little")) & ~_CANTMASK
+    td.td_sigmask = mask_to_bsd(int.from_bytes(copyin(td, va, 8), "little")) & ~CANTMASK
     td.td_ast = True
-
-
-_CANTMASK = 1 << 8 | 1 << 16
-"""SIGKILL and SIGSTOP, in FreeBSD's numbers."""
 
 
 # -- bulk -------------------------------------------------------------------------------------------------------------------
@@ -683,7 +672,6 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     332: Sysent("statx", "fsxxp", FULL, sys_statx),
     436: Sysent("close_range", "nnx", FULL, sys_close_range),
     439: Sysent("faccessat2", "fsxx", FULL, sys_faccessat2),
-    452: Sysent("fchmodat2", "fsox", PARTIAL, sys_fchmodat2, "no set-id bits on files"),
     **{
         188 + index: Sysent(name, letters, STUB, _no_xattr, _XATTR)
         for index, (name, letters) in enumerate((

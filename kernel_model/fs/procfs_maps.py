@@ -1,0 +1,135 @@
+"""/proc/<pid>/maps and map: the vm_map as text, in Linux's and in FreeBSD's layout.
+
+FreeBSD: linprocfs_doprocmaps(), sys/compat/linprocfs/linprocfs.c; procfs_doprocmap(), sys/fs/procfs/procfs_map.c.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kernel_model.errors import SyscallError
+from kernel_model.kern.vfs_lookup import vn_fullpath
+from kernel_model.vm.vm import (
+    OBJT_DEFAULT,
+    OBJT_DEVICE,
+    OBJT_PHYS,
+    OBJT_SWAP,
+    OBJT_VNODE,
+    VM_PROT_EXECUTE,
+    VM_PROT_READ,
+    VM_PROT_WRITE,
+)
+from kernel_model.vm.vm_map_flags import (
+    MAP_ENTRY_COW,
+    MAP_ENTRY_GUARD,
+    MAP_ENTRY_IS_SUB_MAP,
+    MAP_ENTRY_NEEDS_COPY,
+)
+from kernel_model.vm.vm_object import VmObject
+from kernel_model.vm.vm_param import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from kernel_model.fs.vnode import Vnode
+    from kernel_model.kern.proc import Proc
+    from kernel_model.vm.vm_map_entry import VmMapEntry
+
+_TYPES = {OBJT_DEFAULT: "default", OBJT_SWAP: "swap", OBJT_VNODE: "vnode", OBJT_DEVICE: "device", OBJT_PHYS: "phys"}
+
+
+def vnode_path(vp: Vnode) -> bytes:
+    """Path of *vp* from the top of the whole tree; with `` (deleted)`` when it has lost its name."""
+    root = vp
+    while root.v_dd is not None:
+        root = root.v_dd
+    try:
+        return vn_fullpath(vp, root)
+    except SyscallError:
+        return vp.v_name + b" (deleted)"
+
+
+def bottom_object(entry: VmMapEntry) -> tuple[VmObject | None, int]:
+    """The last object of the entry's shadow chain, and the entry's offset in it."""
+    object_ = entry.object
+    offset = entry.offset
+    if not isinstance(object_, VmObject):
+        return None, 0
+    while object_.backing_object is not None:
+        offset += object_.backing_object_offset
+        object_ = object_.backing_object
+    return object_, offset
+
+
+def entry_vnode(entry: VmMapEntry) -> tuple[Vnode | None, int]:
+    """The file that the entry maps, and its offset there in bytes."""
+    object_, offset = bottom_object(entry)
+    if object_ is None or object_.type != OBJT_VNODE:
+        return None, 0
+    vp: Vnode | None = object_.handle
+    return vp, offset
+
+
+def _rwx(protection: int) -> str:
+    return (
+        ("r" if protection & VM_PROT_READ else "-")
+        + ("w" if protection & VM_PROT_WRITE else "-")
+        + ("x" if protection & VM_PROT_EXECUTE else "-")
+    )
+
+
+def proc_maps(proc: Proc) -> bytes:
+    """One line for each entry that is no guard, as Linux prints them."""
+    lines: list[bytes] = []
+    for entry in proc.p_vmspace.vm_map.entries():
+        if entry.eflags & (MAP_ENTRY_GUARD | MAP_ENTRY_IS_SUB_MAP):
+            continue
+        vp, offset = entry_vnode(entry)
+        shared = not entry.eflags & MAP_ENTRY_COW and isinstance(entry.object, VmObject) and vp is not None
+        dev = inode = 0
+        name = _special(proc, entry)
+        if vp is not None:
+            vap = vp.getattr()
+            dev, inode = vap.va_fsid, vap.va_fileid
+            name = vnode_path(vp)
+        head = (
+            f"{entry.start:08x}-{entry.end:08x} {_rwx(entry.protection)}{'s' if shared else 'p'} "
+            f"{offset:08x} {os.major(dev):02x}:{os.minor(dev):02x} {inode} "
+        )
+        line = head.encode()
+        lines.append((line.ljust(73) + name if name else line) + b"\n")
+    return b"".join(lines)
+
+
+def _special(proc: Proc, entry: VmMapEntry) -> bytes:
+    """``[heap]`` or ``[stack]`` for what a program recognizes by that name."""
+    vmspace = proc.p_vmspace
+    td = proc.p_threads[0] if proc.p_threads else None
+    stack = vmspace.vm_maxsaddr
+    if stack and entry.start >= stack and entry.end <= proc.p_sysent.sv_usrstack:
+        return b"[stack]"
+    if td is not None and entry.start <= td.td_cpu.get_frame().rsp < entry.end:
+        return b"[stack]"
+    low = vmspace.vm_daddr
+    if low and low <= entry.start < low + (vmspace.vm_dsize << PAGE_SHIFT):
+        return b"[heap]"
+    return b""
+
+
+def proc_map(proc: Proc) -> bytes:
+    """One line for each entry, as FreeBSD's procfs(5) prints them."""
+    lines: list[str] = []
+    for entry in proc.p_vmspace.vm_map.entries():
+        if entry.eflags & MAP_ENTRY_IS_SUB_MAP:
+            continue
+        bottom, _ = bottom_object(entry)
+        vp, _ = entry_vnode(entry)
+        top = entry.object if isinstance(entry.object, VmObject) else None
+        kind = "none" if bottom is None else _TYPES.get(bottom.type, "unknown")
+        path = "-" if vp is None else vnode_path(vp).decode(errors="replace")
+        lines.append(
+            f"{entry.start:#x} {entry.end:#x} {0 if top is None else len(top.pages)} 0 0 {_rwx(entry.protection)} "
+            f"{0 if top is None else top.ref_count} {0 if top is None else top.shadow_count} {0:#x} "
+            f"{'COW' if entry.eflags & MAP_ENTRY_COW else 'NCOW'} "
+            f"{'NC' if entry.eflags & MAP_ENTRY_NEEDS_COPY else 'NNC'} {kind} {path} NCH -1\n"
+        )
+    return "".join(lines).encode(errors="replace")

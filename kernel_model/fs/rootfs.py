@@ -1,0 +1,63 @@
+"""The first mounts: a host directory as root, devfs and procfs over it.
+
+FreeBSD: vfs_mountroot(), sys/kern/vfs_mountroot.c.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kernel_model.errors import SyscallError, UsageError
+from kernel_model.fs.devfs import devfs_mount
+from kernel_model.fs.hostfs import HostMount, hostfs_mount
+from kernel_model.fs.procfs import procfs_mount
+from kernel_model.fs.pseudofs import mount_at
+from kernel_model.fs.vnode import VDIR
+from kernel_model.kern.proc import Ucred
+from kernel_model.kern.vfs_lookup import lookup_path
+
+if TYPE_CHECKING:
+    from kernel_model.fs.vnode import Vnode
+    from kernel_model.kern.kernel import Kernel
+
+
+def mount_root(
+    kernel: Kernel, root: str | os.PathLike[str] = "/", cwd: str | None = None, *, rw: bool = False
+) -> tuple[Vnode, Vnode]:
+    """Mount everything and return the root and the working directory; ``kernel.rootvnode`` is set.
+
+    *cwd* is a path inside the root.  Without it the working directory is the host's, if that is inside the root,
+    and ``/`` otherwise.  Files below the working directory can be written; everything can with *rw*; only what the
+    user is allowed to, in any case.  When the working directory is ``/``, nothing can be written without *rw*.
+    Raises: UsageError when there is no such directory.
+    """
+    top = os.path.realpath(root)
+    try:
+        rootvp = hostfs_mount(top, rw=rw)
+    except SyscallError:
+        raise UsageError(f"root: {os.fspath(root)}: not a directory that can be opened") from None
+    mount_at(rootvp, b"dev", devfs_mount(kernel))
+    mount_at(rootvp, b"proc", procfs_mount(kernel))
+    where = _inside(top) if cwd is None else cwd
+    try:
+        cwdvp = lookup_path(rootvp, os.fsencode(where), Ucred())
+    except SyscallError:
+        raise UsageError(f"cwd: {where}: no such directory inside {top}") from None
+    if cwdvp.v_type != VDIR:
+        raise UsageError(f"cwd: {where}: not a directory")
+    if cwdvp is not rootvp and isinstance(rootvp.v_mount, HostMount):
+        rootvp.v_mount.allow_writes(cwdvp)
+    kernel.rootvnode = rootvp
+    return rootvp, cwdvp
+
+
+def _inside(top: str) -> str:
+    """The host's working directory as a path inside *top*, or ``/``."""
+    try:
+        here = os.path.realpath(os.getcwd())
+    except OSError:
+        return "/"
+    if os.path.commonpath((here, top)) != top:
+        return "/"
+    return "/" + os.path.relpath(here, top).removeprefix(".")
