@@ -124,6 +124,10 @@ class Machine:
         self.vm.make_hardware = UcPmapHardware
         self.kernel = Kernel(self.vm, seed=seed)
         self.paranoid = paranoid
+        self.root = os.fspath(root)
+        """The host directory that is the guest's ``/``."""
+        self.on_engine: list[Callable[[UcCpu], None]] = []
+        """Called with each new engine's CPU, before it runs: where instruction and block hooks are added."""
         self.strict_alignment = strict_alignment
         self.traps: Traps | None = None
         self._open: list[UcPmapHardware] = []

@@ -47,6 +47,7 @@ UC_PROT_ALL = 7
 UC_HOOK_INTR = 1
 UC_HOOK_INSN = 2
 UC_HOOK_CODE = 4
+UC_HOOK_BLOCK = 8
 UC_HOOK_MEM_UNMAPPED = 112
 UC_HOOK_MEM_PROT = 896
 UC_HOOK_MEM_READ = 1024
@@ -423,6 +424,18 @@ class Engine:
                 fail(error)
 
         self._hook(UC_HOOK_CODE, _CODE_CB(callback), begin, end)
+
+    def hook_block(self, function: Callable[[int, int], None]) -> None:
+        """Call ``function(address, size)`` before each basic block."""
+        fail = self.fail
+
+        def callback(_uc: int, address: int, size: int) -> None:
+            try:
+                function(address, size)
+            except BaseException as error:  # noqa: BLE001 - as above
+                fail(error)
+
+        self._hook(UC_HOOK_BLOCK, _CODE_CB(callback))
 
     def hook_port(self, insn: int, function: Callable[[], None]) -> None:
         """Call *function* for IN or OUT, whatever the port; RIP is still at the instruction."""

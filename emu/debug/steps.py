@@ -41,4 +41,4 @@ def _add_code_hook(machine: Machine, cpu: UcCpu) -> None:
         if kt.insns is not None:
             kt.emit(InsnEvent(address, peek(vmspace, address, size), pid=pid, tid=tid))
 
-    cpu.engine.hook_code(step)
+    cpu.engine.hook_code(step, 1, 0)
