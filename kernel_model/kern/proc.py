@@ -99,6 +99,7 @@ class Proc:
     """Signals for the process as a whole that wait."""
     p_itimers: dict[int, Itimer] = field(default_factory=dict)
     """Interval timers that run: ITIMER_* to when they are due."""
+    p_nice: int = 0
     p_personality: int = 0
     """Linux only: personality(2)."""
     p_linux_brk: int = 0
