@@ -19,7 +19,7 @@ from emu.raw import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP, UC_ERR_OK
 from emu.trap import Traps
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.errors import SyscallError, UsageError, kassert, some
-from kernel_model.fs.hostfs import hostfs_mount
+from kernel_model.fs.rootfs import mount_root
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
@@ -29,7 +29,6 @@ from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread, Ucred
-from kernel_model.kern.vfs_lookup import lookup_path
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.rlimit import RLIMIT_NAMES
 from kernel_model.vm.vm_init import DEFAULT_RAM, Vm
@@ -142,14 +141,7 @@ class Machine:
     ) -> tuple[Proc, Thread]:
         kernel = self.kernel
         cred = Ucred(*(os.getuid(),) * 3, *(os.getgid(),) * 3, tuple(os.getgroups()) or (os.getgid(),))
-        try:
-            rootvp = hostfs_mount(os.fspath(root), rw=rw)
-            inside = _inside(root, cwd)
-            cdir = lookup_path(rootvp, os.fsencode(inside), cred, root=rootvp)
-        except SyscallError as error:
-            raise UsageError(f"no directory {cwd if cwd is not None else root} as root or working directory: {error.errno}") from None
-        rootvp.v_mount.allow_writes(cdir)
-        kernel.rootvnode = rootvp
+        rootvp, cdir = mount_root(kernel, root, None if cwd is None else os.fspath(cwd), rw=rw)
         pid = kernel.newpid()
         proc = Proc(
             kernel=kernel,
@@ -305,13 +297,3 @@ class Machine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-
-def _inside(root: str | os.PathLike[str], cwd: str | os.PathLike[str] | None) -> str:
-    """The working directory as the guest names it: *cwd*, or the host's own when it is below *root*."""
-    top = os.path.realpath(root)
-    if cwd is not None:
-        return os.fspath(cwd) if top != "/" else os.path.realpath(cwd)
-    here = os.getcwd()
-    if top == "/":
-        return here
-    return "/" + os.path.relpath(here, top) if (here + "/").startswith(top + "/") else "/"

@@ -27,7 +27,7 @@ def mount_root(
 ) -> tuple[Vnode, Vnode]:
     """Mount everything and return the root and the working directory; ``kernel.rootvnode`` is set.
 
-    *cwd* is a path inside the root.  Without it the working directory is the host's, if that is inside the root,
+    *cwd* is a path inside the root, relative to the host's working directory when *root* is ``/``.  Without it the working directory is the host's, if that is inside the root,
     and ``/`` otherwise.  Files below the working directory can be written; everything can with *rw*; only what the
     user is allowed to, in any case.  When the working directory is ``/``, nothing can be written without *rw*.
     Raises: UsageError when there is no such directory.
@@ -39,7 +39,10 @@ def mount_root(
         raise UsageError(f"root: {os.fspath(root)}: not a directory that can be opened") from None
     mount_at(rootvp, b"dev", devfs_mount(kernel))
     mount_at(rootvp, b"proc", procfs_mount(kernel))
-    where = _inside(top) if cwd is None else cwd
+    if cwd is None:
+        where = _inside(top)
+    else:
+        where = os.path.realpath(cwd) if top == "/" else cwd
     try:
         cwdvp = lookup_path(rootvp, os.fsencode(where), Ucred())
     except SyscallError:
