@@ -12,15 +12,21 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.vm.vm import OBJ_FICTITIOUS, VM_PROT_ALL, VM_PROT_READ
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD, MAP_ENTRY_IS_SUB_MAP
+from kernel_model.vm.vm_map_flags import (
+    MAP_ENTRY_GROWS_DOWN,
+    MAP_ENTRY_GUARD,
+    MAP_ENTRY_IS_SUB_MAP,
+    MAP_ENTRY_STACK_GAP_DN,
+)
 from kernel_model.vm.vm_param import PAGE_SHIFT
+from kernel_model.vm.vm_phys import PhysRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vm_phys import PhysRun, VmPhys
+    from kernel_model.vm.vm_phys import VmPhys
 
 
 class Piece(NamedTuple):
@@ -60,6 +66,10 @@ def merged(pieces: Iterable[Piece]) -> list[Piece]:
     return result
 
 
+def _small(piece: Piece, size: int) -> bool:
+    return piece.end - piece.start <= size
+
+
 class RegionTable:
     """The regions that Unicorn has, as pieces in address order."""
 
@@ -93,6 +103,18 @@ class RegionTable:
                 found.append(piece.clip(low, high))
         return found
 
+    def chain(self, piece: Piece, size: int) -> list[Piece]:
+        """The region *piece* with those around it, of at most *size* bytes each, that continue it."""
+        starts, pieces = self._starts, self._pieces
+        index = bisect_left(starts, piece.start)
+        first = index
+        while first and pieces[starts[first - 1]].joins(pieces[starts[first]]) and _small(pieces[starts[first - 1]], size):
+            first -= 1
+        last = index + 1
+        while last < len(starts) and pieces[starts[last - 1]].joins(pieces[starts[last]]) and _small(pieces[starts[last]], size):
+            last += 1
+        return [pieces[start] for start in starts[first:last]]
+
     def add(self, piece: Piece) -> None:
         """Insert a region; nothing may be there."""
         self._starts.insert(bisect_left(self._starts, piece.start), piece.start)
@@ -117,25 +139,45 @@ class RegionTable:
                 self.add(piece.clip(high, piece.end))
 
 
+class Arena:
+    """Frames for a whole stack, handed out from the top down as it grows, so that its pieces stay one region."""
+
+    __slots__ = ("base", "edge", "low")
+
+    def __init__(self, low: int, high: int, base: int) -> None:
+        self.low = low
+        self.edge = high
+        """What lies above belongs to somebody already."""
+        self.base = base
+        """Frame of the page at ``low``."""
+
+
 class Promises:
     """Frames shown for entries that have no object yet, by the address where the entry began."""
 
-    __slots__ = ("_phys", "_runs", "_starts")
+    __slots__ = ("_arenas", "_phys", "_runs", "_starts")
 
     def __init__(self, phys: VmPhys) -> None:
         self._phys = phys
         self._starts: list[int] = []
         self._runs: dict[int, PhysRun] = {}
+        self._arenas: list[Arena] = []
 
-    def frame(self, start: int, end: int) -> int | None:
-        """The first frame to show for ``[start, end)``; None when so many frames cannot be reserved."""
+    def __bool__(self) -> bool:
+        return bool(self._starts)
+
+    def frame(self, start: int, end: int, lowest: int) -> int | None:
+        """The first frame to show for ``[start, end)``; None when so many frames cannot be reserved.
+
+        *lowest* is the lowest address that a stack may grow to, and *start* for everything else.
+        """
         index = bisect_right(self._starts, start) - 1
         if index >= 0:
             base = self._starts[index]
             run = self._runs[base]
             if end <= base + (run.npages << PAGE_SHIFT):
                 return run.base + ((start - base) >> PAGE_SHIFT)
-        new = self._phys.reserve((end - start) >> PAGE_SHIFT)
+        new = self.carve(start, end, lowest) or self._phys.reserve((end - start) >> PAGE_SHIFT)
         if new is None:
             return None
         if start in self._runs:
@@ -144,6 +186,20 @@ class Promises:
             self._starts.insert(bisect_left(self._starts, start), start)
         self._runs[start] = new
         return new.base
+
+    def carve(self, start: int, end: int, lowest: int) -> PhysRun | None:
+        """The run of a stack's next piece, out of the frames set aside for all of it; None for what is no stack."""
+        for arena in self._arenas:
+            if arena.edge == end and arena.low <= start:
+                break
+        else:
+            whole = self._phys.reserve((end - lowest) >> PAGE_SHIFT) if lowest < start else None
+            if whole is None:
+                return None
+            arena = Arena(end - (whole.npages << PAGE_SHIFT), end, whole.base)
+            self._arenas.append(arena)
+        arena.edge = start
+        return PhysRun(arena.base + ((start - arena.low) >> PAGE_SHIFT), (end - start) >> PAGE_SHIFT)
 
     def take(self, start: int, npages: int) -> PhysRun | None:
         """Hand over the run promised for an entry that begins at *start*."""
@@ -169,6 +225,13 @@ class Promises:
         """Release every promise."""
         for start in list(self._starts):
             self.release(start)
+        for arena in self._arenas:
+            left = (arena.edge - arena.low) >> PAGE_SHIFT
+            while left:
+                npages = 1 << (left.bit_length() - 1)
+                left -= npages
+                self._phys.release(PhysRun(arena.base + left, npages))
+        self._arenas.clear()
 
     def _drop(self, start: int) -> None:
         del self._starts[bisect_left(self._starts, start)]
@@ -200,7 +263,7 @@ def entry_pieces(entry: VmMapEntry, promises: Promises) -> Iterator[Piece]:
     perms = entry.protection & VM_PROT_ALL | VM_PROT_READ
     obj = entry.vm_object
     if obj is None:
-        frame = promises.frame(entry.start, entry.end)
+        frame = promises.frame(entry.start, entry.end, reach(entry))
         if frame is not None:
             yield Piece(entry.start, entry.end, perms, frame)
         return
@@ -214,6 +277,16 @@ def entry_pieces(entry: VmMapEntry, promises: Promises) -> Iterator[Piece]:
         if low < high:
             va = entry.start + ((low - first) << PAGE_SHIFT)
             yield Piece(va, va + ((high - low) << PAGE_SHIFT), perms, run.base + low - base)
+
+
+def reach(entry: VmMapEntry) -> int:
+    """The lowest address that *entry* may grow to."""
+    if not entry.eflags & MAP_ENTRY_GROWS_DOWN:
+        return entry.start
+    below = entry.prev
+    if below.eflags & MAP_ENTRY_STACK_GAP_DN and below.end == entry.start:
+        return below.start
+    return entry.start - entry.avail_ssize
 
 
 def wanted_pieces(map_: VmMap, promises: Promises, low: int, high: int) -> list[Piece]:
@@ -259,10 +332,10 @@ def changes(have: list[Piece], want: list[Piece]) -> Changes:
             result.unmap.append(before)
         if after is not None:
             result.map.append(after)
-    return Changes(_joined(result.unmap), merged(result.protect), merged(result.map))
+    return Changes(joined(result.unmap), merged(result.protect), merged(result.map))
 
 
-def _joined(pieces: list[Piece]) -> list[Piece]:
+def joined(pieces: list[Piece]) -> list[Piece]:
     """Adjacent ranges to unmap as one, whatever they showed."""
     result: list[Piece] = []
     for piece in pieces:

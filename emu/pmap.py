@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from emu.cpu import CPU_SKYLAKE_CLIENT
-from emu.mirror import Piece, Promises, RegionTable, accessible, changes, entries_in, merged, wanted_pieces
+from emu.mirror import Changes, Piece, Promises, RegionTable, accessible, changes, entries_in, joined, merged, reach, wanted_pieces
 from emu.raw import (
     UC_MEM_FETCH,
     UC_MEM_FETCH_UNMAPPED,
@@ -69,6 +69,8 @@ TLB_FIRST_LIMIT = 600
 TLB_LAST_LIMIT = 1 << 21
 NEVER = 1 << 62
 FEW_PAGES = 64
+MANY_REGIONS = 8
+"""So many small neighbours that continue each other become one region."""
 
 # What a fill has to do instead of its work
 REFUSE = 1
@@ -208,11 +210,16 @@ class UcPmapHardware:
         self.pending = True
 
     def promised_run(self, start: int, end: int) -> PhysRun | None:
-        """Frames already shown for the object-less entry [start, end)."""
-        run = self._promises.take(start, (end - start) >> PAGE_SHIFT)
+        """Frames already shown for the object-less entry [start, end), or set aside for the stack it belongs to."""
+        npages = (end - start) >> PAGE_SHIFT
+        run = self._promises.take(start, npages)
         if run is not None:
             # What else was shown out of this run belongs to the new object now.
             self.map_changed(start, start + (run.npages << PAGE_SHIFT))
+        elif self._map is not None:
+            found, entry = self._map.lookup_entry(start)
+            if found and entry.start == start and entry.end == end:
+                run = self._promises.carve(start, end, reach(entry))
         return run
 
     def code_changed(self, start: int, end: int) -> None:
@@ -262,11 +269,15 @@ class UcPmapHardware:
             want = wanted_pieces(map_, self._promises, low, high)
             if have != want:
                 self._apply(have, want)
-            self._drop_promises(map_, low, high)
+            if self._promises:
+                self._drop_promises(map_, low, high)
 
     def _apply(self, have: list[Piece], want: list[Piece]) -> None:
         engine = some(self.engine, "engine")
-        todo = changes(merged(have), want)
+        if have:
+            todo = changes(merged(have), want) if want else Changes(joined(have), [], [])
+        else:
+            todo = Changes([], [], want)
         self._special |= IDENTITY
         for piece in todo.unmap:
             engine.mem_unmap(piece.start, piece.end - piece.start)
@@ -284,27 +295,26 @@ class UcPmapHardware:
             self._stale = True
 
     def _add_region(self, engine: Engine, piece: Piece) -> None:
-        """Map *piece*, together with a smaller or equal region that it continues.
+        """Map *piece*; when it is one of many small ones that continue each other, map them as one.
 
-        A range that grows by small steps keeps a logarithmic number of regions this way.
+        A range that grows by small steps keeps a logarithmic number of regions this way, and one that comes and
+        goes at the edge of another costs no more than itself.
         """
-        regions = self._regions
+        self._map_region(engine, piece)
         while True:
-            below, above = regions.at(piece.start - 1), regions.at(piece.end)
-            size = piece.end - piece.start
-            if below is not None and below.joins(piece) and below.end - below.start <= size:
-                piece = piece._replace(start=below.start, frame=below.frame)
-                other = below
-            elif above is not None and piece.joins(above) and above.end - above.start <= size:
-                piece = piece._replace(end=above.end)
-                other = above
-            else:
-                break
-            engine.mem_unmap(other.start, other.end - other.start)
-            regions.discard(other)
+            chain = self._regions.chain(piece, (piece.end - piece.start) * MANY_REGIONS)
+            if len(chain) < MANY_REGIONS:
+                return
+            for part in chain:
+                engine.mem_unmap(part.start, part.end - part.start)
+                self._regions.discard(part)
+            piece = chain[0]._replace(end=chain[-1].end)
+            self._map_region(engine, piece)
+
+    def _map_region(self, engine: Engine, piece: Piece) -> None:
         host = self.pmap.vm.phys.host_base + (piece.frame << PAGE_SHIFT)
         engine.mem_map_ptr(piece.start, piece.end - piece.start, piece.perms, host)
-        regions.add(piece)
+        self._regions.add(piece)
 
     def _drop_promises(self, map_: VmMap, low: int, high: int) -> None:
         """Release promised frames that no object-less entry shows any more."""
