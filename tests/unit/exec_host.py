@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.fs.hostfs import hostfs_mount
-from kernel_model.kern.copyin import copyin
+from kernel_model.kern.copyin import copyin, copyinstr
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
@@ -101,10 +101,7 @@ class ExecHost:
         return int.from_bytes(self.read(va, 8), "little")
 
     def string(self, va: int) -> bytes:
-        out = b""
-        while (byte := self.read(va + len(out), 1)) != b"\0":
-            out += byte
-        return out
+        return copyinstr(self.td, va, 1 << 20)
 
     def stack(self, argc_at: int) -> tuple[list[bytes], list[bytes], list[tuple[int, int]], int]:
         """argv, environment and auxiliary vector as a program finds them, and where the vector begins."""

@@ -41,7 +41,7 @@ def test_the_gnu_tag_tells_linux_from_kfreebsd():
 
 def test_a_note_that_is_cut_off_ends_the_search():
     whole = freebsd_note()
-    for size in range(20):
+    for size in range(21):
         assert find_note(whole[:size], FREEBSD_BRANDNOTE) is None, size
     # The name is there: the descriptor's missing bytes are zeros, as behind the segment in its page.
     assert find_note(whole[:21], FREEBSD_BRANDNOTE) == whole[20:21] + bytes(3)

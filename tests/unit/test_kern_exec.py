@@ -664,3 +664,55 @@ def test_the_first_program_of_all_may_have_long_arguments(tmp_path, release):
     host = ExecHost(tmp_path, release)
     host.execve(host.add("p", static_elf()), [b"x" * 0x60000, b"end"])
     assert host.stack(host.cpu.frame.rdi)[0][1] == b"end"
+
+
+def test_objects_have_one_reference_for_each_entry_that_shows_them(host):
+    host.add("libexec/ld-elf.so.1", static_elf(pie=True))
+    path = host.add("p", static_elf(interp=LD_FREEBSD))
+    for _ in range(3):
+        host.execve(path)
+        entries = list(host.map.entries())
+        for start in (0x400000, host.cpu.frame.rip - 0x400):
+            obj = host.map.lookup_entry(start)[1].vm_object
+            shown = sum(entry.vm_object is obj for entry in entries)
+            assert obj.ref_count == shown + obj.shadow_count
+
+
+def test_the_old_address_space_of_a_sharer_loses_one_reference(host):
+    host.execve(host.add("p", static_elf()))
+    old = host.proc.p_vmspace
+    old.vm_refcnt += 1
+    host.execve(b"/p")
+    assert (old.vm_refcnt, host.proc.p_vmspace.vm_refcnt) == (1, 1)
+
+
+def test_a_shared_object_linked_somewhere_stays_there(host):
+    segs = [Seg(PT_LOAD, RX, 0, 0x600000, filesz=0x800)]
+    host.execve(host.add("p", Elf(segs, type=3, entry=0x600400).build().ljust(0x800, b"\0")))
+    assert host.cpu.frame.rip == 0x600400
+
+
+def test_a_static_position_independent_linux_program_has_no_base(host):
+    host.execve(host.add("p", static_elf(osabi=3, pie=True)))
+    auxv = dict(host.stack(host.cpu.frame.rsp)[2])
+    assert (auxv[7], auxv[9]) == (0, 0x1021400)
+
+
+def test_zeros_behind_a_segment_that_shares_a_page(host):
+    file = Elf(
+        [
+            Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x900, memsz=0x900),
+            Seg(PT_LOAD, RW, 0x900, 0x400900, filesz=0x100, memsz=0x400),
+        ],
+        entry=0x400400,
+    ).build()
+    host.execve(host.add("p", file.ljust(0x2000, b"f")))
+    assert host.read(0x400900, 0x400) == b"f" * 0x100 + bytes(0x300)
+    assert host.read(0x400D00, 0x300) == b"f" * 0x300
+
+
+def test_a_segment_with_more_file_than_memory(host):
+    file = Elf([Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x900, memsz=0x800)]).build().ljust(0x900, b"\0")
+    operands = killed(host, host.add("p", file))
+    assert operands["errno"] == E.ENOEXEC
+    assert "more bytes in the file" in operands["reason"]
