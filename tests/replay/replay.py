@@ -50,7 +50,7 @@ def release_of(scenario: dict[str, Any]) -> Release:
         number = name.removeprefix("freebsd-")
         if text in (name, number) or text.startswith(f"{number}-"):
             return release
-    raise BadTrace(f"unknown release {text!r}")
+    raise ValueError(f"unknown release {text[:60]!r}")
 
 
 def read_scenarios(path: Path) -> Iterator[dict[str, Any]]:
@@ -91,6 +91,7 @@ def _check(scenario: Any) -> None:
     for key in ("min", "max"):
         if not isinstance(scenario["setup"][key], int):
             raise TypeError(f"setup.{key} is no number")
+    release_of(scenario)
     for step in scenario["steps"]:
         if not isinstance(step, dict) or not hasattr(World, f"op_{step.get('op')}"):
             raise ValueError(f"unknown step {str(step)[:60]}")

@@ -1,0 +1,100 @@
+"""The recordings of the real vm_map.c, where they are, replay without a difference."""
+
+import functools
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.rig import FREEBSD
+from tests.replay.__main__ import main
+from tests.replay.replay import read_scenarios, replay_scenario
+
+TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
+FILES = sorted(TRACES.glob("*.jsonl*")) if TRACES.is_dir() else []
+OWN = Path(__file__).resolve().parent / "own_traces.jsonl"
+
+
+@pytest.mark.skipif(not FILES, reason=f"no recordings in {TRACES}")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.split(".jsonl")[0])
+def test_recording_replays_exactly(path):
+    results = [replay_scenario(scenario) for scenario in read_scenarios(path)]
+    assert results
+    assert [result.first for result in results if not result.clean] == []
+
+
+def test_own_vectors_replay_exactly():
+    """A small set written for this project in the recordings' format; every release is in it."""
+    results = [replay_scenario(scenario) for scenario in read_scenarios(OWN)]
+    assert {result.release for result in results} >= set(FREEBSD)
+    assert [result.first for result in results if not result.clean] == []
+
+
+@functools.cache
+def own_lines():
+    return OWN.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda s: s["steps"][-1].update(rc=s["steps"][-1]["rc"] + 1),
+        lambda s: s["steps"][-1]["after"].update(size=1),
+        lambda s: s["steps"][-1]["after"].update(timestamp=99),
+        lambda s: s["steps"][-1]["after"].update(ssize=99),
+        lambda s: s["steps"][-1]["after"].update(swap=99),
+        lambda s: s["steps"][-1]["after"]["entries"].pop(),
+        lambda s: s["steps"][-1]["after"]["entries"][-1].__setitem__(2, 5),
+        lambda s: s["steps"][-1]["after"]["entries"][-1].__setitem__(11, 7),
+        lambda s: s["steps"][-1]["after"]["entries"][0].__setitem__(9, 0x123000),
+    ],
+    ids=["rc", "size", "timestamp", "ssize", "swap", "entry gone", "prot", "charged", "ext"],
+)
+def test_a_spoiled_recording_is_noticed(spoil, tmp_path, capsys):
+    """The comparison can fail, names the scenario, shows the step and ends with status 1."""
+    scenario = json.loads(own_lines()[0])
+    spoil(scenario)
+    path = tmp_path / "spoiled.jsonl"
+    path.write_text(json.dumps(scenario), encoding="utf-8")
+    assert main([str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert scenario["name"] in shown
+    assert "recorded" in shown
+    assert "1 differences" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b"{not json\n"),
+        ("b.jsonl", b"[]\n"),
+        ("c.jsonl", b'{"release":"9.3-RELEASE","name":"x","setup":{"min":0,"max":4096}}\n'),
+        ("d.jsonl", b'{"release":"7.0","name":"x","setup":{"min":0,"max":4096},"steps":[]}\n'),
+        ("e.jsonl", b'{"release":"9.3","name":"x","setup":{"min":0,"max":4096},"steps":[{"op":"fly"}]}\n'),
+        ("f.jsonl", b'{"release":"9.3","name":"x","setup":{"min":"a","max":4096},"steps":[]}\n'),
+        ("g.jsonl.gz", b"not gzip"),
+        ("h.jsonl.gz", gzip.compress(b'{"release":')[:-9]),
+        ("i.jsonl", b"\xff\xfe\n"),
+    ],
+)
+def test_a_bad_file_is_one_line_on_stderr(name, content, tmp_path, capsys):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert main([str(path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert name in lines[0]
+
+
+def test_a_missing_file_and_no_file(tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere.jsonl")]) == 2
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_gzipped_and_plain_are_the_same(tmp_path, capsys):
+    path = tmp_path / "own.jsonl.gz"
+    path.write_bytes(gzip.compress(OWN.read_bytes()))
+    assert main([str(path)]) == 0
+    assert "0 differences" in capsys.readouterr().out
