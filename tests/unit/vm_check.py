@@ -10,13 +10,14 @@ from kernel_model.kern.proc import ProcLock, Ucred
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.pmap import NullHardware, Pmap, pmap_mappings
+from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_NEEDS_COPY
 from kernel_model.vm.vm_page import PQ_NONE
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
-from kernel_model.vm.vmspace import VmSpace, vmspace_alloc
+from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,12 @@ class Limits:
         return self.values.get(which, RLIM_INFINITY)
 
 
+class FakeSysent:
+    """struct sysentvec as far as the stack code looks at it."""
+
+    sv_usrstack = 0x7FFF_FFFF_F000
+
+
 @dataclass(eq=False)
 class FakeProc:
     """The process that the vm layer sees as curproc."""
@@ -44,7 +51,9 @@ class FakeProc:
     p_vmspace: VmSpace
     p_limit: Limits = field(default_factory=Limits)
     p_flag2: int = 0
+    p_fctl0: int = 0
     p_textvp: object | None = "text"
+    p_sysent: FakeSysent = field(default_factory=FakeSysent)
     p_lock: ProcLock = field(default_factory=ProcLock)
     p_ucred: Ucred = field(default_factory=Ucred)
 
@@ -116,6 +125,14 @@ def map_anon(space: VmSpace, start: int, npages: int, prot: int = VM_PROT_READ |
         rv = map_.insert(None, 0, start, start + npages * PAGE_SIZE, prot, VM_PROT_ALL, 0)
     assert rv == 0
     return start
+
+
+def fork(vm: Vm, space: VmSpace) -> VmSpace:
+    """vmspace_fork() with the reservation that fork(2) makes."""
+    child, charge = vmspace_fork(space)
+    assert vm.curproc is not None
+    assert swap_reserve_by_cred(vm, charge, vm.curproc.p_ucred)
+    return child
 
 
 def page_of(space: VmSpace, va: int, write: bool) -> memoryview:
