@@ -1,0 +1,61 @@
+"""``emu maps``: the vm_map beside the Unicorn mappings, of a program that is run now or of a trace.  Model only."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
+from emu.cli.why import _trace_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from emu.view.maps import MapRow
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emu maps``."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--at", metavar="SEQ", type=int, help="of a trace: the map at this sequence number")
+    parser.add_argument("--start", action="store_true", help="the map after execve, before the first instruction")
+    parser.add_argument("--partial", action="store_true", help="accept a trace that was cut off")
+    add_machine_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show the map at the end of the program, or of the trace."""
+    from emu.view.maps import rows_json, rows_text
+
+    trace = _trace_of(options)
+    rows = _of_trace(trace, options) if trace is not None else _of_program(options)
+    print(rows_json(rows) if options.json else rows_text(rows), end="")
+    return 0
+
+
+def _of_trace(path: Path, options: argparse.Namespace) -> Sequence[MapRow]:
+    from emu.debug.blame import Blame
+    from emu.debug.tracefile import TraceReader
+    from emu.view.maps import blame_rows
+    from kernel_model.errors import UsageError
+    from kernel_model.ktrace import MapChange
+
+    blame = Blame(event for event in TraceReader(path, partial=options.partial) if isinstance(event, MapChange))
+    if not blame.changes:
+        raise UsageError(f"{path} holds no map changes: trace with --trace map")
+    return blame_rows(blame.map_at(options.at))
+
+
+def _of_program(options: argparse.Namespace) -> Sequence[MapRow]:
+    """The map just before the process's last system call takes it away: when it exits or is killed."""
+    from emu.view.maps import machine_rows
+
+    program = chosen_program(options)
+    with build_machine(options) as machine:
+        machine.execve(program.path, program.argv, program.env)
+        if not options.start:
+            machine.run()
+            sys.stdout.flush()
+        return machine_rows(machine)

@@ -1,0 +1,253 @@
+"""``emu why``: the verdict on a fault, of a program that is run now or of a trace.  Model only.
+
+Exit status: 0 when there was something to explain, 1 when no fault was refused, 2 for bad use.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
+from emu.cli.values import parse_size
+from emu.debug.blame import Answer, Blame, Owned, describe_change
+from emu.debug.codec import to_json
+from emu.debug.counterfactual import WHAT_IF, apply_change
+from emu.debug.tracefile import TraceReader
+from emu.debug.tracer import symbols_under
+from emu.debug.verdict import Verdict, headline, judge
+from emu.view.trace import outcome
+from emu.view.why import what_if_text, why_text
+from kernel_model.errors import UsageError
+from kernel_model.ktrace import FaultEvent, MapChange
+from kernel_model.ktrace.replica import decide
+from kernel_model.vm.vm import prot_string
+
+if TYPE_CHECKING:
+    import argparse
+
+    from emu.debug.symbols import Symbols
+
+EX_NOTHING = 1
+"""Exit status when no fault was refused."""
+
+
+@dataclass
+class Evidence:
+    """What a run or a trace left to explain."""
+
+    symbols: Symbols
+    blame: Blame = field(default_factory=Blame)
+    faults: list[FaultEvent] = field(default_factory=list)
+    """Refused faults, and the one asked for by number."""
+    repaired: int = 0
+
+    def add(self, event: object, wanted: int | None) -> None:
+        """Take what matters from one event."""
+        if isinstance(event, MapChange):
+            self.blame(event)
+        elif isinstance(event, FaultEvent):
+            if not event.repaired or event.seq == wanted:
+                self.faults.append(event)
+            self.repaired += event.repaired
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``emu why``."""
+    asked = parser.add_argument_group("what to explain (default: the last fault that was refused)")
+    asked.add_argument("--fault", metavar="SEQ", type=int, help="the fault with this sequence number")
+    asked.add_argument("--list", action="store_true", help="one line for each refused fault")
+    asked.add_argument("--address", metavar="ADDR", help="who mapped, changed and unmapped this address")
+    asked.add_argument("--entry", metavar="ADDR", help="the same for the whole entry that holds this address")
+    asked.add_argument("--at", metavar="SEQ", type=int, help="with --address or --entry: as it was then")
+    more = parser.add_argument_group("what to do with the verdict")
+    more.add_argument("--what-if", metavar="CHANGE", action="append", default=[], help=f"with {WHAT_IF}")
+    more.add_argument("--reproduce", metavar="FILE.py", help="write a test that asserts the verdict")
+    more.add_argument("--json", action="store_true", help="print JSON")
+    more.add_argument("--partial", action="store_true", help="accept a trace that was cut off")
+    add_machine_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Explain, and return the exit status."""
+    trace = _trace_of(options)
+    evidence = _read(trace, options) if trace is not None else _run(options)
+    if options.address is not None or options.entry is not None:
+        return _history(evidence, options)
+    if options.list:
+        return _list(evidence)
+    fault = _choose(evidence, options)
+    if fault is None:
+        print(f"no fault was refused ({evidence.repaired:,} were repaired)", file=sys.stderr)
+        return EX_NOTHING
+    if fault.repaired:
+        _print_repaired(fault)
+        return 0
+    verdict = judge(fault, evidence.symbols, evidence.blame)
+    if options.what_if:
+        _what_if(verdict, options)
+    elif options.json:
+        print(json.dumps(verdict_json(verdict), indent=1))
+    elif not options.reproduce:
+        print(why_text(verdict), end="")
+    if options.reproduce:
+        from emu.debug.reproducer import write_reproducer
+
+        write_reproducer(verdict, options.reproduce)
+        print(f"wrote {options.reproduce}: {verdict.headline}")
+    return 0
+
+
+def _trace_of(options: argparse.Namespace) -> Path | None:
+    """The trace file that was named instead of a program."""
+    words = options.program[1:] if options.program[:1] == ["--"] else options.program
+    if options.guest or not words:
+        return None
+    path = Path(words[0])
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return None  # the machine has better words for what it cannot execute
+    return None if start == b"\x7fELF" or start[:2] == b"#!" else path
+
+
+def _read(path: Path, options: argparse.Namespace) -> Evidence:
+    reader = TraceReader(path, partial=options.partial)
+    evidence = Evidence(symbols_under(reader.header.root))
+    for event in reader:
+        evidence.add(event, options.fault)
+    return evidence
+
+
+def _run(options: argparse.Namespace) -> Evidence:
+    """Run the program with every fault recorded; its output and input are its own."""
+    from kernel_model.ktrace import FAULT, MAP
+
+    program = chosen_program(options)
+    with build_machine(options) as machine:
+        evidence = Evidence(symbols_under(machine.root))
+        for kind in (FAULT, MAP):
+            machine.kernel.ktrace.subscribe(kind, lambda event: evidence.add(event, options.fault))
+        machine.execve(program.path, program.argv, program.env)
+        machine.run()
+    sys.stdout.flush()
+    return evidence
+
+
+def _choose(evidence: Evidence, options: argparse.Namespace) -> FaultEvent | None:
+    if options.fault is None:
+        return next((fault for fault in reversed(evidence.faults) if not fault.repaired), None)
+    for fault in evidence.faults:
+        if fault.seq == options.fault:
+            return fault
+    raise UsageError(f"--fault {options.fault}: no fault has this number")
+
+
+def _list(evidence: Evidence) -> int:
+    for fault in evidence.faults:
+        print(f"{fault.seq:<8} {outcome(fault)}{headline(fault, evidence.symbols, evidence.blame)}")
+    return 0 if evidence.faults else EX_NOTHING
+
+
+def _print_repaired(fault: FaultEvent) -> None:
+    from emu.view.why import access_line, decision_lines
+
+    print(f"repaired: {headline(fault)}\n\nfault {fault.seq}  {access_line(fault)}  rip {fault.rip:#x}\n\ndecision")
+    for line in decision_lines(fault.steps):
+        print(f"  {line}")
+
+
+def _history(evidence: Evidence, options: argparse.Namespace) -> int:
+    """Who made, changed and removed what is, or was, at an address."""
+    addr = _address(options.entry if options.entry is not None else options.address)
+    if not evidence.blame.changes:
+        raise UsageError("no map changes were recorded: trace with --trace map, or run the program")
+    answer = evidence.blame.history(addr, options.at)
+    owned = next((one for one in evidence.blame.map_at(options.at) if one.start <= addr < one.end), None)
+    when = f" at sequence {options.at}" if options.at is not None else ""
+    if options.json:
+        print(json.dumps(_history_json(addr, answer, owned), indent=1))
+        return 0
+    name = _namer(evidence)
+    if owned is None:
+        gone = answer.removed
+        print(f"{addr:#x}: nothing is mapped{when}{', since it was unmapped' if gone is not None else ''}")
+    else:
+        print(f"{addr:#x}: in [{owned.start:#x}, {owned.end:#x}){when}, made by the first line")
+    changes = owned.changes if owned is not None and options.entry is not None else answer.history
+    for change in changes:
+        print(f"  {change.cause.seq or change.seq:<8} {describe_change(change, name)}")
+    return 0 if changes else EX_NOTHING
+
+
+def _namer(evidence: Evidence):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a closure
+    """Names for instruction addresses, by what was mapped from files."""
+    from kernel_model.ktrace import EntryState
+
+    entries = [
+        EntryState(one.start, one.end, one.made_by.prot, 7, offset=one.made_by.offset + one.start - one.made_by.start,
+                   vnode=one.made_by.vnode)
+        for one in evidence.blame.map_at()
+    ]  # fmt: skip
+
+    def name(addr: int) -> str:
+        place = evidence.symbols.find(addr, entries)
+        return str(place) if place is not None else ""
+
+    return name
+
+
+def _address(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise UsageError(f"{text!r} is no address (try 0x7fffffffe000)") from None
+
+
+def _what_if(verdict: Verdict, options: argparse.Namespace) -> None:
+    """The recorded decision beside the one under the changed conditions."""
+    event = verdict.event
+    if event.vector != 14:
+        raise UsageError("--what-if: an exception of the processor is no decision of the kernel")
+    snapshot, addr = event.snapshot, event.addr
+    changes = [change for text in options.what_if for change in text.split(",") if change]
+    for change in changes:
+        snapshot, addr = apply_change(snapshot, addr, change, parse_size)
+    decision = decide(snapshot, addr, event.access)
+    if options.json:
+        print(json.dumps({"what_if": changes, "repaired": decision.repaired, "result": decision.result}, indent=1))
+        return
+    print(f"{verdict.headline}\n")
+    print(what_if_text(f"with {', '.join(changes)}", event, decision), end="")
+    grown = f", after growing by {decision.grown:,} bytes" if decision.grown else ""
+    print(f"\n{'the access succeeds' + grown if decision.repaired else 'it is still refused: ' + decision.translation}")
+
+
+def verdict_json(verdict: Verdict) -> dict[str, object]:
+    """A verdict as a JSON object; ``fault`` obeys the trace schema."""
+    place = verdict.case.place(verdict.event.rip)
+    insn = verdict.case.instruction
+    return {
+        "headline": verdict.headline,
+        "cause": verdict.kind,
+        "at": None if place is None else str(place),
+        "instruction": None if insn is None else str(insn),
+        "counterfactuals": [
+            {"change": one.change, "text": one.text, "value": one.value} for one in verdict.counterfactuals
+        ],
+        "blame": [describe_change(change) for change in (verdict.case.answer.history if verdict.case.answer else ())],
+        "fault": to_json(verdict.event),
+    }
+
+
+def _history_json(addr: int, answer: Answer, owned: Owned | None) -> dict[str, object]:
+    return {
+        "address": addr,
+        "mapped": answer.mapped,
+        "entry": None if owned is None else [owned.start, owned.end, prot_string(owned.changes[-1].prot)],
+        "changes": [to_json(change) for change in answer.history],
+    }
