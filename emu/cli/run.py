@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
+from emu.debug.tracing import Tracing, add_trace_arguments
 from kernel_model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``emu run``."""
     seen = parser.add_argument_group("what to show")
     seen.add_argument("--show", metavar="WHAT", default="", help="growth, maps, stats (comma separated), on standard error")
+    add_trace_arguments(parser)
     add_machine_arguments(parser)
 
 
@@ -45,8 +47,10 @@ def run(options: argparse.Namespace) -> int:
             from emu.view.growth import GrowthView
 
             GrowthView(_say).attach(machine.kernel.ktrace)
-        machine.execve(program.path, program.argv, program.env)
-        status = machine.run()
+        with Tracing(options, machine, program.path, tuple(program.argv)) as tracing:
+            machine.execve(program.path, program.argv, program.env)
+            status = machine.run()
+            tracing.finish(status)
         _show_the_end(machine, shows)
     return status
 
