@@ -58,7 +58,7 @@ def namei(td: Thread, path: bytes, *, follow: bool = True, dirfd: int = AT_FDCWD
     Raises ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EBADF.
     FreeBSD: namei() with LOOKUP.
     """
-    found = namei_last(td, path, follow=follow, dirfd=dirfd)
+    found = _namei(td, path, follow=follow, dirfd=dirfd, only_name=False)
     if found.ni_vp is None:
         raise SyscallError(E.ENOENT)
     return found.ni_vp
@@ -69,8 +69,14 @@ def namei_last(
 ) -> Namei:
     """Like namei(), but only the directories need to exist, and the parent is returned too.
 
+    On Linux a slash after the last component does not make a link be followed nor a file be
+    refused: the caller looks at ``trailing_slash``.
     FreeBSD: namei() with CREATE, DELETE or RENAME and WANTPARENT.
     """
+    return _namei(td, path, follow=follow, dirfd=dirfd, only_name=True)
+
+
+def _namei(td: Thread, path: bytes, *, follow: bool, dirfd: int, only_name: bool) -> Namei:
     fdesc = td.td_proc.p_fd
     linux = td.td_proc.p_sysent.is_linux
     context = NameiContext(
@@ -87,7 +93,7 @@ def namei_last(
         if not path:
             raise SyscallError(E.ENOENT)
         start = fdesc.getvnode_at(dirfd)
-    return walk(context, start, path, follow=follow)
+    return walk(context, start, path, follow=follow, slash_counts=not (linux and only_name))
 
 
 def lookup_path(start: Vnode, path: bytes, cred: Ucred, *, root: Vnode | None = None) -> Vnode:
@@ -101,8 +107,12 @@ def lookup_path(start: Vnode, path: bytes, cred: Ucred, *, root: Vnode | None = 
     return found.ni_vp
 
 
-def walk(context: NameiContext, start: Vnode, path: bytes, *, follow: bool) -> Namei:
+def walk(
+    context: NameiContext, start: Vnode, path: bytes, *, follow: bool, slash_counts: bool = True
+) -> Namei:
     """Resolve *path* from *start*.
+
+    With *slash_counts* a slash at the end asks for a directory, through a link if need be.
 
     Shape:    a stack of components still to do; a symbolic link pushes the components of its target.
     Requires: *start* is ``context.root`` when the path is absolute.
@@ -117,7 +127,6 @@ def walk(context: NameiContext, start: Vnode, path: bytes, *, follow: bool) -> N
     dvp = context.root if path[:1] == b"/" else start
     todo = [part for part in reversed(path.split(b"/")) if part]
     slash = path[-1:] == b"/"
-    """Whether the last component must be a directory, and a link there is followed."""
     links = 0
     if not todo:
         return Namei(dvp, dvp, b"", trailing_slash=True)
@@ -129,7 +138,7 @@ def walk(context: NameiContext, start: Vnode, path: bytes, *, follow: bool) -> N
             if not last:
                 raise SyscallError(E.ENOENT)
             return Namei(dvp, None, name, slash)
-        if vp.v_type == VLNK and (follow or slash or not last):
+        if vp.v_type == VLNK and (follow or (slash and slash_counts) or not last):
             links += 1
             if links > context.max_links:
                 raise SyscallError(E.ELOOP)
@@ -145,7 +154,7 @@ def walk(context: NameiContext, start: Vnode, path: bytes, *, follow: bool) -> N
                 continue
             vp = target_vp
         if last:
-            if slash and vp.v_type != VDIR:
+            if slash and slash_counts and vp.v_type != VDIR:
                 raise SyscallError(E.ENOTDIR)
             return Namei(dvp, vp, name, slash)
         if vp.v_type != VDIR:

@@ -235,6 +235,8 @@ def _old_name(td: Thread, dirfd: int, path: bytes) -> tuple[Namei, Vnode]:
     vp = found.ni_vp
     if vp is None:
         raise SyscallError(E.ENOENT)
+    if found.trailing_slash and vp.v_type != VDIR:
+        raise SyscallError(E.ENOTDIR)
     if not found.cn_name or found.ni_dvp.v_covers.get(found.cn_name) is vp:
         raise SyscallError(E.EBUSY)
     return found, vp
@@ -278,9 +280,11 @@ def kern_linkat(
 
 def link_vnode(td: Thread, vp: Vnode, newdirfd: int, new: bytes) -> None:
     """Give *vp* another name."""
-    if vp.v_type == VDIR:
+    if vp.v_type == VDIR and not _linux(td):
         raise SyscallError(E.EPERM)
     found = _new_name(td, newdirfd, new)
+    if vp.v_type == VDIR:
+        raise SyscallError(E.EPERM)
     if found.ni_dvp.v_mount is not vp.v_mount:
         raise SyscallError(E.EXDEV)
     found.ni_dvp.link(found.cn_name, vp)
@@ -314,36 +318,54 @@ def kern_renameat(
     td: Thread, olddirfd: int, old: bytes, newdirfd: int, new: bytes, flags: int = 0
 ) -> None:
     """renameat(2), renameat2(2) of Linux."""
-    source, fvp = _old_name(td, olddirfd, old)
-    dots = (b".", b"..")
+    source = namei_last(td, old, follow=False, dirfd=olddirfd)
     target = namei_last(td, new, follow=False, dirfd=newdirfd)
-    if source.cn_name in dots or target.cn_name in dots:
-        raise SyscallError(E.EBUSY if _linux(td) else E.EINVAL)
-    tvp = target.ni_vp
-    if not target.cn_name or target.ni_dvp.v_covers.get(target.cn_name) is not None:
-        raise SyscallError(E.EBUSY)
-    if target.trailing_slash and fvp.v_type != VDIR:
+    _check_last(td, source, target, flags)
+    fvp, tvp = source.ni_vp, target.ni_vp
+    if fvp is None:
+        raise SyscallError(E.ENOENT)
+    if tvp is not None and flags & RENAME_NOREPLACE:
+        raise SyscallError(E.EEXIST)
+    if fvp.v_type != VDIR and (source.trailing_slash or target.trailing_slash):
         raise SyscallError(E.ENOTDIR)
     if source.ni_dvp.v_mount is not target.ni_dvp.v_mount:
         raise SyscallError(E.EXDEV)
-    if tvp is not None:
-        _check_target(fvp, tvp, flags)
+    if fvp.v_type == VDIR and _is_below(target.ni_dvp, fvp):
+        raise SyscallError(E.EINVAL)
+    if tvp is not None and tvp.v_type == VDIR and _is_below(source.ni_dvp, tvp):
+        raise SyscallError(E.ENOTEMPTY)
+    if tvp is fvp:
+        return
     _may_delete(td, source.ni_dvp, fvp)
     target.ni_dvp.access(VWRITE | VEXEC, td.td_proc.p_ucred)
     if tvp is not None:
         _may_delete(td, target.ni_dvp, tvp)
-    if tvp is fvp:
-        return
+        if fvp.v_type == VDIR and tvp.v_type != VDIR:
+            raise SyscallError(E.ENOTDIR)
+        if fvp.v_type != VDIR and tvp.v_type == VDIR:
+            raise SyscallError(E.EISDIR)
     source.ni_dvp.rename(source.cn_name, target.ni_dvp, target.cn_name, flags)
 
 
-def _check_target(fvp: Vnode, tvp: Vnode, flags: int) -> None:
-    if flags & RENAME_NOREPLACE:
-        raise SyscallError(E.EEXIST)
-    if fvp.v_type == VDIR and tvp.v_type != VDIR:
-        raise SyscallError(E.ENOTDIR)
-    if fvp.v_type != VDIR and tvp.v_type == VDIR:
-        raise SyscallError(E.EISDIR)
+def _check_last(td: Thread, source: Namei, target: Namei, flags: int) -> None:
+    """The last components of a rename: no dots, no roots of file systems."""
+    for found in (source, target):
+        if found.cn_name in (b"", b".", b".."):
+            if found is target and flags & RENAME_NOREPLACE and _linux(td):
+                raise SyscallError(E.EEXIST)
+            raise SyscallError(E.EBUSY if _linux(td) or not found.cn_name else E.EINVAL)
+        if found.ni_dvp.v_covers.get(found.cn_name) is not None:
+            raise SyscallError(E.EBUSY)
+
+
+def _is_below(vp: Vnode, directory: Vnode) -> bool:
+    """Whether *vp* is *directory* or inside it, by the parents of the last look-ups."""
+    here: Vnode | None = vp
+    while here is not None:
+        if here is directory:
+            return True
+        here = here.v_dd
+    return False
 
 
 # -- attributes ------------------------------------------------------------------------------------------------

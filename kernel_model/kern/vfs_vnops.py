@@ -98,9 +98,11 @@ def _lookup_or_create(
     follow = not flags & (O_EXCL | O_NOFOLLOW)
     found = namei_last(td, path, follow=follow, dirfd=dirfd)
     vp = found.ni_vp
+    if found.trailing_slash and td.td_proc.p_sysent.is_linux:
+        raise SyscallError(E.EISDIR)
     if vp is None:
         if found.trailing_slash:
-            raise SyscallError(E.EISDIR if td.td_proc.p_sysent.is_linux else E.ENOENT)
+            raise SyscallError(E.ENOENT)
         found.ni_dvp.access(VWRITE, td.td_proc.p_ucred)
         cmode = mode & ~td.td_proc.p_fd.fd_cmask & 0o6777
         return found.ni_dvp.create(found.cn_name, cmode), True

@@ -66,6 +66,10 @@ _FLAGS = (
 """Linux's open flags and FreeBSD's.  O_LARGEFILE, O_NOATIME and the second half of O_SYNC have no meaning here."""
 LINUX_O_TMPFILE = 0x400000
 LINUX_O_LARGEFILE = 0x8000
+LINUX_O_PATH = 0x200000
+LINUX_O_PATH_FLAGS = LINUX_O_PATH | 0xB0000
+"""With O_PATH only O_DIRECTORY, O_NOFOLLOW and O_CLOEXEC are looked at."""
+LINUX_O_CREATE_DIRECTORY = 0x10040
 LINUX_O_CLOEXEC = 0x80000
 LINUX_O_NONBLOCK = 0x800
 _STATUS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT
@@ -122,6 +126,10 @@ def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
     name = path_arg(td, path)
     if flags & LINUX_O_TMPFILE:
         raise SyscallError(E.EOPNOTSUPP)
+    if flags & LINUX_O_PATH:
+        flags &= LINUX_O_PATH_FLAGS
+    if flags & LINUX_O_CREATE_DIRECTORY == LINUX_O_CREATE_DIRECTORY:
+        raise SyscallError(E.EINVAL)
     return vfs.kern_openat(td, dirfd, name, flags_in(flags), mode & 0o7777)
 
 

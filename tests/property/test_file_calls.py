@@ -1,0 +1,121 @@
+"""Random file system calls of the Linux ABI against the host's kernel: the same results, the same tree.
+
+Both sides work three directories deep inside a tree of their own, so that ``..`` stays inside it on the host too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.file_host import FileHost
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.syscall.restype = ctypes.c_long
+AT_FDCWD = -100
+NUMBERS = {
+    "open": 2, "close": 3, "access": 21, "rename": 82, "mkdir": 83, "rmdir": 84, "link": 86, "unlink": 87,
+    "symlink": 88, "truncate": 76, "chmod": 90, "mkdirat": 258, "unlinkat": 263, "linkat": 265, "faccessat": 269,
+    "renameat2": 316, "openat": 257,
+}  # fmt: skip
+DEEP = "one/two/three"
+
+names = st.sampled_from(["a", "b", "c", "d"])
+part = st.one_of(names, names, names, st.sampled_from([".", ".."]))
+paths = st.builds(
+    lambda parts, slash: "/".join(parts[:4]) + slash,
+    st.lists(part, min_size=1, max_size=4).filter(lambda parts: parts.count("..") <= 2),
+    st.sampled_from(["", "", "", "/", "//"]),
+)
+targets = st.one_of(paths, st.sampled_from(["a", "b", "c", "../three/d", "x" * 300]))
+modes = st.sampled_from([0o755, 0o700, 0o777])
+open_flags = st.builds(
+    lambda access, bits: access | sum(bits),
+    st.sampled_from([0, 1, 2]),
+    st.sets(st.sampled_from([0x40, 0x80, 0x200, 0x10000, 0x20000, 0x200000])),
+)
+
+calls = st.one_of(
+    st.tuples(st.just("mkdir"), paths, modes),
+    st.tuples(st.just("rmdir"), paths),
+    st.tuples(st.just("unlink"), paths),
+    st.tuples(st.just("symlink"), targets, paths),
+    st.tuples(st.just("link"), paths, paths),
+    st.tuples(st.just("linkat"), st.just(AT_FDCWD), paths, st.just(AT_FDCWD), paths, st.sampled_from([0, 0x400, 0x1000])),
+    st.tuples(st.just("unlinkat"), st.just(AT_FDCWD), paths, st.sampled_from([0, 0x200, 0x40])),
+    st.tuples(st.just("rename"), paths, paths),
+    st.tuples(st.just("renameat2"), st.just(AT_FDCWD), paths, st.just(AT_FDCWD), paths, st.sampled_from([0, 1])),
+    st.tuples(st.just("truncate"), paths, st.sampled_from([0, 5, 4097, -1])),
+    st.tuples(st.just("chmod"), paths, modes),
+    st.tuples(st.just("access"), paths, st.sampled_from([0, 4, 6, 7, 8])),
+    st.tuples(st.just("open"), paths, open_flags, modes),
+)
+
+
+def native(name: str, *args: int | str) -> int:
+    """The call on the host: result, or negative errno."""
+    words = [
+        ctypes.c_char_p(os.fsencode(arg)) if isinstance(arg, str) else ctypes.c_long(arg) for arg in args
+    ]
+    result = LIBC.syscall(ctypes.c_long(NUMBERS[name]), *words)
+    return -ctypes.get_errno() if result < 0 else result
+
+
+def tree(top: Path) -> dict[str, tuple]:
+    """Everything below *top*: kind, permissions, size or target, and which names are one file."""
+    first: dict[int, str] = {}
+    found = {}
+    for path in sorted(top.rglob("*")):
+        name = str(path.relative_to(top))
+        info = path.lstat()
+        kind = stat.S_IFMT(info.st_mode)
+        what = os.readlink(path) if path.is_symlink() else info.st_size if kind == stat.S_IFREG else 0
+        same = first.setdefault(info.st_ino, name)
+        found[name] = (oct(info.st_mode), what, same)
+    return found
+
+
+def run_native(top: Path, todo: list[tuple]) -> list[int]:
+    before, umask = os.getcwd(), os.umask(0o022)
+    os.chdir(top / DEEP)
+    try:
+        results = []
+        for name, *args in todo:
+            result = native(name, *args)
+            if name == "open" and result >= 0:
+                os.close(result)
+                result = 0
+            results.append(result)
+        return results
+    finally:
+        os.chdir(before)
+        os.umask(umask)
+
+
+def run_model(top: Path, todo: list[tuple]) -> list[int]:
+    host = FileHost(top, cwd="/" + DEEP, rw=True)
+    results = []
+    for name, *args in todo:
+        result = host.call(name, *args)
+        if name == "open" and result >= 0:
+            host.ok("close", result)
+            result = 0
+        results.append(result)
+    return results
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(todo=st.lists(calls, min_size=5, max_size=40))
+def test_calls_give_what_the_host_gives(tmp_path_factory, todo):
+    theirs, ours = tmp_path_factory.mktemp("native"), tmp_path_factory.mktemp("model")
+    for top in (theirs, ours):
+        (top / DEEP).mkdir(parents=True)
+    expected = run_native(theirs, todo)
+    actual = run_model(ours, todo)
+    assert list(zip(todo, actual, strict=True)) == list(zip(todo, expected, strict=True))
+    assert tree(ours) == tree(theirs)
