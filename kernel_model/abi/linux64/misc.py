@@ -1,7 +1,7 @@
 """The other Linux calls of a program with one thread: ids, time, resources, threads, the machine.
 
-FreeBSD: sys/compat/linux/linux_misc.c, linux_futex.c, sys/amd64/linux/linux_machdep.c.  Linux: kernel/sys.c, kernel/futex/,
-arch/x86/kernel/process_64.c for checks and errnos.
+FreeBSD: sys/compat/linux/linux_misc.c, linux_futex.c, sys/amd64/linux/linux_machdep.c.
+Linux: kernel/sys.c, kernel/futex/, arch/x86/kernel/process_64.c for checks and errnos.
 """
 
 from __future__ import annotations

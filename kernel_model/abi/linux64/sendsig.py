@@ -8,7 +8,8 @@
     low
 
 FreeBSD: linux_rt_sendsig(), sys/amd64/linux/linux_sysvec.c.
-Linux: struct rt_sigframe, arch/x86/include/asm/sigframe.h; x64_setup_rt_frame(), rt_sigreturn, arch/x86/kernel/signal_64.c.
+Linux: struct rt_sigframe, arch/x86/include/asm/sigframe.h; x64_setup_rt_frame(), rt_sigreturn(),
+arch/x86/kernel/signal_64.c.
 Differs: no XSAVE area, the machine offers only SSE; a 32-bit code segment is refused.
 """
 
