@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from kernel_model.errors import KernelPanic
@@ -21,7 +23,6 @@ from kernel_model.vm.vm import (
     VM_PROT_WRITE,
 )
 from kernel_model.vm.vm_fault import MAX_RESTARTS, vm_fault
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map_flags import (
     MAP_COPY_ON_WRITE,
     MAP_NOFAULT,
@@ -59,6 +60,9 @@ from tests.unit.vm_check import (
     peek,
     poke,
 )
+
+if TYPE_CHECKING:
+    from kernel_model.vm.vm_init import Vm
 
 BASE = 0x10_0000
 CLASSIC = ["freebsd-9.3", "freebsd-10.1", "freebsd-11.0"]
@@ -199,7 +203,7 @@ def test_copying_leaves_a_sharer_with_the_new_page_only_since_13() -> None:
     """FreeBSD-SA-21:08.vm: P1 shares its copy-on-write memory with P2; both have read the page before P1 writes."""
     seen = {}
     for release in ("freebsd-12.1", "freebsd-15.0"):
-        vm, proc = make_vm(release)
+        _vm, proc = make_vm(release)
         parent = proc.p_vmspace
         map_anon(parent, BASE, 1)
         poke(parent, BASE, b"old")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from kernel_model.errors import KernelPanic
@@ -17,7 +19,6 @@ from kernel_model.vm.vm import (
     OBJT_VNODE,
     VM_PROT_RW,
 )
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map_entry import VmMapEntry
 from kernel_model.vm.vm_object import (
     OBJPR_CLEANONLY,
@@ -48,6 +49,9 @@ from kernel_model.vm.vm_page import (
 )
 from kernel_model.vm.vm_param import PAGE_SIZE
 from tests.unit.vm_check import assert_nothing_left, make_vm
+
+if TYPE_CHECKING:
+    from kernel_model.vm.vm_init import Vm
 
 
 def put(object_: VmObject, pindex: int, text: bytes = b"") -> VmPage:
