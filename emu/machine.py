@@ -18,7 +18,7 @@ from emu.pmap import UcPmapHardware, mirror_of
 from emu.raw import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP, UC_ERR_OK, UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP, MachineError
 from emu.trap import Traps
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
-from kernel_model.errors import SyscallError, UsageError, kassert, some
+from kernel_model.errors import SyscallError, UsageError, panic
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
@@ -200,17 +200,9 @@ class Machine:
                 return
         hw = self._current()
         cpu = td.td_cpu
-        kassert(isinstance(cpu, UcCpu) and hw.engine is not None, "thread without engine")
-        if hw.pending:
-            hw.settle()
-        engine = some(hw.engine, "engine")
-        hw.running = True
-        try:
-            status = engine.run(cpu.resume_rip())  # type: ignore[attr-defined]
-        finally:
-            hw.running = False
-            if hw.doomed:
-                hw.close()
+        if not isinstance(cpu, UcCpu):
+            panic("thread %d has no processor", td.td_tid)
+        status = hw.run(cpu.resume_rip())
         if status not in EXPECTED or (status != UC_ERR_OK and not td.td_ast):
             raise MachineError(f"unicorn stopped with error {status} at {cpu.get_frame().rip:#x}")
         if self.paranoid and not self.proc.p_state:

@@ -109,7 +109,7 @@ class UcPmapHardware:
         self.running = False
         """The engine is inside run(): it cannot be closed."""
         self.doomed = False
-        """destroy() was called while it ran."""
+        """destroy() was called while the engine ran."""
         self.pending = False
         """settle() has something to do before guest code runs again."""
         self.fills = 0
@@ -157,6 +157,19 @@ class UcPmapHardware:
         self.pending = True
         engine.hook_fill(self._fill)
         engine.hook_invalid(self._invalid, FAULT_BASE, FAULT_LIMIT - 1)
+
+    def run(self, rip: int) -> int:
+        """Run the program from *rip* until something stops the engine; returns a UC_ERR_* code."""
+        if self.pending:
+            self.settle()
+        self._special &= ~REFUSE
+        self.running = True
+        try:
+            return some(self.engine, "engine").run(rip)
+        finally:
+            self.running = False
+            if self.doomed:
+                self.close()
 
     def destroy(self) -> None:
         """The address space is gone; the engine goes too, or when the machine has left it."""
