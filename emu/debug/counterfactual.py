@@ -213,7 +213,7 @@ def _protection(question: Question, answer: Answer | None) -> Counterfactual | N
 def with_protection(snapshot: MapSnapshot, addr: int, prot: int) -> MapSnapshot:
     """*snapshot* with the entry at *addr* having the rights *prot*."""
     entries = tuple(
-        replace(entry, prot=prot, max_prot=entry.max_prot | prot) if entry.start <= addr < entry.end else entry
+        entry._replace(prot=prot, max_prot=entry.max_prot | prot) if entry.start <= addr < entry.end else entry
         for entry in snapshot.entries
     )
     return replace(snapshot, entries=entries)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from kernel_model.errors import UsageError
 from kernel_model.kern.signo import signame
+from kernel_model.ktrace import EntryState
 from kernel_model.ktrace.replica import decide
 from kernel_model.vm.vm_param import KERN_NAMES
 
 if TYPE_CHECKING:
     from emu.debug.counterfactual import Counterfactual
     from emu.debug.verdict import Verdict
-    from kernel_model.ktrace import EntryState
     from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState
 
 _TEMPLATE = '''"""{headline}
@@ -118,17 +118,21 @@ def _renumbered(snapshot: MapSnapshot) -> MapSnapshot:
     objects = tuple(
         replace(snapshot.objects[old], backing=new.get(snapshot.objects[old].backing, -1)) for old in order
     )
-    entries = tuple(replace(entry, object=new.get(entry.object, -1)) for entry in snapshot.entries)
+    entries = tuple(entry._replace(object=new.get(entry.object, -1)) for entry in snapshot.entries)
     return replace(snapshot, entries=entries, objects=objects)
 
 
 def _literal(record: EntryState | ObjectState) -> str:
     """A constructor call with the fields that differ from their defaults."""
     parts = []
-    for one in fields(record):
-        value = getattr(record, one.name)
-        if value != one.default:
-            parts.append(f"{one.name}={_value(one.name, value)}")
+    if isinstance(record, EntryState):
+        values, defaults = record._asdict(), record._field_defaults
+    else:
+        values = {one.name: getattr(record, one.name) for one in fields(record)}
+        defaults = {one.name: one.default for one in fields(record)}
+    for name, value in values.items():
+        if name not in defaults or value != defaults[name]:
+            parts.append(f"{name}={_value(name, value)}")
     return f"{type(record).__name__}({', '.join(parts)})"
 
 

@@ -88,7 +88,7 @@ class Tracer:
             return
         if self.writer is not None:
             if isinstance(event, FaultEvent) and event.syscall is not None:
-                event = replace(event, syscall=self._with_text(event.syscall))
+                event = event._replace(syscall=self._with_text(event.syscall))
             self.writer(event)
         if self.show is not None:
             self.show(event)

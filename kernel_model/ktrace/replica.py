@@ -225,7 +225,7 @@ def with_tunable(snapshot: MapSnapshot, name: str, value: int) -> MapSnapshot:
 def with_guard(snapshot: MapSnapshot, pages: int) -> MapSnapshot:
     """*snapshot* as if security.bsd.stack_guard_page had been *pages* when its stacks were made."""
     entries = tuple(
-        replace(entry, guard=pages * PAGE_SIZE) if entry.eflags & _GAPS else entry for entry in snapshot.entries
+        entry._replace(guard=pages * PAGE_SIZE) if entry.eflags & _GAPS else entry for entry in snapshot.entries
     )
     return with_tunable(replace(snapshot, entries=entries), "stack_guard_page", pages)
 
@@ -251,7 +251,7 @@ def _untrimmed(snapshot: MapSnapshot, entry: EntryState) -> EntryState:
         return entry
     if not snapshot.maxsaddr < entry.start < snapshot.stacktop:
         return entry
-    return replace(entry, avail_ssize=entry.start - snapshot.maxsaddr)
+    return entry._replace(avail_ssize=entry.start - snapshot.maxsaddr)
 
 
 def _rejoined(entries: list[EntryState], gone: EntryState) -> tuple[EntryState, ...]:
@@ -265,7 +265,7 @@ def _rejoined(entries: list[EntryState], gone: EntryState) -> tuple[EntryState, 
     if below is not None and below.eflags & MAP_ENTRY_STACK_GAP_DN:
         start = below.start
         drop.add(id(below))
-    whole = replace(above, start=start)
+    whole = above._replace(start=start)
     kept = [entry for entry in entries if id(entry) not in drop]
     return tuple(sorted([*kept, whole], key=lambda entry: entry.start))
 
@@ -297,12 +297,12 @@ def _gaps_from_avail(snapshot: MapSnapshot) -> tuple[EntryState, ...]:
             if start < entry.start:
                 flags = MAP_ENTRY_GUARD | MAP_ENTRY_STACK_GAP_DN
                 saved = entry.prot | entry.max_prot << 16
-                gap = replace(
-                    entry, start=start, end=entry.start, prot=0, max_prot=0, eflags=flags, offset=saved,
+                gap = entry._replace(
+                    start=start, end=entry.start, prot=0, max_prot=0, eflags=flags, offset=saved,
                     avail_ssize=0, guard=guard, object=-1, object_type=-1, object_size=0, vnode="",
                 )  # fmt: skip
                 entries.append(gap)
-        entries.append(replace(entry, avail_ssize=0))
+        entries.append(entry._replace(avail_ssize=0))
     return tuple(entries)
 
 
@@ -316,9 +316,9 @@ def _avail_from_gaps(snapshot: MapSnapshot) -> tuple[EntryState, ...]:
         made = entry
         if entry.eflags & MAP_ENTRY_GROWS_DOWN:
             if gap is not None and gap.end == entry.start:
-                made = replace(entry, avail_ssize=gap.end - gap.start)
+                made = entry._replace(avail_ssize=gap.end - gap.start)
             elif entries and entries[-1].end == entry.start:
-                made = replace(entry, eflags=entry.eflags & ~MAP_ENTRY_GROWS_DOWN)
+                made = entry._replace(eflags=entry.eflags & ~MAP_ENTRY_GROWS_DOWN)
         entries.append(made)
         gap = None
     return tuple(entries)

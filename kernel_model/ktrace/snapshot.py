@@ -105,7 +105,7 @@ class MapSnapshot:
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""
         out = {one.name: getattr(self, one.name) for one in fields(self)}
-        out["entries"] = [_plain(entry) for entry in self.entries]
+        out["entries"] = [entry._asdict() for entry in self.entries]
         out["objects"] = [_plain(obj) for obj in self.objects]
         out["recursion"] = None if self.recursion is None else _plain(self.recursion)
         out["altstack"] = list(self.altstack)
@@ -273,7 +273,7 @@ def _as_before(snapshot: MapSnapshot, spot: Iterable[EntryState | None]) -> tupl
     """The entries with the reserves that they had before a classic vm_map_growstack refused and trimmed them."""
     reserves = {entry.start: entry.avail_ssize for entry in spot if entry is not None}
     return tuple(
-        replace(entry, avail_ssize=reserves.get(entry.start, entry.avail_ssize)) for entry in snapshot.entries
+        entry._replace(avail_ssize=reserves.get(entry.start, entry.avail_ssize)) for entry in snapshot.entries
     )
 
 

@@ -48,7 +48,8 @@ def test_several_filters_are_alternatives(events):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fault", "kind=", "kind=weather", "addr=x", "addr=2-1", "addr=5-5", "pid=a", "colour=red", "result=bad"]
+    "text",
+    ["", "fault", "kind=", "kind=weather", "addr=x", "addr=2-1", "addr=5-5", "pid=a", "colour=red", "result=bad"],
 )
 def test_what_is_no_filter_is_one_line(text):
     with pytest.raises(UsageError) as error:

@@ -12,7 +12,6 @@ from emu.debug.reproducer import reproducer
 from emu.debug.verdict import judge
 from kernel_model.errors import UsageError
 from kernel_model.vm.vm_param import USRSTACK
-from tests.why.conftest import fault
 from tests.why.model import TEXT, Model
 
 LOWEST = USRSTACK - (8 << 20)
@@ -49,4 +48,4 @@ def test_it_fails_where_the_kernel_decides_otherwise():
 def test_a_processor_exception_has_no_decision_to_reproduce(events):
     event = next(e for e in events if e.kind == "fault" and not e.repaired)
     with pytest.raises(UsageError, match="nothing to reproduce"):
-        reproducer(judge(fault(**{name: getattr(event, name) for name in event.__slots__} | {"vector": 13})))
+        reproducer(judge(event._replace(vector=13)))

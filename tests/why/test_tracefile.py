@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from emu.debug.codec import encode, to_json
+from emu.debug.codec import encode, from_json, to_json
 from emu.debug.tracefile import SCHEMA, TraceError, TraceHeader, TraceReader, TraceWriter
 from kernel_model.ktrace import KINDS
 
@@ -34,9 +34,11 @@ def test_events_come_back_as_they_were(written, events):
 
 
 def test_a_repaired_fault_is_formatted_as_json_would(events):
-    for event in events:
-        if event.kind == "fault":
-            assert json.loads(encode(event)) == json.loads(json.dumps(to_json(event)))
+    faults = [event for event in events if event.kind == "fault"]
+    assert len(faults) == 3
+    for event in faults:
+        short, whole = json.loads(encode(event)), json.loads(json.dumps(to_json(event)))
+        assert from_json(short) == from_json(whole) == event
 
 
 def test_every_line_obeys_the_schema(written):
@@ -141,6 +143,6 @@ def test_200_000_events_do_not_have_to_fit_into_memory(tmp_path, events):
         for _ in range(100_000):
             writer(change)
             writer(repaired)
-    assert path.stat().st_size > 140 << 20
+    assert path.stat().st_size > 100 << 20
     run = subprocess.run([sys.executable, "-c", READ_ALL, str(path)], capture_output=True, text=True, check=False)
     assert run.stdout == "200000\n", run.stderr[-300:]
