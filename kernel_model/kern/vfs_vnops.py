@@ -95,10 +95,11 @@ def _fflags(flags: int) -> int:
 def _lookup_or_create(
     td: Thread, path: bytes, flags: int, mode: int, dirfd: int
 ) -> tuple[Vnode, bool]:
-    follow = not flags & (O_EXCL | O_NOFOLLOW)
+    linux = td.td_proc.p_sysent.is_linux
+    follow = not flags & (O_EXCL | O_NOFOLLOW) and not (linux and path[-1:] == b"/")
     found = namei_last(td, path, follow=follow, dirfd=dirfd)
     vp = found.ni_vp
-    if found.trailing_slash and td.td_proc.p_sysent.is_linux:
+    if linux and found.trailing_slash and found.cn_name not in (b"", b".", b".."):
         raise SyscallError(E.EISDIR)
     if vp is None:
         if found.trailing_slash:
