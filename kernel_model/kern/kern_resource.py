@@ -58,6 +58,8 @@ def _defaults() -> list[tuple[int, int]]:
     table[RLIMIT_MEMLOCK] = (64 << 20, RLIM_INFINITY)
     table[RLIMIT_NOFILE] = (1024, 4096)
     table[RLIMIT_NPROC] = (1024, 1024)
+    for index, value in enumerate((RLIM_INFINITY, 15000, 819200, 0, 0, RLIM_INFINITY)):
+        table[RLIM_NLIMITS + index] = (value, value)
     return table
 
 
