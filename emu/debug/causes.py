@@ -99,8 +99,7 @@ def _trap(case: Case) -> Reason | None:
         verb = "jump" if event.access == VM_PROT_EXECUTE else case.access
         return Reason(
             "non-canonical",
-            f"non-canonical address {event.addr:#x}{made_of}: {verb}{case.function} "
-            "where bits 63 to 47 are not all the same",
+            f"non-canonical address {event.addr:#x}{made_of}: {verb}{case.function}; bits 63 to 47 must be the same",
         )
     if event.vector == 14:
         return None
@@ -139,8 +138,8 @@ def _altstack(case: Case) -> Reason | None:
         return None
     return Reason(
         "altstack-overflow",
-        f"overflow of the alternate signal stack{case.function}: {pages(base - addr)} below its "
-        f"{size:,} bytes at {base:#x}{_frames(case)}",
+        f"overflow of the alternate stack{case.function}{_frames(case)}; {pages(base - addr)} below its "
+        f"{size:,} bytes at {base:#x}",
     )
 
 
@@ -205,12 +204,21 @@ def _shape(case: Case, stack: EntryState) -> str:
     if repeated:
         return repeated
     rbp = case.registers.get("rbp", 0)
-    if case.rsp < rbp < stack.end + NEAR_STACK and rbp - case.rsp >= FAR_FRAME:
+    if case.rsp < rbp < _top_of(case, stack) and rbp - case.rsp >= FAR_FRAME:
         size = rbp - case.rsp
         if stack.start - case.event.addr > FAR_FRAME:
             return f": one frame of {size:,} bytes"
         return f": a frame that has grown to {size:,} bytes"
     return ""
+
+
+def _top_of(case: Case, stack: EntryState) -> int:
+    """Where the pieces of *stack* end."""
+    top = stack.end
+    for entry in case.snapshot.entries:
+        if entry.start == top and entry.prot == stack.prot:
+            top = entry.end
+    return top
 
 
 def _frames(case: Case) -> str:
@@ -237,16 +245,16 @@ def _gap(case: Case) -> Reason | None:
         return None
     if step is not None and step.name in ("stack_limit", "vmem", "memlock"):
         kind, why = _growth_refused(case, stack)
-        return Reason(kind, f"{case.access} {away} below {where}{case.function}; {why}")
+        return Reason(kind, f"{case.access}, {away} below {where}{case.function}; {why}")
     if case.entry is not None:
-        return Reason("stack-guard", f"guard page hit{case.function}: {case.access} {away} below {where}")
+        return Reason("stack-guard", f"guard page hit{case.function}: {case.access}, {away} below {where}")
     if step is not None and step.name == "guard":
-        line = f"guard page of {where} hit{case.function}: {case.access} {away} below the stack"
+        line = f"guard page of {where} hit{case.function}: {case.access}, {away} below the stack"
         return Reason("stack-guard", line)
     return Reason(
         "below-stack",
-        f"{case.access} {away} below the stack {describe_range(stack)}{_stack_maker(case, stack)}"
-        f"{case.function}: its reserve is used up and nothing is mapped there",
+        f"{case.access}{case.function}, {away} below the stack {describe_range(stack)}{_stack_maker(case, stack)}"
+        f": its reserve is used up and nothing is mapped there",
     )
 
 
@@ -354,7 +362,7 @@ def _past_eof(case: Case) -> Reason | None:
     return Reason(
         "past-eof",
         f"{case.access}{case.function} past the end of the file {path}: it has {size:,} bytes, "
-        f"the access is at offset {offset:,}{case.made_by(entry)}",
+        f"the access is at offset {offset:,}{_made(case, entry)}",
     )
 
 
@@ -407,7 +415,7 @@ def _unmapped(case: Case) -> Reason | None:
     if gone.cause.name in ("munmap", "mmap", "mremap", "kernel"):
         what = "use after munmap"
     where = f"[{gone.start:#x}, {gone.end:#x})"
-    line = f"{what}: {case.access}{case.function} {offset:,} bytes into {where}, unmapped by {by}"
+    line = f"{what}: {case.access}{case.function}, {offset:,} bytes into {where}, unmapped by {by}"
     return Reason("use-after-munmap", line)
 
 
@@ -418,7 +426,7 @@ def _overrun(case: Case) -> Reason | None:
     beyond = case.event.addr - below.end
     past = "right behind the end" if beyond == 0 else f"{pages(beyond)} past the end"
     return Reason(
-        "overrun", f"{case.access}{case.function} {past} of {describe_range(below)}{case.made_by(below)}"
+        "overrun", f"{case.access}{case.function}, {past} of {describe_range(below)}{case.made_by(below)}"
     )
 
 

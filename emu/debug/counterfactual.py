@@ -20,7 +20,7 @@ from kernel_model.ktrace.replica import (
     without_entry,
 )
 from kernel_model.rlimit import RLIM_INFINITY
-from kernel_model.vm.vm import OBJT_VNODE, prot_string
+from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_READ, prot_string
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import PAGE_SIZE, trunc_page
 
@@ -143,10 +143,13 @@ def _gap(entry: EntryState) -> bool:
 def _higher(question: Question) -> Counterfactual | None:
     """The nearest page above at which the access succeeds, if it is near."""
     page = trunc_page(question.addr)
+    here = question.snapshot.at(question.addr)
     ceiling = question.snapshot.above(question.addr)
     while ceiling is not None and _gap(ceiling):
         ceiling = question.snapshot.above(ceiling.start)
-    if ceiling is None or not question.ask(question.snapshot, ceiling.start).repaired:
+    if ceiling is None or (here is not None and here.prot and not ceiling.eflags & MAP_ENTRY_GROWS_DOWN):
+        return None
+    if not question.ask(question.snapshot, ceiling.start).repaired:
         return None
     if ceiling.eflags & MAP_ENTRY_GROWS_DOWN:
         high = smallest(
@@ -197,14 +200,14 @@ def _protection(question: Question, answer: Answer | None) -> Counterfactual | N
     entry = question.snapshot.at(question.addr)
     if entry is None or entry.eflags & MAP_ENTRY_GUARD or entry.prot & question.access:
         return None
-    wanted = entry.prot | question.access
+    wanted = entry.prot | question.access | VM_PROT_READ
     decision = question.ask(with_protection(question.snapshot, question.addr, wanted))
     if not decision.repaired:
         return None
     text = f"would have succeeded with {prot_string(wanted)} instead of {prot_string(entry.prot)}"
     if answer is not None:
         for change in reversed(answer.changed):
-            if change.what == "protect" and change.before_prot & question.access:
+            if change.what == "protect" and change.before_prot & question.access and change.cause.seq:
                 text = f"would have succeeded without the {change.cause.name} at sequence {change.cause.seq}"
                 break
     return Counterfactual(f"prot={prot_string(wanted)}", text, decision, wanted)

@@ -15,7 +15,7 @@ from kernel_model.kern.machdep import GPR_NAMES
 from kernel_model.ktrace.events import EntryState
 from kernel_model.ktrace.recorder import entry_state, full_path
 from kernel_model.rlimit import RLIMIT_NAMES
-from kernel_model.vm.vm import VM_PROT_EXECUTE
+from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE, trunc_page
 
 if TYPE_CHECKING:
@@ -308,15 +308,13 @@ def _stack_bytes(vmspace: VmSpace, rsp: int) -> tuple[int, bytes]:
     """The resident stack from the first mapped byte at or above *rsp*, and its address."""
     map_ = vmspace.vm_map
     found, entry = map_.lookup_entry(rsp)
-    start = rsp if found and not entry.is_guard else _next_readable(entry, map_)
+    start = rsp if found and entry.protection & VM_PROT_WRITE else _next_stack(entry, map_)
     return start, peek(vmspace, start, DEEPEST)
 
 
-def _next_readable(entry: VmMapEntry, map_: VmMap) -> int:
-    for above in _following(entry, map_):
-        if not above.is_guard and above.protection:
-            return above.start
-    return 0
+def _next_stack(entry: VmMapEntry, map_: VmMap) -> int:
+    """Start of the next entry above that can be a stack: one that is writable."""
+    return next((above.start for above in _following(entry, map_) if above.protection & VM_PROT_WRITE), 0)
 
 
 def _following(entry: VmMapEntry, map_: VmMap) -> Iterator[VmMapEntry]:
