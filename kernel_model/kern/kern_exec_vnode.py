@@ -15,7 +15,7 @@ from kernel_model.kern.imgact import ExecError, ImageParams, path_text
 from kernel_model.kern.vfs_lookup import namei
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
-from kernel_model.vm.vnode_pager import vnode_pager_alloc
+from kernel_model.vm.vnode_pager import vnode_pager_alloc, vnode_pager_flush
 
 if TYPE_CHECKING:
     from kernel_model.fs.vnode import Vattr, Vnode
@@ -79,7 +79,8 @@ def exec_check_permissions(td: Thread, vp: Vnode) -> Vattr:
 def exec_map_first_page(imgp: ImageParams) -> None:
     """Read the first page of the file into ``image_header``, zeros where the file is shorter.
 
-    Raises: EACCES when the file has no VM object; EIO.
+    Raises: EACCES when the file has no VM object; EIO; what the file system says, which is EACCES for a file of the
+    host that may be executed but not read.
     """
     obj = imgp.object
     if obj is None:
@@ -89,8 +90,8 @@ def exec_map_first_page(imgp: ImageParams) -> None:
         start = m.frame << PAGE_SHIFT
         imgp.image_header = bytes(obj.vm.phys.mem[start : start + PAGE_SIZE])
         return
-    size = min(imgp.attr.va_size, PAGE_SIZE)
-    page = imgp.read(0, size)
-    if page is None:
+    vnode_pager_flush(imgp.vp, 0, PAGE_SIZE)
+    page = bytearray(PAGE_SIZE)
+    if imgp.vp.v_pread_into(memoryview(page), 0) < min(imgp.attr.va_size, PAGE_SIZE):
         raise ExecError(E.EIO, "cannot be read")
-    imgp.image_header = page.ljust(PAGE_SIZE, b"\0")
+    imgp.image_header = bytes(page)

@@ -533,12 +533,8 @@ def test_locking_future_memory_ends_where_the_release_ends_it(tmp_path, release)
     host = ExecHost(tmp_path, release)
     host.execve(host.add("p", static_elf()))
     host.map.modflags(MAP_WIREFUTURE, 0)
-    host.map.flags |= MAP_WIREFUTURE
-    keeps = not host.vm.release.exec_clears_wirefuture
-    if keeps:
-        pytest.skip("the classic releases keep the flag and would wire the whole new image")
     host.execve(b"/p")
-    assert not host.map.flags & MAP_WIREFUTURE
+    assert bool(host.map.flags & MAP_WIREFUTURE) != host.vm.release.exec_clears_wirefuture
 
 
 # -- limits and the stack's size ------------------------------------------------------------------------------
@@ -716,3 +712,30 @@ def test_a_segment_with_more_file_than_memory(host):
     operands = killed(host, host.add("p", file))
     assert operands["errno"] == E.ENOEXEC
     assert "more bytes in the file" in operands["reason"]
+
+
+def test_a_file_that_the_host_does_not_let_us_read(host, monkeypatch):
+    from kernel_model.fs.hostfs import HostVnode
+
+    def forbidden(self, buf, offset):
+        raise SyscallError(E.EACCES)
+
+    path = host.add("secret", static_elf(), 0o711)
+    monkeypatch.setattr(HostVnode, "v_pread_into", forbidden)
+    refused(host, path, errno=E.EACCES, text="permission denied")
+
+
+def test_set_user_id_counts_only_where_the_file_system_lets_it(host):
+    from kernel_model.fs.vnode import VREG, Vattr
+    from kernel_model.kern.imgact import ImageArgs, ImageParams
+    from kernel_model.kern.kern_exec import _prepare_credentials
+
+    for flag, want in ((0x8, 1000), (0, 0)):
+        host.kernel.rootvnode.v_mount.mnt_flag = flag
+        host.proc.p_ucred.cr_uid = host.proc.p_ucred.cr_svuid = 1000
+        attr = Vattr(VREG, 0o4755, va_uid=0)
+        imgp = ImageParams(host.td, ImageArgs(b"/su"), host.kernel.rootvnode, attr)
+        _prepare_credentials(imgp)
+        cred = imgp.newcred or host.proc.p_ucred
+        assert (cred.cr_uid, cred.cr_svuid) == (want, want)
+        assert imgp.credential_setid == (want == 0)

@@ -14,7 +14,8 @@
 FreeBSD: exec_copyout_strings(), sys/kern/kern_exec.c; freebsd_fixup() and freebsd_copyout_auxargs(),
 sys/kern/imgact_elf.c.
 Differs: the trampoline is always in the shared page, so none is written here; there is no gap of ASLR; there is
-no vdso and no FXRNG page, so AT_KPRELOAD and AT_FXRNG are absent.
+no vdso and no FXRNG page, so AT_KPRELOAD and AT_FXRNG are absent; kern.elf64.sigfastblock is 0 unless it is set,
+because sigfastblock(2) is not there.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 
 PS_STRINGS: Final = struct.Struct("<QI4xQI4x")
 CANARY_SIZE: Final = 64
+SIGFASTBLOCK: Final = "kern.elf64.sigfastblock"
 PAGESIZES: Final = (PAGE_SIZE, 2 << 20, 0)
 
 
@@ -215,9 +217,12 @@ def auxargs(imgp: ImageParams) -> list[AuxEntry]:
 def _argument_entries(imgp: ImageParams) -> list[AuxEntry]:
     """What FreeBSD 13 and newer tell besides."""
     proc = imgp.proc
-    strict = proc.kernel.vm.overcommit & 3
+    kernel = proc.kernel
+    flags = ELF_BSDF_SIGFASTBLK if kernel.tunables.get(SIGFASTBLOCK, 0) else 0
+    if kernel.vm.overcommit & 3:
+        flags |= ELF_BSDF_VMNOOVERCOMMIT
     return [
-        (AT_BSDFLAGS, ELF_BSDF_SIGFASTBLK | (ELF_BSDF_VMNOOVERCOMMIT if strict else 0)),
+        (AT_BSDFLAGS, flags),
         (AT_ARGC, len(imgp.args.argv)),
         (AT_ARGV, imgp.argv),
         (AT_ENVC, len(imgp.args.envv)),
