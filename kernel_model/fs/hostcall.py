@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno as host_errno
 import os
+import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno as E
@@ -23,6 +25,9 @@ PSEUDO_FSTYPES: Final = frozenset((
 ))  # fmt: skip
 """Kinds of host file systems whose files are doors into the host's kernel."""
 
+_AT_EMPTY_PATH: Final = 0x1000
+_STATX_BTIME: Final = 0x800
+
 _RENAMED: Final = {"EMFILE": E.ENFILE, "ELOOP": E.ELOOP}
 """Host errors that mean something else to the guest: our descriptors are the system's, not the process's."""
 
@@ -36,8 +41,16 @@ def host_error(error: OSError) -> SyscallError:
     return SyscallError(FROM_HOST.get(error.errno or 0, E.EIO))
 
 
-def mounts() -> Iterator[tuple[int, str]]:
-    """Device number and type of every file system mounted on the host; nothing where that cannot be read."""
+@dataclass(frozen=True, slots=True)
+class HostFs:
+    """A file system mounted on the host."""
+
+    fstype: str
+    source: str
+
+
+def mounts() -> Iterator[tuple[int, HostFs]]:
+    """Every file system mounted on the host, by device number; nothing where that cannot be read."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
             lines = table.readlines()
@@ -46,7 +59,31 @@ def mounts() -> Iterator[tuple[int, str]]:
     for line in lines:
         fields, _, tail = line.partition(" - ")
         major, _, minor = fields.split()[2].partition(":")
-        yield os.makedev(int(major), int(minor)), tail.split()[0]
+        fstype, source = tail.split()[:2]
+        yield os.makedev(int(major), int(minor)), HostFs(fstype, source)
+
+
+def host_birthtime(fd: int) -> int:
+    """When the file of the O_PATH descriptor *fd* was made, nanoseconds; -1 where the host does not say.
+
+    Python's os.stat() does not ask for it, so the C library's statx(2) is called.
+    """
+    import ctypes
+
+    statx = getattr(ctypes.CDLL(None), "statx", None)
+    buffer = ctypes.create_string_buffer(256)
+    if statx is None or statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer) != 0:
+        return -1
+    mask = struct.unpack_from("<I", buffer)[0]
+    seconds, part = struct.unpack_from("<qI", buffer, 80)
+    return int(seconds * 1_000_000_000 + part) if mask & _STATX_BTIME else -1
+
+
+def host_umask() -> int:
+    """The umask that this process was started with."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def vattr_of(st: os.stat_result) -> Vattr:

@@ -26,7 +26,14 @@ from weakref import WeakValueDictionary
 
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError, kassert
-from kernel_model.fs.hostcall import PSEUDO_FSTYPES, host_error, mounts, vattr_of
+from kernel_model.fs.hostcall import (
+    PSEUDO_FSTYPES,
+    HostFs,
+    host_birthtime,
+    host_error,
+    mounts,
+    vattr_of,
+)
 from kernel_model.fs.vnode import (
     IFTOVT,
     MNT_LOCAL,
@@ -81,15 +88,15 @@ class HostMount(Mount):
     """Whether everything may be written; otherwise only what is below the directories of allow_writes()."""
     vnodes: WeakValueDictionary[FileId, HostVnode] = field(default_factory=WeakValueDictionary)
     kept: OrderedDict[FileId, HostVnode] = field(default_factory=OrderedDict)
-    fstypes: dict[int, str] = field(default_factory=dict)
+    filesystems: dict[int, HostFs] = field(default_factory=dict)
     writable_ids: set[FileId] = field(default_factory=set)
 
-    def fstype(self, dev: int) -> str:
-        """Type name of the host file system with device number *dev*."""
-        known = self.fstypes.get(dev)
+    def host_fs(self, dev: int) -> HostFs:
+        """The host file system with device number *dev*."""
+        known = self.filesystems.get(dev)
         if known is None:
-            self.fstypes.update(mounts())
-            known = self.fstypes.setdefault(dev, "unknown")
+            self.filesystems.update(mounts())
+            known = self.filesystems.setdefault(dev, HostFs("unknown", "none"))
         return known
 
     def allow_writes(self, vp: Vnode) -> None:
@@ -102,12 +109,12 @@ class HostMount(Mount):
         """The host's numbers for the file system that holds *vp*."""
         kassert(isinstance(vp, HostVnode), "statfs of a strange vnode")
         host = os.fstatvfs(vp.host_fd) if isinstance(vp, HostVnode) else os.statvfs("/")
-        fstype = self.fstype(vp.getattr().va_fsid)
+        below = self.host_fs(vp.getattr().va_fsid)
         return Statfs(
-            f_fstypename=fstype.encode(),
-            f_mntfromname=self.mnt_fromname,
+            f_fstypename=below.fstype.encode(),
+            f_mntfromname=below.source.encode(errors="surrogateescape"),
             f_mntonname=self.mnt_onname,
-            f_linux_magic=LINUX_MAGIC.get(fstype, 0xEF53),
+            f_linux_magic=LINUX_MAGIC.get(below.fstype, 0xEF53),
             f_bsize=host.f_frsize,
             f_blocks=host.f_blocks,
             f_bfree=host.f_bfree,
@@ -169,7 +176,7 @@ class HostMount(Mount):
             os.close(fd)
             return known
         vtype = IFTOVT.get(st.st_mode & S_IFMT, 0)
-        hidden = dvp.hidden or (st.st_dev != dvp.host_id[0] and self.fstype(st.st_dev) in PSEUDO_FSTYPES)
+        hidden = dvp.hidden or (st.st_dev != dvp.host_id[0] and self.host_fs(st.st_dev).fstype in PSEUDO_FSTYPES)
         vp = HostVnode(v_type=vtype, v_mount=self, host_fd=fd, host_id=host_id, hidden=hidden)
         self.vnodes[host_id] = vp
         return vp
@@ -224,6 +231,10 @@ class HostVnode(Vnode):
         if self.hidden:
             vap.va_mode &= 0o555
         return vap
+
+    def birthtime(self) -> int:
+        """statx(2) on the host."""
+        return host_birthtime(self.host_fd)
 
     def v_size(self) -> int:
         """Size by the host."""

@@ -6,6 +6,7 @@ Differs: what is not measured is 0.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_OSRELEASE, LINUX_VERSION
@@ -207,7 +208,8 @@ def pid_mounts(proc: Proc) -> bytes:
     for vp in _mounted(proc):
         info = vp.v_mount.statfs(vp)
         kind = info.f_fstypename.decode()
-        lines.append(f"{kind} {info.f_mntonname.decode(errors='replace')} {kind} {_options(vp)} 0 0\n")
+        source = info.f_mntfromname.decode(errors="replace")
+        lines.append(f"{source} {info.f_mntonname.decode(errors='replace')} {kind} {_options(vp)} 0 0\n")
     return "".join(lines).encode()
 
 
@@ -216,8 +218,10 @@ def pid_mountinfo(proc: Proc) -> bytes:
     lines = []
     for index, vp in enumerate(_mounted(proc)):
         info = vp.v_mount.statfs(vp)
+        dev = vp.getattr().va_fsid
         kind = info.f_fstypename.decode()
         where = info.f_mntonname.decode(errors="replace")
         parent = 20 if index else 1
-        lines.append(f"{20 + index} {parent} 0:{20 + index} / {where} {_options(vp)} - {kind} {kind} rw\n")
+        source = info.f_mntfromname.decode(errors="replace")
+        lines.append(f"{20 + index} {parent} {os.major(dev)}:{os.minor(dev)} / {where} {_options(vp)} - {kind} {source} rw\n")
     return "".join(lines).encode()

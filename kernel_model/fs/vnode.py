@@ -231,6 +231,10 @@ class Vnode:
         """Attributes of the file as they are now.  FreeBSD: VOP_GETATTR(9)."""
         raise SyscallError(E.EOPNOTSUPP)
 
+    def birthtime(self) -> int:
+        """When the file was made, more exactly than ``getattr`` may know; -1 when nobody does."""
+        return self.getattr().va_birthtime
+
     def setattr(self, change: VattrSet) -> None:
         """Change what *change* names.  Permission has been checked.  FreeBSD: VOP_SETATTR(9)."""
         raise SyscallError(E.EROFS)

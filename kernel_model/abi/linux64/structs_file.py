@@ -57,7 +57,7 @@ def pack_stat(vap: Vattr) -> bytes:
 
 def pack_statx(vap: Vattr) -> bytes:
     """struct statx with the basic fields and the birth time."""
-    mask = STATX_BASIC_STATS | STATX_BTIME
+    mask = STATX_BASIC_STATS | (STATX_BTIME if vap.va_birthtime >= 0 else 0)
     when = (vap.va_atime, vap.va_birthtime, vap.va_ctime, vap.va_mtime)
     return STATX.pack(
         mask, vap.va_blocksize, 0, vap.va_nlink, vap.va_uid, vap.va_gid, VTTOIF[vap.va_type] | vap.va_mode,

@@ -286,7 +286,16 @@ def sys_statx(td: Thread, dirfd: int, path: int, flags: int, mask: int, buf: int
     _known(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)
     if mask & 0x80000000 or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
         raise SyscallError(E.EINVAL)
-    copyout(td, buf, st.pack_statx(_vattr_at(td, dirfd, path, flags)))
+    name = path_arg(td, path)
+    vp: Vnode | None
+    if name or not flags & AT_EMPTY_PATH:
+        vp = namei(td, name, follow=not flags & AT_SYMLINK_NOFOLLOW, dirfd=dirfd)
+    else:
+        vp = td.td_proc.p_fd.fd_cdir if dirfd == AT_FDCWD else td.td_proc.p_fd.fget(dirfd).f_vnode
+    vap = vfs.kern_fstat(td, dirfd) if vp is None else vp.getattr()
+    if mask & st.STATX_BTIME and vp is not None:
+        vap.va_birthtime = vp.birthtime()
+    copyout(td, buf, st.pack_statx(vap))
     return 0
 
 
