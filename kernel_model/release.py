@@ -74,7 +74,8 @@ class Release:
     """For a stack not larger than its guard."""
     stack_whole_ok: bool = False
     """A stack with no room left for a gap succeeds; else inserting the empty gap fails and undoes all."""
-    stack_vmem_test: bool = True
+    stack_dragonfly: bool = False
+    """Stacks and the search for space are DragonFly's: no guard, grown pieces with all rights, reserves kept free."""
     grow_wire_error: bool = False
     """With MAP_WIREFUTURE the error of wiring the new piece is what vm_map_growstack returns."""
     grow_needs_textvp: bool = False
@@ -82,9 +83,6 @@ class Release:
     """Upper bound of the addresses to which RLIMIT_STACK applies."""
     stkgap_disable: bool = False
     """PROC_STACKGAP_CTL exists."""
-    grow_prot_all: bool = False
-    """DragonFly: a grown piece is always VM_PROT_ALL and no stack entry itself."""
-    grow_limit_page_trunc: bool = True
 
     # vm_map_insert, clip, merge
     size_counts_guards: bool = False
@@ -96,7 +94,8 @@ class Release:
     insert_checks_wxorx: bool = False
     nomerge_mask: int = _NOMERGE_10
     clip_start_simplifies: bool = True
-    insert_never_merges: bool = False
+    insert_skips_simplify: bool = False
+    """A new entry is not merged with its neighbours; extending the one below still happens."""
     insert_asserts_prot: bool = False
     """vm_map_insert asserts that prot is within max."""
     next_read_is_address: bool = False
@@ -437,12 +436,9 @@ _DRAGONFLY = replace(
     version="DragonFly 6.5",
     osreldate=600500,
     family="dragonfly",
-    stack_merges_neighbour=False,
-    stack_vmem_test=False,
+    stack_dragonfly=True,
     insert_grows_flags=True,
-    insert_never_merges=True,
-    grow_prot_all=True,
-    grow_limit_page_trunc=False,
+    insert_skips_simplify=True,
 )
 
 RELEASES: dict[str, Release] = {

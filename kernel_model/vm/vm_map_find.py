@@ -14,6 +14,7 @@ from kernel_model.errors import kassert
 from kernel_model.vm.pmap import align_superpage
 from kernel_model.vm.vm import OBJ_COLORED
 from kernel_model.vm.vm_map_delete import vm_map_delete
+from kernel_model.vm.vm_map_dragonfly import dragonfly_findspace
 from kernel_model.vm.vm_map_flags import (
     MAP_ASLR,
     MAP_ASLR_IGNSTART,
@@ -61,6 +62,8 @@ def vm_map_findspace(map_: VmMap, start: int, length: int) -> int | None:
     if start + length > map_.max_offset:
         return None
     release = map_.vm.release
+    if release.stack_dragonfly:
+        return dragonfly_findspace(map_, start, length)
     if release.findspace_returns_address and start >= map_.max_offset:
         return None
     if release.findspace_last_gap_blind and map_.nentries:

@@ -267,7 +267,7 @@ def _link_new(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry, cow: int) -> Non
     map_.pmap.map_changed(start, end)
     if map_.vm.on_map_change is not None:
         report(map_, INSERT, entry, start, end)
-    if not cow & _GROWS and not release.insert_never_merges:
+    if not cow & _GROWS and not release.insert_skips_simplify:
         vm_map_simplify_entry(map_, entry)
 
 
@@ -287,8 +287,6 @@ def _check_cow(release: Release, obj: VmObject | None, start: int, end: int, max
 
 def _coalesce(release: Release, prev: VmMapEntry, end: int, eflags: int, cred: Ucred | None) -> bool:
     """Whether the object of the entry below can be made long enough to serve up to *end* as well; if so it now is."""
-    if release.insert_never_merges:
-        return False
     if release.insert_wired_second:
         if prev.eflags & ~MAP_ENTRY_USER_WIRED != eflags:
             return False

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
-from kernel_model.vm.vm import VM_PROT_ALL
+from kernel_model.vm.vm_map_dragonfly import MAP_FIXED, dragonfly_growstack, dragonfly_stack
 from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,
@@ -86,6 +86,8 @@ def _vm_map_stack(
 ) -> KernReturn:
     vm = map_.vm
     release = vm.release
+    if release.stack_dragonfly:
+        return dragonfly_stack(map_, addrbos, max_ssize, MAP_FIXED, prot, max_, cow)[0]
     growsize = vm.sgrowsiz
     init_ssize = min(max_ssize, growsize)
     limits_ok = _gap_limits if release.stack_gap else _classic_limits
@@ -112,7 +114,7 @@ def _classic_limits(map_: VmMap, proc: VmProc | None, init_ssize: int) -> bool:
         wired = map_.pmap.wired_count << PAGE_SHIFT
         if wired + init_ssize > lim_cur(proc, RLIMIT_MEMLOCK):
             return False
-    return not vm.release.stack_vmem_test or map_.size + init_ssize <= lim_cur(proc, RLIMIT_VMEM)
+    return map_.size + init_ssize <= lim_cur(proc, RLIMIT_VMEM)
 
 
 def _gap_limits(map_: VmMap, proc: VmProc | None, init_ssize: int) -> bool:
@@ -175,6 +177,8 @@ def vm_map_growstack(proc: VmProc, addr: int) -> KernReturn:
     """
     vmspace: VmSpace = proc.p_vmspace
     map_ = vmspace.vm_map
+    if map_.vm.release.stack_dragonfly:
+        return dragonfly_growstack(proc, addr)
     if map_.vm.release.stack_gap:
         map_.lock_read()
         rv = vm_map_growstack_gap(map_, addr, None)
@@ -276,15 +280,7 @@ class _ClassicGrowth:
         if probe is not None:
             probe.check("neighbour", up or down, below=prev.end, above=nxt.start)
         self.down = down
-        if self.vm.release.grow_prot_all and (up or down):
-            return self._in_reserve()
         return up or down
-
-    def _in_reserve(self) -> bool:
-        """DragonFly: an address outside the reserve is no matter of the stack."""
-        avail = self.entry.avail_ssize
-        start = self.entry.start
-        return self.next is not self.map.header and avail >= 1 and start - avail <= self.addr < start
 
     def _room(self) -> bool:
         """What the reserve and the neighbours leave; on False the map is unlocked."""
@@ -307,7 +303,7 @@ class _ClassicGrowth:
         if need > avail:
             map_.unlock_read()
             return False
-        guard = PAGE_SIZE if vm.stack_guard_page and not vm.release.grow_prot_all else 0
+        guard = PAGE_SIZE if vm.stack_guard_page else 0
         if probe is not None:
             probe.check("guard", need + guard <= self.max_grow, need=need, guard=guard, max_grow=self.max_grow)
         if need + guard > self.max_grow:
@@ -333,7 +329,7 @@ class _ClassicGrowth:
         sgrowsiz = vm.sgrowsiz
         amount = min(-(-need // sgrowsiz) * sgrowsiz, self.entry.avail_ssize)
         if self.procstack and ssize + amount > limit:
-            amount = (trunc_page(limit) if vm.release.grow_limit_page_trunc else limit) - ssize
+            amount = trunc_page(limit) - ssize
         if not self._memory_limits(amount):
             return None
         return amount
@@ -343,7 +339,7 @@ class _ClassicGrowth:
         vm = self.vm
         probe = vm.probe
         map_ = self.map
-        if map_.flags & MAP_WIREFUTURE and not vm.old_mlock and not vm.release.grow_prot_all:
+        if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
             wired = map_.pmap.wired_count << PAGE_SHIFT
             limit = lim_cur(self.proc, RLIMIT_MEMLOCK)
             if probe is not None:
@@ -359,7 +355,7 @@ class _ClassicGrowth:
         """Stop at the neighbour, one page before it with the guard; the reserve becomes what was left."""
         vm = self.vm
         entry = self.entry
-        guard = PAGE_SIZE if vm.stack_guard_page and not vm.release.grow_prot_all else 0
+        guard = PAGE_SIZE if vm.stack_guard_page else 0
         trimmed = amount > self.max_grow
         if vm.probe is not None:
             vm.probe.check("trim", not trimmed, amount=amount, max_grow=self.max_grow, guard=guard)
@@ -377,18 +373,15 @@ class _ClassicGrowth:
         end = entry.start
         prot, max_ = entry.protection, entry.max_protection
         cow = MAP_STACK_GROWS_DOWN if release.insert_grows_flags else 0
-        if release.grow_prot_all:
-            prot, max_, cow = VM_PROT_ALL, VM_PROT_ALL, 0
         rv = vm_map_insert(map_, None, 0, start, end, prot, max_, cow)
         if rv != KERN_SUCCESS:
             return rv, start, end
         new = _new_piece(map_, self.prev, start)
         kassert(new is entry.prev and new.end == end and new.start == start, "grown piece %r", new)
         new.avail_ssize = entry.avail_ssize - (end - start)
-        if not release.grow_prot_all:
-            entry.eflags &= ~MAP_ENTRY_GROWS_DOWN
-            new.eflags |= MAP_ENTRY_GROWS_DOWN
-            map_.pmap.map_changed(start, entry.end)
+        entry.eflags &= ~MAP_ENTRY_GROWS_DOWN
+        new.eflags |= MAP_ENTRY_GROWS_DOWN
+        map_.pmap.map_changed(start, entry.end)
         return rv, start, end
 
     def _grow_up(self, amount: int) -> tuple[KernReturn, int, int]:

@@ -311,7 +311,8 @@ def vm_map_copy_entry(src_map: VmMap, dst_map: VmMap, src: VmMapEntry, dst: VmMa
     obj = src.vm_object
     if obj is None:
         dst.object = None
-        dst.offset = 0
+        if not (dst.eflags & MAP_ENTRY_GUARD and src_map.vm.release.stack_prot_saved):
+            dst.offset = 0
         if src.cred is None:
             return 0
         dst.cred = curcred(src_map.vm)

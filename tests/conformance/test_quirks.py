@@ -1,7 +1,7 @@
 """The quirks Q1 to Q18 of stack growth and the map: what nobody would design, and the real thing does.
 
-Q1 and Q2 are vectors V6 and V7 (test_vectors.py).  Q13, the SIGBUS of a program without the ABI note, is the trap's, and Q17,
-strings beyond the stack limit, is execve's: their tests stand with those.
+Q1 and Q2 are vectors V6 and V7 (test_vectors.py).  Q13, the SIGBUS of a program without the ABI note, is the
+trap's, and Q17, strings beyond the stack limit, is execve's: their tests stand with those.
 """
 
 import pytest
@@ -172,7 +172,9 @@ def test_q15_protect_counts_two_on_the_timestamp_since_12(name):
 
 @pytest.mark.parametrize("name", FREEBSD)
 def test_q16_no_swap_for_a_copy_is_a_shortage_in_the_lookup(name):
-    """Since 13 vm_fault keeps such a lookup to itself and tries again; the map layer says the same in every release."""
+    """Since 13 vm_fault keeps such a lookup to itself and tries again; the map layer says the same in every
+    release.
+    """
     process = rig(name)
     obj = process.out("mkobj", type="anon", size=16)
     assert process.do("insert", obj=obj, start=0x10000000, end=0x10010000, prot=3, max=7, cow=2 | 0x8000) == 0
