@@ -10,19 +10,30 @@ Model only.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.cpu import UcCpu
 from emu.interrupt import HostSignals
 from emu.pmap import UcPmapHardware, mirror_of
-from emu.raw import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP, UC_ERR_OK, UC_X86_INS_RDTSC, UC_X86_INS_RDTSCP, MachineError
+from emu.raw import (
+    UC_ERR_EXCEPTION,
+    UC_ERR_INSN_INVALID,
+    UC_ERR_MAP,
+    UC_ERR_OK,
+    UC_X86_INS_RDTSC,
+    UC_X86_INS_RDTSCP,
+    MachineError,
+)
 from emu.trap import Traps
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.errors import SyscallError, UsageError, panic
+from kernel_model.fs.hostcall import host_umask
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
+from kernel_model.kern.kern_oom import out_of_memory
 from kernel_model.kern.kern_resource import Plimit
 from kernel_model.kern.kern_sig import KSigInfo, SigActs, ast, psignal
 from kernel_model.kern.kern_stdio import stdio_files
@@ -122,6 +133,7 @@ class Machine:
         self.vm = Vm(RELEASES[release], ram if ram is not None else DEFAULT_RAM)
         self.vm.make_hardware = UcPmapHardware
         self.kernel = Kernel(self.vm, seed=seed)
+        self.vm.on_oom = partial(out_of_memory, self.kernel)
         self.paranoid = paranoid
         self.root = os.fspath(root)
         """The host directory that is the guest's ``/``."""
@@ -148,7 +160,7 @@ class Machine:
             p_pid=pid,
             p_vmspace=vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS),
             p_limit=self._plimit(),
-            p_fd=FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_files=stdio_files(*streams)),
+            p_fd=FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_cmask=host_umask(), fd_files=stdio_files(*streams)),
             p_sigacts=SigActs(),
             p_sysent=ELF64_FREEBSD_SYSVEC,
             p_ucred=cred,

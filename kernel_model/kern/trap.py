@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernel_model.kern.kern_oom import was_killed
 from kernel_model.kern.kern_sig import KSigInfo, trapsignal
 from kernel_model.kern.signo import (
     BUS_ADRALN,
@@ -38,6 +39,7 @@ from kernel_model.kern.signo import (
     SIGBUS,
     SIGFPE,
     SIGILL,
+    SIGKILL,
     SIGSEGV,
     SIGTRAP,
     TRAP_BRKPT,
@@ -176,6 +178,8 @@ def page_fault_error(proc: Proc, va: VmOffset, access: int) -> int:
 
 def fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdict:
     """Which signal and code the refusal *rv* of vm_fault becomes.  FreeBSD: vm_fault_trap()."""
+    if rv == KERN_RESOURCE_SHORTAGE and was_killed(proc):
+        return Verdict(SIGKILL, SI_KERNEL, "memory ran out, and this process was chosen -> SIGKILL")
     if proc.p_sysent.is_linux:
         return _linux_fault_signal(proc, va, access, rv)
     bounds = proc.kernel.release.fault_past_object == "bounds"
