@@ -25,14 +25,14 @@ from kernel_model.vm.vm_page import (
     PQ_ACTIVE,
     PQ_INACTIVE,
     PQ_LAUNDRY,
-    PQ_NONE,
     vm_page_activate,
+    vm_page_dequeue,
     vm_page_enqueue,
     vm_page_free,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from kernel_model.vm.vm_init import Vm, VmProc
     from kernel_model.vm.vm_object import VmObject
@@ -78,35 +78,33 @@ def vm_pageout_scan(vm: Vm) -> None:
 
 
 def _scan_active(vm: Vm, number: int) -> None:
-    """Age the active queue and deactivate what nobody uses; from the second pass on without mercy."""
+    """Age the active queue and deactivate what nobody uses; from the third pass on without mercy."""
     cnt = vm.cnt
     shortage = cnt.v_free_target - cnt.v_free_count - cnt.v_inactive_count - cnt.v_laundry_count
-    for m in _take(vm, PQ_ACTIVE):
-        if shortage <= 0:
-            vm_page_activate_tail(m)
-            continue
+    if shortage <= 0:
+        return
+    for m in _from_head(vm, PQ_ACTIVE):
         cnt.v_pdpages += 1
         references = pmap_ops.ts_referenced(m)
         if references and number < 2:
             m.act_count = min(m.act_count + ACT_ADVANCE + references, ACT_MAX)
-            vm_page_activate_tail(m)
+            vm_page_enqueue(m, PQ_ACTIVE)
             continue
         m.act_count = max(m.act_count - ACT_DECLINE, 0)
         if number == 0 and m.act_count:
-            vm_page_activate_tail(m)
+            vm_page_enqueue(m, PQ_ACTIVE)
             continue
         m.act_count = 0
         vm_page_enqueue(m, PQ_INACTIVE)
         shortage -= 1
+        if shortage <= 0:
+            return
 
 
 def _scan_inactive(vm: Vm) -> None:
     """Free clean pages, give referenced ones back, pass dirty ones on.  FreeBSD: vm_pageout_scan_inactive()."""
     cnt = vm.cnt
-    for m in _take(vm, PQ_INACTIVE):
-        if cnt.v_free_count >= cnt.v_free_target:
-            vm_page_enqueue(m, PQ_INACTIVE)
-            continue
+    for m in _from_head(vm, PQ_INACTIVE):
         cnt.v_pdpages += 1
         references = pmap_ops.ts_referenced(m)
         if references:
@@ -114,36 +112,33 @@ def _scan_inactive(vm: Vm) -> None:
             cnt.v_reactivated += 1
             vm_page_activate(m)
         elif not m.valid or not m.dirty:
-            _reclaim(m)
-            cnt.v_dfree += 1
+            _reclaim(vm, m)
         elif vm.release.laundry_queue:
             vm_page_enqueue(m, PQ_LAUNDRY)
         elif _clean(m):
-            _reclaim(m)
-            cnt.v_dfree += 1
+            _reclaim(vm, m)
         else:
             vm_page_activate(m)
+        if cnt.v_free_count >= cnt.v_free_target:
+            return
 
 
 def vm_pageout_launder(vm: Vm) -> None:
     """Write out dirty pages of the laundry queue.  FreeBSD: vm_pageout_launder()."""
-    cnt = vm.cnt
-    wanted = cnt.v_free_target - cnt.v_free_count
-    for m in _take(vm, PQ_LAUNDRY):
+    wanted = vm.cnt.v_free_target - vm.cnt.v_free_count
+    if wanted <= 0:
+        return
+    for m in _from_head(vm, PQ_LAUNDRY):
+        if pmap_ops.ts_referenced(m):
+            vm_page_activate(m)
+            continue
+        if m.dirty and not _clean(m):
+            vm_page_activate(m)
+            continue
+        vm_page_enqueue(m, PQ_INACTIVE)
+        wanted -= 1
         if wanted <= 0:
-            vm_page_enqueue(m, PQ_LAUNDRY)
-        elif pmap_ops.ts_referenced(m):
-            vm_page_activate(m)
-        elif not m.dirty or _clean(m):
-            vm_page_enqueue(m, PQ_INACTIVE)
-            wanted -= 1
-        else:
-            vm_page_activate(m)
-
-
-def vm_page_activate_tail(m: VmPage) -> None:
-    """Requeue a page of the active queue at its tail: vm_page_requeue()."""
-    vm_page_enqueue(m, PQ_ACTIVE)
+            return
 
 
 def vm_pageout_oom(procs: Iterable[VmProc]) -> VmProc | None:
@@ -170,17 +165,16 @@ def vm_pageout_oom_pagecount(proc: VmProc) -> int:
     return total
 
 
-def _take(vm: Vm, which: int) -> list[VmPage]:
-    """Empty a queue: its pages in order, each once; who keeps one queues it again."""
-    queue = vm.pagequeues[which]
-    taken: list[VmPage] = []
-    for m in queue.places:
+def _from_head(vm: Vm, which: int) -> Iterator[VmPage]:
+    """Take pages off the head of a queue, each at most about once; who keeps one queues it again."""
+    for _ in range(len(vm.pagequeues[which].places)):
+        places = vm.pagequeues[which].places
+        if not places:
+            return
+        m = places.popleft()
         if m.queue == which:
-            m.queue = PQ_NONE
-            taken.append(m)
-    queue.places.clear()
-    queue.cnt = 0
-    return taken
+            vm_page_dequeue(m)
+            yield m
 
 
 def _clean(m: VmPage) -> bool:
@@ -196,6 +190,7 @@ def _clean(m: VmPage) -> bool:
     return swap_pager_putpage(object_, m) == VM_PAGER_OK
 
 
-def _reclaim(m: VmPage) -> None:
+def _reclaim(vm: Vm, m: VmPage) -> None:
     pmap_ops.remove_all(m)
     vm_page_free(m)
+    vm.cnt.v_dfree += 1

@@ -102,10 +102,9 @@ class World:
         object_ = vnode_pager_alloc(self.vm, self.vnode)
         start, npages = self.va(NPAGES), object_.size
         map_ = process.space.vm_map
+        end = start + npages * PAGE_SIZE
         with map_.locked():
-            rv = map_.insert(
-                object_, 0, start, start + npages * PAGE_SIZE, VM_PROT_READ | VM_PROT_WRITE, VM_PROT_ALL, MAP_COPY_ON_WRITE
-            )
+            rv = map_.insert(object_, 0, start, end, VM_PROT_READ | VM_PROT_WRITE, VM_PROT_ALL, MAP_COPY_ON_WRITE)
         assert rv == 0
         padded = bytes(self.vnode.data) + bytes(PAGE_SIZE)
         for page in range(npages):

@@ -148,7 +148,9 @@ def test_a_shared_object_is_bypassed_only_when_nothing_of_it_shows() -> None:
     assert_nothing_left(vm)
 
 
-@pytest.mark.parametrize(("release", "bypassed"), [("freebsd-9.3", False), ("freebsd-11.0", True), ("freebsd-10.4", False)])
+@pytest.mark.parametrize(
+    ("release", "bypassed"), [("freebsd-9.3", False), ("freebsd-11.0", True), ("freebsd-10.4", False)]
+)
 def test_a_paged_out_object_is_bypassed_by_release(release: str, bypassed: bool) -> None:
     vm, _ = make_vm(release)
     middle = anon(vm, 2, 0)
