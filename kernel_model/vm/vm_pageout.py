@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 PASSES = 4
 """A page may have to lose its references, be written and be freed: one pass each, and one to spare."""
+WINDOW = 4
+"""The first passes look at this many active pages for each one that is wanted."""
+FULL_PASS = 2
+"""From this pass on the whole active queue is looked at."""
 
 
 def vm_wait(vm: Vm) -> bool:
@@ -78,15 +82,22 @@ def vm_pageout_scan(vm: Vm) -> None:
 
 
 def _scan_active(vm: Vm, number: int) -> None:
-    """Age the active queue and deactivate what nobody uses; from the third pass on without mercy."""
+    """Age the active queue and deactivate what nobody uses: its oldest part first, all of it in the third pass,
+    and in the last one what is in use as well.
+    """
     cnt = vm.cnt
     shortage = cnt.v_free_target - cnt.v_free_count - cnt.v_inactive_count - cnt.v_laundry_count
     if shortage <= 0:
         return
+    budget = WINDOW * shortage if number < FULL_PASS else cnt.v_active_count
     for m in _from_head(vm, PQ_ACTIVE):
+        if budget == 0:
+            vm_page_enqueue(m, PQ_ACTIVE, head=True)
+            return
+        budget -= 1
         cnt.v_pdpages += 1
         references = pmap_ops.ts_referenced(m)
-        if references and number < 2:
+        if references and number < PASSES - 1:
             m.act_count = min(m.act_count + ACT_ADVANCE + references, ACT_MAX)
             vm_page_enqueue(m, PQ_ACTIVE)
             continue
