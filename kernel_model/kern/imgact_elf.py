@@ -39,7 +39,7 @@ from kernel_model.kern.elf_load import enforce_limits, load_sections, trans_prot
 from kernel_model.kern.imgact import ElfAuxargs, ExecError, ImageParams, path_text
 from kernel_model.kern.kern_exec_vmspace import exec_map_stack, exec_new_vmspace
 from kernel_model.kern.kern_exec_vnode import exec_open
-from kernel_model.rlimit import RLIMIT_DATA
+from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_RW
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_SIZE, WORD_MASK, round_page
@@ -179,14 +179,18 @@ def _activate(
     )  # fmt: skip
     exec_new_vmspace(imgp, sysent)
     proc.p_sysent = sysent
-    if not imgp.release.exec_stack_after_interpreter:
+    if imgp.release.exec_stack_after_interpreter:
+        _check_mapsz(imgp, phdrs, sysent)
+    else:
         exec_map_stack(imgp)
     load_sections(imgp, phdrs, imgp.et_dyn_addr)
     enforce_limits(imgp, phdrs)
     entry = imgp.entry_addr = (ehdr.e_entry + imgp.et_dyn_addr) & WORD_MASK
     base = imgp.et_dyn_addr
+    addr = round_page(proc.p_vmspace.vm_daddr + proc.p_limit.lim_max(RLIMIT_DATA))
+    if imgp.release.aslr:
+        proc.p_vmspace.vm_map.anon_loc = addr
     if interp is not None:
-        addr = round_page(proc.p_vmspace.vm_daddr + proc.p_limit.lim_max(RLIMIT_DATA))
         base = _load_interp(imgp, brand, interp, addr)
     if imgp.release.exec_stack_after_interpreter:
         exec_map_stack(imgp)
@@ -203,6 +207,15 @@ def _activate(
     imgp.reloc_base = base
     proc.p_osrel = choice.osrel
     proc.p_fctl0 = choice.fctl0
+
+
+def _check_mapsz(imgp: ImageParams, phdrs: tuple[Phdr, ...], sysent: SysentVec) -> None:
+    """Since FreeBSD 14: all segments together must leave room for the largest stack."""
+    mapsz = sum(phdr.p_memsz for phdr in phdrs if phdr.p_type == PT_LOAD)
+    proc = imgp.proc
+    room = sysent.sv_usrstack - proc.p_limit.lim_max(RLIMIT_STACK) - proc.p_vmspace.vm_map.min_offset
+    if mapsz >= room:
+        raise ExecError(E.ENOEXEC, f"segments of {mapsz:#x} bytes leave no room for the stack")
 
 
 def _proghdr(ehdr: Ehdr, phdrs: tuple[Phdr, ...]) -> int:

@@ -739,3 +739,17 @@ def test_set_user_id_counts_only_where_the_file_system_lets_it(host):
         cred = imgp.newcred or host.proc.p_ucred
         assert (cred.cr_uid, cred.cr_svuid) == (want, want)
         assert imgp.credential_setid == (want == 0)
+
+
+def test_anonymous_memory_starts_where_a_run_time_linker_would_since_12(tmp_path):
+    above = 0x401000 + (32 << 30)
+    for release, want in (("freebsd-11.0", 0), ("freebsd-12.1", above), ("freebsd-15.0", above)):
+        host = ExecHost(tmp_path, release)
+        host.execve(host.add("p", static_elf()))
+        assert host.map.anon_loc == want
+
+
+def test_15_0_looks_at_all_sizes_together(tmp_path):
+    segs = [Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x100, memsz=1 << 47)]
+    host = ExecHost(tmp_path, "freebsd-15.0")
+    assert "no room for the stack" in killed(host, host.add("p", Elf(segs).build().ljust(0x100, b"\0")))["reason"]
