@@ -297,8 +297,11 @@ class UcPmapHardware:
             self._regions.cut(piece.start, piece.end)
         for piece in todo.protect:
             engine.mem_protect(piece.start, piece.end - piece.start, piece.perms)
+            # Regions that have the same rights now are still as many as they were.
+            parts = self._regions.inside(piece.start, piece.end)
             self._regions.cut(piece.start, piece.end)
-            self._regions.add(piece)
+            for part in parts:
+                self._regions.add(part._replace(perms=piece.perms))
         for piece in todo.map:
             self._add_region(engine, piece)
         self._special &= ~IDENTITY
