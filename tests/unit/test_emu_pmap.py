@@ -249,6 +249,15 @@ def test_regions_follow_clips_and_protections() -> None:
         box.hw.verify()
 
 
+def test_one_protection_over_two_regions() -> None:
+    with Box() as box:
+        box.insert(DATA, 2)
+        box.insert(DATA + 0x2000, 2, READ)
+        box.hw.settle()
+        assert box.map.protect(DATA, DATA + 0x4000, RX) == 0
+        box.hw.verify()
+
+
 def test_changes_that_cancel_out_cost_nothing() -> None:
     with Box() as box:
         box.insert(DATA, 16)
