@@ -17,6 +17,7 @@ from kernel_model.abi.errno import EFAULT, ENAMETOOLONG
 from kernel_model.errors import SyscallError, panic
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
+from kernel_model.vm.vm_page import vm_page_unwire, vm_page_wire
 from kernel_model.vm.vm_param import (
     KERN_NAMES,
     PAGE_MASK,
@@ -29,7 +30,11 @@ from kernel_model.vm.vm_param import (
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
     from kernel_model.vm.pmap import Pte
+    from kernel_model.vm.vm_meter import VmMeter
+    from kernel_model.vm.vm_page import VmPage
 
+_HOLD_BELOW = 512
+"""Free pages above the minimum below which a fault, with the input and wiring it may cause, could end in a page-out."""
 _TRIES = 3
 """A served fault leaves the page mapped with the right; the page daemon can take it away at most meanwhile."""
 
@@ -130,7 +135,9 @@ def segments(td: Thread, va: VmOffset, size: int, prot: int, *, partial: bool = 
     """The program's memory [va, va + size) in pieces, resident and accessible with *prot*.
 
     Pages whose frames follow each other come as one piece.  With *partial* a bad page ends the list instead of
-    raising EFAULT, unless it is the first.  The pieces are good until the next fault: use them at once.
+    raising EFAULT, unless it is the first.  The pieces are good until the next fault: use them at once.  When memory
+    is short, what was seen is held against the page daemon while the rest is faulted in; a range of more
+    than a quarter of the memory is then EFAULT, or short with *partial*.
     """
     _user_range(va, size)
     proc = td.td_proc
@@ -138,6 +145,8 @@ def segments(td: Thread, va: VmOffset, size: int, prot: int, *, partial: bool = 
     ptes = pmap.ptes
     mem = proc.kernel.vm.phys.mem
     pieces: list[tuple[int, int]] = []
+    seen: list[VmPage] = []
+    held: list[VmPage] = []
     code = False
     end = va + size
     here = va
@@ -146,21 +155,43 @@ def segments(td: Thread, va: VmOffset, size: int, prot: int, *, partial: bool = 
         pte = ptes.get(here >> PAGE_SHIFT)
         if pte is None or (prot == VM_PROT_WRITE and not pte[1] & VM_PROT_WRITE):
             try:
+                _hold(proc.kernel.vm.cnt, seen, held)
                 pte = _fault(td, here, end - here, prot)
             except SyscallError:
                 if not partial or not pieces:
+                    _unhold(held)
                     raise
                 break
         code = code or bool(pte[1] & VM_PROT_EXECUTE)
+        seen.append(pte[0])
         start = (pte[0].frame << PAGE_SHIFT) + (here & PAGE_MASK)
         if pieces and pieces[-1][1] == start:
             pieces[-1] = (pieces[-1][0], start + stop - here)
         else:
             pieces.append((start, start + stop - here))
         here = stop
+    _unhold(held)
     if code and prot == VM_PROT_WRITE:
         pmap.hardware.code_changed(va, here)
     return [mem[start:stop] for start, stop in pieces]
+
+
+def _hold(cnt: VmMeter, seen: list[VmPage], held: list[VmPage]) -> None:
+    """When the next fault may need the page daemon, keep it off the pages already seen: vm_page_hold().
+
+    Raises EFAULT rather than hold more than a quarter of the memory.
+    """
+    if cnt.v_free_count < cnt.v_free_min + _HOLD_BELOW:
+        if len(seen) > cnt.v_page_count >> 2:
+            raise SyscallError(EFAULT)
+        for m in seen[len(held) :]:
+            vm_page_wire(m)
+            held.append(m)
+
+
+def _unhold(held: list[VmPage]) -> None:
+    for m in held:
+        vm_page_unwire(m)
 
 
 def fuword32(td: Thread, va: VmOffset) -> int:
