@@ -5,9 +5,9 @@ static NOINLINE void descend(void *p)
 {
 	volatile char frame[100];
 
-	frame[0] = 1;
+	KEEP(frame);
 	descend(p);
-	frame[1] = 1;
+	KEEP(frame);
 }
 
 static void handler(int signo, struct siginfo *info, struct ucontext *uc)

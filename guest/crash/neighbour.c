@@ -5,9 +5,9 @@ static NOINLINE void descend(void *p)
 {
 	volatile char frame[1000];
 
-	frame[0] = 1;
+	KEEP(frame);
 	descend(p);
-	frame[1] = 1;
+	KEEP(frame);
 }
 
 int main(int argc, char **argv, char **envp)

@@ -5,6 +5,7 @@ static NOINLINE unsigned long depth_of(unsigned long n)
 {
 	volatile unsigned long local[20];
 
+	KEEP(local);
 	local[0] = n;
 	if (n == 0)
 		return 0;

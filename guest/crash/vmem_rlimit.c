@@ -5,8 +5,9 @@ static NOINLINE unsigned long walk(unsigned long n)
 {
 	volatile char frame[1000];
 
-	frame[0] = frame[999] = (char)n;
-	return (n ? walk(n - 1) : 0) + (frame[999] == (char)n);
+	KEEP(frame);
+	frame[0] = (char)n;
+	return (n ? walk(n - 1) : 0) + (frame[0] == (char)n);
 }
 
 int main(int argc, char **argv, char **envp)
