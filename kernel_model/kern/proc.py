@@ -111,8 +111,8 @@ class Proc:
 
     @property
     def wait_status(self) -> int:
-        """What a shell shows: the exit status, or 128 + signal."""
-        return 128 + self.p_xsig if self.p_xsig else self.p_xexit
+        """What a shell shows: the exit status, or 128 + the signal in the ABI's numbers."""
+        return 128 + self.p_sysent.sv_signo(self.p_xsig) if self.p_xsig else self.p_xexit
 
 
 @dataclass(slots=True, eq=False)
