@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from kernel_model.fs.hostfd import buffer_vnode, hostfd_vnode
@@ -44,16 +45,36 @@ def stdio_file(stream: int | bytes | bytearray) -> File:
     return fp
 
 
+def same_open_file(first: int, second: int) -> bool:
+    """Whether two host descriptors share one offset, as after dup(2): moving one moves the other."""
+    if first == second:
+        return True
+    if os.fstat(first)[:3] != os.fstat(second)[:3]:
+        return False
+    where = os.lseek(first, 0, os.SEEK_CUR)
+    try:
+        return os.lseek(first, where + 1, os.SEEK_SET) == os.lseek(second, 0, os.SEEK_CUR)
+    finally:
+        os.lseek(first, where, os.SEEK_SET)
+
+
 def stdio_files(*streams: Stream) -> dict[int, File]:
-    """Descriptor table entries for *streams*, numbered from 0; equal host descriptors share one file."""
-    shared: dict[int, File] = {}
+    """Descriptor table entries for *streams*, numbered from 0; what shares an offset on the host shares it here."""
     table: dict[int, File] = {}
     for number, stream in enumerate(streams):
         if stream is None:
             continue
-        fp = stdio_file(stream)
-        if isinstance(stream, int):
-            fp = shared.setdefault(stream, fp)
+        fp = _known_file(stream, streams[:number], table) or stdio_file(stream)
         fp.f_count += 1
         table[number] = fp
     return table
+
+
+def _known_file(stream: Stream, before: tuple[Stream, ...], table: dict[int, File]) -> File | None:
+    """The entry of an earlier stream that is the same open file of the host."""
+    if not isinstance(stream, int) or not stat.S_ISREG(os.fstat(stream).st_mode):
+        return None
+    for number, other in enumerate(before):
+        if isinstance(other, int) and same_open_file(other, stream):
+            return table[number]
+    return None
