@@ -13,6 +13,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from kernel_model.errors import kassert
+
 EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 PHDR: Final = struct.Struct("<IIQQQQQQ")
 
@@ -104,6 +106,7 @@ def read_ehdr(header: bytes) -> Ehdr | None:
 
 def read_phdrs(header: bytes, ehdr: Ehdr) -> tuple[Phdr, ...]:
     """All program headers of *ehdr*; they must lie inside *header* (see ``phdrs_in_page``)."""
+    kassert(ehdr.phdrs_end <= len(header), "program headers end at %#x of %#x", ehdr.phdrs_end, len(header))
     return tuple(
         Phdr(*PHDR.unpack_from(header, ehdr.e_phoff + index * PHDR.size)) for index in range(ehdr.e_phnum)
     )

@@ -15,9 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno as E
+from kernel_model.errors import kassert
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_header import PF_R, PF_W, PF_X, PT_LOAD, Phdr
 from kernel_model.kern.imgact import ExecError, path_text
+from kernel_model.kern.proc import P_INEXEC
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_VMEM
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_map_flags import (
@@ -173,6 +175,8 @@ def _insert(
     FreeBSD: map_insert().
     """
     vm_map = imgp.proc.p_vmspace.vm_map
+    kassert((start | size | offset) & PAGE_MASK == 0, "map_insert: %#x, %#x bytes at %#x", start, size, offset)
+    kassert(imgp.td.td_proc.p_flag & P_INEXEC, "map_insert: process %d is not in execve", imgp.proc.p_pid)
     if obj is not None:
         vm_object_reference(obj)
     if start < vm_map.min_offset or start + size > vm_map.max_offset:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.ktrace.events import EXEC, Cause, ExecStage
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vnode_pager import vnode_pager_flush
@@ -86,6 +86,7 @@ class ImageArgs:
         if wanted > self.stringspace + freed:
             raise ExecError(E.E2BIG, "argument list too long for the script's interpreter")
         self.stringspace += freed - wanted
+        kassert(0 <= self.stringspace <= ARG_MAX, "exec arguments: %d bytes left", self.stringspace)
         self.argv[:1] = words
 
     def _take(self, length: int) -> None:

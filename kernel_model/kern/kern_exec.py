@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno as E
 from kernel_model.abi.errno import EJUSTRETURN
-from kernel_model.errors import SyscallError, some
+from kernel_model.errors import SyscallError, kassert, some
 from kernel_model.fs.vnode import MNT_NOSUID, PATH_MAX, S_ISGID, S_ISUID
 from kernel_model.kern.copyin import copyin, copyinstr
 from kernel_model.kern.elf_header import header_fault
@@ -136,6 +136,7 @@ def kern_execve(td: Thread, args: ImageArgs) -> int:
     proc = td.td_proc
     vm = proc.kernel.vm
     old_osrel, old_fctl0, old_cause, old_vmspace = proc.p_osrel, proc.p_fctl0, vm.cause, proc.p_vmspace
+    kassert(not proc.p_flag & P_INEXEC, "execve: process %d is in execve already", proc.p_pid)
     buf = _alloc_args(td, args)
     proc.p_flag |= P_INEXEC
     vm.curproc = proc
@@ -210,6 +211,7 @@ class _Run:
         if not args.argv and not proc.kernel.release.exec_argc_zero_ok:
             raise ExecError(E.EINVAL, "no arguments at all")
         imgp = self._activate()
+        kassert(imgp.vmspace_destroyed and imgp.auxargs is not None, "execve: image of %r half made", args.fname)
         brand = some(imgp.brand, "brand")
         if proc.p_textvp is None:
             # Model only: the first process has no program yet, but its stack may have to grow for the strings.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno as E
-from kernel_model.errors import some
+from kernel_model.errors import kassert, some
 from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.kern_sharedpage import shared_page_obj
 from kernel_model.kern.sysentvec import SV_SHP
@@ -28,6 +28,7 @@ from kernel_model.vm.vm_param import (
     KERN_NO_SPACE,
     KERN_PROTECTION_FAILURE,
     KERN_SUCCESS,
+    PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
     trunc_page,
@@ -70,7 +71,9 @@ def exec_new_vmspace(imgp: ImageParams, sysent: SysentVec) -> None:
         errno = vmspace_exec(proc, minuser, sysent.sv_maxuser)
         if errno:
             raise ExecError(errno, "no memory for a new address space")
-    proc.p_vmspace.vm_map.flags |= imgp.map_flags
+    vm_map = proc.p_vmspace.vm_map
+    kassert(vm_map.nentries == 0 and vm_map.size == 0, "exec_new_vmspace: %r is not empty", vm_map)
+    vm_map.flags |= imgp.map_flags
 
 
 def exec_map_stack(imgp: ImageParams) -> None:
@@ -110,6 +113,7 @@ def _map_stack(imgp: ImageParams) -> None:
     sysent = some(imgp.sysent, "sysent")
     vmspace = proc.p_vmspace
     size = _stack_size(imgp)
+    kassert(size & PAGE_MASK == 0, "exec_map_stack: size %#x", size)
     bottom = sysent.sv_usrstack - size
     prot = imgp.stack_prot or sysent.sv_stackprot
     imgp.stage("stack", address=bottom, size=size, prot=prot, top=sysent.sv_usrstack)

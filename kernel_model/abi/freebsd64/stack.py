@@ -24,7 +24,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno as E
-from kernel_model.errors import SyscallError, some
+from kernel_model.errors import SyscallError, kassert, some
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_common import (
     AT_ARGC,
@@ -211,6 +211,7 @@ def auxargs(imgp: ImageParams) -> list[AuxEntry]:
     if release.aux_arguments:
         entries += _argument_entries(imgp)
     entries.append((AT_NULL, 0))
+    kassert(len(entries) <= release.aux_count, "too many auxargs: %d", len(entries))
     return entries
 
 

@@ -22,7 +22,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi import errno as E
-from kernel_model.errors import SyscallError, some
+from kernel_model.errors import SyscallError, kassert, some
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_common import (
     AT_BASE,
@@ -81,6 +81,7 @@ def linux_copyout_strings(imgp: ImageParams) -> int:
     auxv = pack_auxv(auxargs(imgp, platform_at))
     words = 1 + len(args.argv) + 1 + len(args.envv) + 1
     stack = (imgp.canary - len(auxv) - 8 * words) & ~0xF
+    kassert(stack & 0xF == 0, "first stack at %#x", stack)
     imgp.argv = stack + 8
     imgp.envv = imgp.argv + 8 * (len(args.argv) + 1)
     aux_at = imgp.envv + 8 * (len(args.envv) + 1)
