@@ -50,6 +50,8 @@ def reason_of(case: Case) -> Reason:
     if event.syscall is not None and event.where in ("copyin", "copyout"):
         return _bad_argument(case)
     inner = _memory(case)
+    if event.where == "copyout" and not event.rip:
+        return Reason(inner.kind, f"execve could not fill the first stack: {inner.line}")
     if event.where == "copyout":
         return Reason(inner.kind, f"no room for the frame of a signal handler: {inner.line}")
     return inner

@@ -96,7 +96,7 @@ def _row(entry: VmMapEntry, regions: Sequence[Region]) -> MapRow:
     return MapRow(
         entry.start, entry.end, prot_string(entry.protection), prot_string(entry.max_protection), resident, private,
         refs, shadows, _flags(entry.eflags, entry.wired_count), _type(entry.eflags, state.object_type), state.vnode,
-        entry.avail_ssize, inside,
+        entry.avail_ssize if entry.eflags & (MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP) else 0, inside,
     )  # fmt: skip
 
 

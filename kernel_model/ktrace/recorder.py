@@ -27,6 +27,9 @@ from kernel_model.ktrace.events import (
 )
 from kernel_model.vm.probe import RecordingProbe
 
+SYSCALL_LENGTH = 2
+"""Bytes of the SYSCALL instruction."""
+
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
     from kernel_model.ktrace.sink import KTrace
@@ -83,6 +86,8 @@ class FaultRecorder:
         vm = kt.vm
         fault = _Pending()
         fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), va, access
+        if where != "user" and kt.call is None:
+            rip += SYSCALL_LENGTH  # copyin assumes a system call, but this is execve or a signal frame
         fault.size, fault.value, fault.rip, fault.where = size, value, rip, where
         for hook in kt.before_fault or ():
             hook(td, va, access)
