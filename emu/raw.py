@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
 import os
-from pathlib import Path
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kernel_model.errors import KernelPanic
@@ -84,6 +83,7 @@ REGISTERS: dict[str, int] = {
     **{f"xmm{i}": 122 + i for i in range(16)},
 }  # fmt: skip
 
+LIBRARY = "libunicorn.so.2"
 SUPPORTED = (2, 1)
 """Major and minor version whose behaviour the mirror was measured on."""
 
@@ -113,15 +113,15 @@ _INTR_CB = ctypes.CFUNCTYPE(None, _ptr, ctypes.c_uint32)
 _CODE_CB = ctypes.CFUNCTYPE(None, _ptr, _u64, ctypes.c_uint32)
 
 
-def library_path() -> Path:
+def library_path() -> str:
     """Where the installed ``unicorn`` distribution keeps its shared library; LIBUNICORN_PATH overrides."""
     override = os.environ.get("LIBUNICORN_PATH")
     if override:
-        return Path(override) / "libunicorn.so.2"
-    spec = importlib.util.find_spec("unicorn")
+        return os.path.join(override, LIBRARY)
+    spec = PathFinder.find_spec("unicorn")
     if spec is None or spec.origin is None:
         raise MachineError("the unicorn package is not installed")
-    return Path(spec.origin).parent / "lib" / "libunicorn.so.2"
+    return os.path.join(os.path.dirname(spec.origin), "lib", LIBRARY)
 
 
 @functools.cache
@@ -129,7 +129,7 @@ def library() -> ctypes.CDLL:
     """The shared library with its prototypes set, and its version checked."""
     path = library_path()
     try:
-        lib = ctypes.CDLL(str(path))
+        lib = ctypes.CDLL(path)
     except OSError as error:
         raise MachineError(f"cannot load {path}: {error}") from error
     for name, arguments in {
@@ -156,7 +156,7 @@ def library() -> ctypes.CDLL:
 def _short_calls() -> ctypes.PyDLL:
     """The same library for calls too short to release the interpreter lock for."""
     library()
-    return ctypes.PyDLL(str(library_path()))
+    return ctypes.PyDLL(library_path())
 
 
 class RegisterBatch:

@@ -11,7 +11,6 @@ Differs: one swap device, page-sized blocks without clustering; the block map is
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert, some
@@ -68,6 +67,8 @@ class SwapDevice:
     def write(self, block: int, page: memoryview) -> bool:
         """Store a page; False when the host's disk refuses."""
         if self._fd < 0:
+            import tempfile  # late: most programs never swap, and it pulls in much
+
             with tempfile.TemporaryFile() as unnamed:
                 self._fd = os.dup(unnamed.fileno())
         try:
