@@ -125,7 +125,8 @@ def test_tracing_tells_entry_and_return() -> None:
     host.raw(39)
     host.raw(11, SCRATCH, 0)
     told = [(e.phase, e.name, e.errno) for e in events]
-    assert told == [("enter", "getpid", 0), ("return", "getpid", 0), ("enter", "munmap", 0), ("return", "munmap", E.EINVAL)]
+    assert told[:2] == [("enter", "getpid", 0), ("return", "getpid", 0)]
+    assert told[2:] == [("enter", "munmap", 0), ("return", "munmap", E.EINVAL)]
     assert events[0].rip == host.cpu.frame.rip - 2
     host.kernel.ktrace.unsubscribe(SYSCALL, events.append)
     host.raw(39)
