@@ -147,7 +147,10 @@ def dragonfly_growstack(proc: VmProc, addr: int) -> KernReturn:
 
 
 def _amount(proc: VmProc, vmspace: VmSpace, entry: VmMapEntry, need: int, addr: int) -> int | None:
-    """How much to grow; the stack limit cuts it to the byte, not to the page."""
+    """How much to grow.
+
+    Differs: the stack limit cuts it to the page; the source cuts to the byte, and an entry then starts inside a page.
+    """
     vm = vmspace.vm
     probe = vm.probe
     amount = min(-(-need // vm.sgrowsiz) * vm.sgrowsiz, entry.avail_ssize)
@@ -158,7 +161,7 @@ def _amount(proc: VmProc, vmspace: VmSpace, entry: VmMapEntry, need: int, addr: 
             probe.check("stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit)
         if ssize + need > limit:
             return None
-        amount = min(amount, limit - ssize)
+        amount = min(amount, (limit & ~PAGE_MASK) - ssize)
     size = vmspace.vm_map.size
     limit = proc.p_limit.lim_cur(RLIMIT_VMEM)
     if probe is not None:
