@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_page import VmPage
 
 _RAM = 16 << 20
+_SPAN = 1 << 34
+"""A replica touches a page or two: a huge range would only make the next machine's smaller."""
 _GAPS = MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
 
 
@@ -140,7 +142,7 @@ class _File:
 
 def build(snapshot: MapSnapshot) -> _Proc:
     """A process whose map is *snapshot*'s; it is ``Vm.curproc`` of a Vm of its own."""
-    vm = Vm(RELEASES[snapshot.release], _RAM, _RAM)
+    vm = Vm(RELEASES[snapshot.release], _RAM, _RAM, _SPAN)
     for name, value in snapshot.tunables.items():
         setattr(vm, name, bool(value) if name == "old_mlock" else value)
     vmspace = vmspace_alloc(vm, snapshot.min_offset, snapshot.max_offset)

@@ -12,7 +12,7 @@ from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm_meter import VmMeter
 from kernel_model.vm.vm_page import PageQueue
 from kernel_model.vm.vm_param import MAXSSIZ, PAGE_SHIFT, SGROWSIZ, WORD_MASK
-from kernel_model.vm.vm_phys import VmPhys
+from kernel_model.vm.vm_phys import LARGEST_SPAN, VmPhys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,12 +85,19 @@ class Vm:
         "swap_reserved", "swap_total", "uid_vmsize", "user_wire_count",
     )  # fmt: skip
 
-    def __init__(self, release: Release, ram_bytes: int = DEFAULT_RAM, swap_bytes: int = DEFAULT_SWAP) -> None:
+    def __init__(
+        self,
+        release: Release,
+        ram_bytes: int = DEFAULT_RAM,
+        swap_bytes: int = DEFAULT_SWAP,
+        span: int = LARGEST_SPAN,
+    ) -> None:
+        """*span*: bytes of host address space for frames; little is enough where no object is large."""
         self.release = release
         page_count = max(ram_bytes >> PAGE_SHIFT, 64)
         self.pagequeues = (PageQueue(), PageQueue(), PageQueue())
         self.cnt = VmMeter(page_count, self.pagequeues)
-        self.phys = VmPhys(page_count)
+        self.phys = VmPhys(page_count, span)
         self.objects: dict[VmObject, None] = {}
         """Every live object that has pages or a vnode: where the page daemon and the syncer look."""
         self.sgrowsiz = SGROWSIZ
