@@ -116,7 +116,7 @@ def installed() -> Callable[[str], str]:
     """A function from a program's name to its path on this host; it skips when it is not installed."""
 
     def program(name: str) -> str:
-        path = shutil.which(name)
+        path = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
         if path is None:
             pytest.skip(f"{name} is not installed")
         return path
