@@ -63,7 +63,7 @@ def _engine() -> Finding:
     from guest import guest
 
     hello = guest("hello")
-    with Machine(stdout=b"") as machine:
+    with Machine(stdout=bytearray()) as machine:
         machine.execve(str(hello.path), ["hello"], {})
         status = machine.run()
     return Finding("engine", status == hello.expect.exit, f"hello exits {status}, {hello.expect.exit} expected")
@@ -75,7 +75,7 @@ def _mirror() -> Finding:
     from guest import guest
 
     grow = guest("grow")
-    with Machine(stdout=b"", paranoid=True) as machine:
+    with Machine(stdout=bytearray(), paranoid=True) as machine:
         machine.execve(str(grow.path), ["grow"], {})
         status = machine.run()
         machine.verify()
