@@ -6,7 +6,7 @@ to RIP after a SYSCALL hook.
 
 FreeBSD: sys/amd64/amd64/machdep.c, exec_machdep.c; fpu.c for the 512-byte image.
 Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.align is asked for) and unmasked SSE exceptions are
-never raised, and SSE arithmetic does not set the exception flags in MXCSR.
+never raised, and arithmetic sets no exception flags in MXCSR or FPSW.
 """
 
 from __future__ import annotations
