@@ -89,7 +89,10 @@ def exec_copyout_strings(imgp: ImageParams) -> int:
     at -= 8 * (len(args.argv) + 1 + len(args.envv) + 1)
     imgp.argv = at
     imgp.envv = at + 8 * (len(args.argv) + 1)
-    imgp.stage("strings", argv=imgp.argv, envv=imgp.envv, strings=strings_at, ps_strings=imgp.ps_strings)
+    imgp.stage(
+        "strings", argv=imgp.argv, envv=imgp.envv, strings=strings_at, pagesizes=imgp.pagesizes, canary=imgp.canary,
+        execpath=imgp.execpathp, ps_strings=imgp.ps_strings,
+    )  # fmt: skip
     _put(imgp, strings_at, strings, "strings")
     _put_vectors(imgp, strings_at)
     imgp.stage("auxv", address=aux_at, slots=release.aux_count)

@@ -85,7 +85,10 @@ def linux_copyout_strings(imgp: ImageParams) -> int:
     imgp.argv = stack + 8
     imgp.envv = imgp.argv + 8 * (len(args.argv) + 1)
     aux_at = imgp.envv + 8 * (len(args.envv) + 1)
-    imgp.stage("strings", argv=imgp.argv, envv=imgp.envv, strings=strings_at, execfn=execfn_at)
+    imgp.stage(
+        "strings", argv=imgp.argv, envv=imgp.envv, random=imgp.canary, platform=platform_at, strings=strings_at,
+        execfn=execfn_at,
+    )  # fmt: skip
     _put(imgp, execfn_at, args.path + b"\0" + bytes(8), "execfn")
     _put(imgp, strings_at, strings, "strings")
     _put(imgp, platform_at, PLATFORM, "platform")
