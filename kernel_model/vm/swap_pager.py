@@ -209,13 +209,6 @@ def swap_pager_freespace(object_: VmObject, start: int, size: int) -> None:
         device.free(swap.pop(pindex))
 
 
-def swap_pager_unswapped(m: VmPage) -> None:
-    """The page was dirtied: its copy on the device is worthless.  FreeBSD: swap_pager_unswapped()."""
-    object_ = m.object
-    if object_ is not None and object_.swap:
-        swap_pager_freespace(object_, m.pindex, 1)
-
-
 def swap_pager_copy(source: VmObject, target: VmObject, offset: int, destroy_source: bool) -> None:
     """Move blocks: *target*'s page i is *source*'s page ``offset + i``; existing blocks of *target* win.
 

@@ -125,7 +125,7 @@ def vm_object_sync(
     while (backing := object_.backing_object) is not None:
         offset += object_.backing_object_offset
         object_ = backing
-        size = min(size, (object_.size << PAGE_SHIFT) - offset)
+        size = max(min(size, (object_.size << PAGE_SHIFT) - offset), 0)
     result = True
     if object_.type == OBJT_VNODE and object_.flags & OBJ_MIGHTBEDIRTY:
         flags = OBJPC_SYNC if syncio or invalidate else 0
@@ -155,7 +155,7 @@ def vm_object_madvise(object_: VmObject | None, pindex: int, end: int, advice: i
         for m in vm_page_range(object_, pindex, end):
             _advise_unless_held(m, advice)
         return
-    for top in range(pindex, min(end, object_.size)):
+    for top in _indexes_of_chain(object_, pindex, end):
         found = _find_advised(object_, top, advice)
         if found is not None:
             _advise_unless_held(found, advice)
@@ -225,6 +225,23 @@ def _advice_applies(object_: VmObject, advice: int) -> bool:
     if advice != MADV_FREE:
         return True
     return object_.type <= OBJT_SWAP and object_.flags & OBJ_ONEMAPPING != 0
+
+
+def _indexes_of_chain(object_: VmObject, start: int, end: int) -> list[int]:
+    """Page indexes of the top object, in order, at which some object of the chain holds a page or a block.
+
+    Model only: FreeBSD walks every index of the range, which a mapping of terabytes would make a very long walk.
+    """
+    found: set[int] = set()
+    shift = 0
+    here: VmObject | None = object_
+    while here is not None:
+        for pindex in (*here.pages, *(here.swap or ())):
+            if start <= pindex - shift < end:
+                found.add(pindex - shift)
+        shift += here.backing_object_offset >> PAGE_SHIFT
+        here = here.backing_object
+    return sorted(found)
 
 
 def _find_advised(object_: VmObject, pindex: int, advice: int) -> VmPage | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import kassert
+from kernel_model.errors import kassert, panic, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,11 +128,9 @@ def vm_page_range(object_: VmObject, start: int, end: int) -> list[VmPage]:
 
 def vm_page_free(m: VmPage) -> None:
     """Free a page.  Requires: not mapped, not wired.  FreeBSD: vm_page_free()."""
-    object_ = m.object
     kassert(m.pv_pmap is None, "freeing mapped page %r", m)
     kassert(m.wire_count == 0, "freeing wired page %r", m)
-    if object_ is None:
-        return
+    object_ = some(m.object, "object of a page to be freed")
     del object_.pages[m.pindex]
     if not object_.pages:
         object_.vm.objects.pop(object_, None)
@@ -174,14 +172,12 @@ def vm_page_rename(m: VmPage, new_object: VmObject, new_pindex: int) -> None:
 
     FreeBSD: vm_page_rename().
     """
-    old = m.object
-    kassert(old is not None, "renaming a page without object %r", m)
+    old = some(m.object, "object of a page to be moved")
     kassert(new_pindex not in new_object.pages, "rename over page %#x", new_pindex)
-    if old is not None:
-        _make_stray(old, m)
-        del old.pages[m.pindex]
-        if not old.pages:
-            old.vm.objects.pop(old, None)
+    _make_stray(old, m)
+    del old.pages[m.pindex]
+    if not old.pages:
+        old.vm.objects.pop(old, None)
     if not new_object.pages:
         new_object.vm.objects[new_object] = None
     m.object = new_object
@@ -289,7 +285,7 @@ def _make_stray(old: VmObject, m: VmPage) -> None:
             run.strays.add(m.frame)
             m.run = run
             return
-    kassert(False, "page %r has no run", m)
+    panic("page %r has no run", m)
 
 
 def _return_frame(object_: VmObject, m: VmPage) -> None:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.errors import some
 from kernel_model.vm import pmap as pmap_ops
-from kernel_model.vm.swap_pager import VM_PAGER_OK, swap_pager_putpage
-from kernel_model.vm.vm import OBJ_UNMANAGED, OBJT_SWAP
+from kernel_model.vm.vm import OBJ_UNMANAGED
 from kernel_model.vm.vm_page import (
     ACT_ADVANCE,
     ACT_DECLINE,
@@ -30,6 +30,7 @@ from kernel_model.vm.vm_page import (
     vm_page_enqueue,
     vm_page_free,
 )
+from kernel_model.vm.vm_pager import VM_PAGER_OK, vm_pager_put_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -190,15 +191,8 @@ def _from_head(vm: Vm, which: int) -> Iterator[VmPage]:
 
 def _clean(m: VmPage) -> bool:
     """Write a dirty page to where it belongs; its mappings lose write access first."""
-    object_ = m.object
-    if object_ is None:
-        return False
     pmap_ops.remove_write(m)
-    if object_.pager is not None:
-        return object_.pager.putpage(object_, m) == VM_PAGER_OK
-    if object_.type > OBJT_SWAP:
-        return False
-    return swap_pager_putpage(object_, m) == VM_PAGER_OK
+    return vm_pager_put_page(some(m.object, "object of a queued page"), m) == VM_PAGER_OK
 
 
 def _reclaim(vm: Vm, m: VmPage) -> None:

@@ -477,6 +477,8 @@ def test_a_mapping_of_64_tib_costs_only_what_is_touched() -> None:
     child = fork(vm, space)
     poke(child, 1 << 40, b"y")
     assert peek(space, 1 << 40, 1) == b"x"
+    for advice in (3, 4, 5):
+        assert child.vm_map.madvise(1 << 40, (1 << 40) + (1 << 46), advice) == 0
     check_all(vm, [space, child])
     vmspace_free(child)
     vmspace_free(space)
