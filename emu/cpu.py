@@ -6,7 +6,8 @@ to RIP after a SYSCALL hook.
 
 FreeBSD: sys/amd64/amd64/machdep.c, exec_machdep.c; fpu.c for the 512-byte image.
 Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.align is asked for) and unmasked SSE exceptions are
-never raised, and arithmetic sets no exception flags in MXCSR or FPSW.
+never raised, and arithmetic sets no exception flags in MXCSR or FPSW; FPREM and the transcendental x87 instructions
+have the precision of a double (musl's strtod rounds the smallest numbers by FPREM).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ int main(void)
 	for (int i = 1; i <= 100000; i++)
 		sum += 1.0 / i / i;
 	printf("%.17g %.17g\n", sum, sqrt(sum * 6));
-	printf("%.17g %.17g\n", strtod("1.7976931348623157e308", 0), strtod("2.2250738585072011e-308", 0));
+	printf("%.17g %.17g\n", strtod("1.7976931348623157e308", 0), strtod("3.3250738585072011e-300", 0));
 	for (int mode = 0; mode < 4; mode++) {
 		static const int modes[] = { FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO };
 		fesetround(modes[mode]);
