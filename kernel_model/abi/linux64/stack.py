@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 
 RANDOM_SIZE: Final = 16
 PLATFORM: Final = b"x86_64\0"
-HWCAP: Final = 0x0F8BFBFF
-"""CPUID 1, EDX of a processor with SSE2 and nothing newer: programs ask CPUID itself for more."""
+HWCAP: Final = 0x078BFBFD
+"""EDX of CPUID 1 on the processor that Unicorn plays."""
 CLKTCK: Final = 100
 MINSIGSTKSZ: Final = 2048
 
