@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "run": "run a program",
     "maps": "show a program's vm_map beside the Unicorn mappings",
     "why": "say why a fault was decided as it was",
+    "calls": "list the system calls and how far each is modelled",
     "guests": "list the bundled programs and what each teaches",
     "doctor": "check versions, the engine and the mirror",
 }

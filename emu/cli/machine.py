@@ -29,6 +29,7 @@ class Program:
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add PROG, ARG... and everything that decides how the machine is built."""
+    parser.usage = f"{parser.prog} [options] PROG [ARG...]"
     program = parser.add_argument_group("the program")
     program.add_argument("--guest", metavar="NAME", help="run this bundled program (see `emu guests`) instead of PROG")
     program.add_argument("--env", metavar="NAME=VALUE", action="append", default=[], help="set a variable of the program")

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
-from emu.cli.why import _trace_of
+from emu.cli.why import trace_of
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Show the map at the end of the program, or of the trace."""
     from emu.view.maps import rows_json, rows_text
 
-    trace = _trace_of(options)
+    trace = trace_of(options, add_arguments)
     rows = _of_trace(trace, options) if trace is not None else _of_program(options)
     print(rows_json(rows) if options.json else rows_text(rows), end="")
     return 0

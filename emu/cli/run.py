@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
 from emu.debug.tracing import Tracing, add_trace_arguments
 from kernel_model.errors import UsageError
+from kernel_model.kern.signo import signame
+from kernel_model.ktrace import UNSUPPORTED, Unsupported
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from emu.machine import Machine
 
 SHOWS = ("growth", "maps", "stats")
+_NAMED = 8
+"""So many kinds of missing things are named after a run."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +45,10 @@ def run(options: argparse.Namespace) -> int:
     """Run the program and return its exit status: its own, or 128 + the signal that killed it."""
     shows = _shows(options.show)
     program = chosen_program(options)
+    missing: dict[str, int] = {}
     with build_machine(options) as machine:
         machine.kernel.uprintf = _say
+        machine.kernel.ktrace.subscribe(UNSUPPORTED, lambda event: _count(missing, event))
         if "growth" in shows:
             from emu.view.growth import GrowthView
 
@@ -52,7 +58,23 @@ def run(options: argparse.Namespace) -> int:
             status = machine.run()
             tracing.finish(status)
         _show_the_end(machine, shows)
+        if machine.proc.p_xsig:
+            _say(f"emu: killed by {signame(machine.proc.p_xsig)}; `emu why` with the same program says why")
+    if missing:
+        _say(f"emu: not modelled: {_listed(missing)}")
     return status
+
+
+def _count(missing: dict[str, int], event: Unsupported) -> None:
+    name = f"{event.what} {event.name}"
+    missing[name] = missing.get(name, 0) + 1
+
+
+def _listed(missing: dict[str, int]) -> str:
+    """``syscall fork (2 times), ioctl 0x5401``, the first few of them."""
+    shown = [name if times == 1 else f"{name} ({times} times)" for name, times in list(missing.items())[:_NAMED]]
+    more = len(missing) - len(shown)
+    return ", ".join([*shown, f"and {more} more"] if more else shown)
 
 
 def _show_the_end(machine: Machine, shows: set[str]) -> None:

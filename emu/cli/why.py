@@ -5,6 +5,7 @@ Exit status: 0 when there was something to explain, 1 when no fault was refused,
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from kernel_model.ktrace.replica import decide
 from kernel_model.vm.vm import prot_string
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Callable
 
     from emu.debug.symbols import Symbols
 
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Explain, and return the exit status."""
-    trace = _trace_of(options)
+    trace = trace_of(options, add_arguments)
     evidence = _read(trace, options) if trace is not None else _run(options)
     if options.address is not None or options.entry is not None:
         return _history(evidence, options)
@@ -101,8 +102,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _trace_of(options: argparse.Namespace) -> Path | None:
-    """The trace file that was named instead of a program."""
+def trace_of(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None]) -> Path | None:
+    """The trace file that was named instead of a program; what follows it are options of ours.
+
+    (What follows a program is the program's.)  *add* gives the command's arguments to a parser.
+    """
     words = options.program[1:] if options.program[:1] == ["--"] else options.program
     if options.guest or not words:
         return None
@@ -112,7 +116,13 @@ def _trace_of(options: argparse.Namespace) -> Path | None:
             start = file.read(4)
     except OSError:
         return None  # the machine has better words for what it cannot execute
-    return None if start == b"\x7fELF" or start[:2] == b"#!" else path
+    if start == b"\x7fELF" or start[:2] == b"#!":
+        return None
+    if words[1:]:
+        parser = argparse.ArgumentParser(prog="emu")
+        add(parser)
+        parser.parse_args([*words[1:], "--", words[0]], options)
+    return path
 
 
 def _read(path: Path, options: argparse.Namespace) -> Evidence:
