@@ -11,6 +11,7 @@ from kernel_model.rlimit import RLIMIT_STACK
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import (
     OBJ_DEAD,
+    OBJ_MIGHTBEDIRTY,
     OBJ_ONEMAPPING,
     OBJT_DEFAULT,
     OBJT_PHYS,
@@ -23,6 +24,7 @@ from kernel_model.vm.vm import (
     VM_PROT_WRITE,
 )
 from kernel_model.vm.vm_fault import MAX_RESTARTS, vm_fault
+from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
 from kernel_model.vm.vm_map_flags import (
     MAP_COPY_ON_WRITE,
     MAP_NOFAULT,
@@ -37,8 +39,16 @@ from kernel_model.vm.vm_object import (
     vm_object_reference,
     vm_object_shadow,
 )
-from kernel_model.vm.vm_page import PG_NOSYNC, PQ_ACTIVE, vm_page_alloc
-from kernel_model.vm.vm_pager import device_pager_allocate, phys_pager_allocate, sg_pager_allocate
+from kernel_model.vm.vm_page import PG_NOSYNC, PQ_ACTIVE, VmPage, vm_page_alloc
+from kernel_model.vm.vm_pager import (
+    VM_PAGER_BAD,
+    VM_PAGER_ERROR,
+    VM_PAGER_FAIL,
+    VM_PAGER_OK,
+    device_pager_allocate,
+    phys_pager_allocate,
+    sg_pager_allocate,
+)
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
     KERN_INVALID_ADDRESS,
@@ -497,3 +507,154 @@ def test_onemapping_is_taken_into_account_by_the_shared_invalidation() -> None:
     top = next(iter(child.vm_map.entries())).vm_object
     assert top is not None and top.flags & OBJ_ONEMAPPING
     assert parent.vm_pmap.lookup(BASE) is not None, "the parent's mapping stays"
+
+
+class StubPager:
+    """A pager that answers as it is told."""
+
+    def __init__(self, answer: int) -> None:
+        self.answer = answer
+
+    def haspage(self, object_: VmObject, pindex: int) -> bool:
+        return True
+
+    def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
+        m.valid = self.answer == VM_PAGER_OK
+        return self.answer, 1
+
+    def putpage(self, object_: VmObject, m: VmPage) -> int:
+        return self.answer
+
+    def dealloc(self, object_: VmObject) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "classic", "modern"),
+    [
+        (VM_PAGER_OK, KERN_SUCCESS, KERN_SUCCESS),
+        (VM_PAGER_FAIL, KERN_SUCCESS, KERN_SUCCESS),
+        (VM_PAGER_BAD, KERN_PROTECTION_FAILURE, KERN_OUT_OF_BOUNDS),
+        (VM_PAGER_ERROR, KERN_FAILURE, KERN_OUT_OF_BOUNDS),
+    ],
+)
+def test_what_a_pager_can_answer(answer: int, classic: int, modern: int) -> None:
+    """FAIL means: not mine, look further; at the end of the chain that is a zero page."""
+    for release, expected in (("freebsd-10.1", classic), ("freebsd-12.1", modern)):
+        vm, proc = make_vm(release)
+        object_ = vm_object_allocate(vm, OBJT_PHYS, 1)
+        object_.pager = StubPager(answer)
+        insert(proc.p_vmspace, object_, 1)
+        assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == expected
+        assert len(object_.pages) == (expected == KERN_SUCCESS)
+        assert vm.cnt.v_zfod == (answer == VM_PAGER_FAIL)
+
+
+def test_input_needs_memory_too() -> None:
+    vm, proc = make_vm(ram=128 * PAGE_SIZE, swap=0)
+    insert(proc.p_vmspace, vnode_pager_alloc(vm, FakeVnode(bytes(PAGE_SIZE))), 1, VM_PROT_RW, MAP_COPY_ON_WRITE)
+    vm.cnt.v_free_reserved = vm.cnt.v_free_count
+    vm.probe = probe = RecordingProbe()
+    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_RESOURCE_SHORTAGE
+    assert probe.failed() is not None
+    assert probe.failed().name == "page_alloc"  # type: ignore[union-attr]
+    vm.cnt.v_free_reserved -= 1
+    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE, "one for input, none to copy"
+    vm.cnt.v_free_reserved -= 1
+    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+
+
+def test_more_steps_for_the_probe() -> None:
+    vm, proc = make_vm()
+    space = proc.p_vmspace
+    vm.probe = probe = RecordingProbe()
+
+    def stages() -> list[str]:
+        names = [step.name for step in probe.steps if step.kind != "check"]
+        probe.steps.clear()
+        return names
+
+    map_anon(space, BASE, 2)
+    assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert stages() == ["lookup", "absent", "zerofill", "enter"]
+    assert vm_fault(space.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    assert stages() == ["lookup", "enter"]
+    child = fork(vm, space)
+    assert vm_fault(child.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    assert stages() == ["lookup", "absent", "resident", "cow_copy", "enter"]
+    lower = vm_object_allocate(vm, OBJT_DEFAULT, 1)
+    m = vm_page_alloc(lower, 0)
+    assert m is not None
+    m.valid = True
+    vm_object_reference(lower)
+    top, _ = vm_object_shadow(vm, lower, 0, PAGE_SIZE)
+    lower.ref_count -= 1
+    other = fork(vm, space)
+    other.vm_map.remove(BASE, BASE + 2 * PAGE_SIZE)
+    insert(other, top, 1)
+    stages()
+    assert vm_fault(other.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    assert stages() == ["lookup", "absent", "resident", "cow_move", "enter"]
+
+
+def test_a_store_into_a_wired_entry_that_shares_its_pages_wires_the_copy() -> None:
+    """A wired entry whose top object lacks the page: the wiring moves from the lower page to the copy."""
+    vm, proc = make_vm()
+    space = proc.p_vmspace
+    lower = vm_object_allocate(vm, OBJT_DEFAULT, 1)
+    vm_object_reference(lower)
+    top, _ = vm_object_shadow(vm, lower, 0, PAGE_SIZE)
+    insert(space, top, 1, VM_PROT_READ)
+    m = vm_page_alloc(lower, 0)
+    assert m is not None
+    m.valid = True
+    assert space.vm_map.wire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert m.wire_count == 1
+    entry = next(iter(space.vm_map.entries()))
+    entry.protection = VM_PROT_RW
+    assert vm_fault(space.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    copy, _, wired = space.vm_pmap.ptes[BASE >> 12]
+    assert (copy.object, copy.wire_count, m.wire_count, wired, vm.cnt.v_wire_count) == (top, 1, 0, True, 1)
+
+
+def test_copying_a_wired_entry_copes_with_what_is_not_there() -> None:
+    vm, proc = make_vm(ram=128 * PAGE_SIZE, swap=0)
+    space = proc.p_vmspace
+    map_anon(space, BASE, 4)
+    assert space.vm_map.wire(BASE, BASE + 4 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    for page in range(4):
+        poke(space, BASE + page * PAGE_SIZE, b"%d" % page)
+    object_ = next(iter(space.vm_map.entries())).vm_object
+    assert object_ is not None
+    vm.cnt.v_free_reserved = vm.cnt.v_free_count - 2
+    child = fork(vm, space)
+    vm.cnt.v_free_reserved = 2
+    copied = next(iter(child.vm_map.entries())).vm_object
+    assert copied is not None
+    assert sorted(copied.pages) == [0, 1], "for the others there was no memory"
+    assert peek(child, BASE, 1) == b"0"
+    check_all(vm, [space, child])
+
+
+def test_a_wired_shared_file_mapping_becomes_writable_in_place() -> None:
+    vm, proc = make_vm()
+    space = proc.p_vmspace
+    vnode = FakeVnode(b"x" * PAGE_SIZE)
+    object_ = vnode_pager_alloc(vm, vnode)
+    insert(space, object_, 1, VM_PROT_READ)
+    assert space.vm_map.wire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    entry = next(iter(space.vm_map.entries()))
+    entry.protection = VM_PROT_RW
+    with space.vm_map.locked():
+        assert vm_fault_copy_entry(space.vm_map, space.vm_map, entry, entry, False) == 0
+    assert entry.vm_object is object_
+    poke(space, BASE, b"y")
+    assert object_.flags & OBJ_MIGHTBEDIRTY
+    check_all(vm, [space])
+    object_.pages[0].valid = False
+    entry.protection = VM_PROT_READ
+    with space.vm_map.locked():
+        assert vm_fault_copy_entry(space.vm_map, space.vm_map, entry, entry, False) == 0
+    object_.size = 0
+    with space.vm_map.locked():
+        assert vm_fault_copy_entry(space.vm_map, space.vm_map, entry, entry, False) == 0
