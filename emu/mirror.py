@@ -39,8 +39,11 @@ class Piece(NamedTuple):
 
     def clip(self, low: int, high: int) -> Piece:
         """The part inside ``[low, high)``; it must not be empty."""
-        start = max(self.start, low)
-        return Piece(start, min(self.end, high), self.perms, self.frame + ((start - self.start) >> PAGE_SHIFT))
+        start, end, perms, frame = self
+        if start < low:
+            frame += (low - start) >> PAGE_SHIFT
+            start = low
+        return Piece(start, end if end < high else high, perms, frame)
 
     def joins(self, after: Piece) -> bool:
         """Whether *after* continues this piece."""
@@ -60,14 +63,11 @@ def merged(pieces: Iterable[Piece]) -> list[Piece]:
     result: list[Piece] = []
     for piece in pieces:
         if result and result[-1].joins(piece):
-            result[-1] = result[-1]._replace(end=piece.end)
+            last = result[-1]
+            result[-1] = Piece(last.start, piece.end, last.perms, last.frame)
         else:
             result.append(piece)
     return result
-
-
-def _small(piece: Piece, size: int) -> bool:
-    return piece.end - piece.start <= size
 
 
 class RegionTable:
@@ -100,20 +100,29 @@ class RegionTable:
         for start in self._starts[first : bisect_left(self._starts, high)]:
             piece = self._pieces[start]
             if piece.end > low:
-                found.append(piece.clip(low, high))
+                found.append(piece if start >= low and piece.end <= high else piece.clip(low, high))
         return found
 
     def chain(self, piece: Piece, size: int) -> list[Piece]:
         """The region *piece* with those around it, of at most *size* bytes each, that continue it."""
         starts, pieces = self._starts, self._pieces
         index = bisect_left(starts, piece.start)
-        first = index
-        while first and pieces[starts[first - 1]].joins(pieces[starts[first]]) and _small(pieces[starts[first - 1]], size):
-            first -= 1
-        last = index + 1
-        while last < len(starts) and pieces[starts[last - 1]].joins(pieces[starts[last]]) and _small(pieces[starts[last]], size):
-            last += 1
-        return [pieces[start] for start in starts[first:last]]
+        result = [piece]
+        at = index - 1
+        while at >= 0:
+            below = pieces[starts[at]]
+            if below.end != result[0].start or not below.joins(result[0]) or below.end - below.start > size:
+                break
+            result.insert(0, below)
+            at -= 1
+        at = index + 1
+        while at < len(starts):
+            above = pieces[starts[at]]
+            if above.start != result[-1].end or not result[-1].joins(above) or above.end - above.start > size:
+                break
+            result.append(above)
+            at += 1
+        return result
 
     def add(self, piece: Piece) -> None:
         """Insert a region; nothing may be there."""
@@ -294,12 +303,12 @@ def wanted_pieces(map_: VmMap, promises: Promises, low: int, high: int) -> list[
     pieces: list[Piece] = []
     for entry in entries_in(map_, low, high):
         if accessible(entry):
-            pieces += (
-                piece.clip(low, high)
-                for piece in entry_pieces(entry, promises)
-                if piece.end > low and piece.start < high
-            )
-    return merged(pieces)
+            for piece in entry_pieces(entry, promises):
+                if low <= piece.start and piece.end <= high:
+                    pieces.append(piece)
+                elif piece.end > low and piece.start < high:
+                    pieces.append(piece.clip(low, high))
+    return pieces if len(pieces) < 2 else merged(pieces)
 
 
 class Changes(NamedTuple):
@@ -311,11 +320,28 @@ class Changes(NamedTuple):
 
 
 def changes(have: list[Piece], want: list[Piece]) -> Changes:
-    """The smallest set of operations that turns *have* into *want*; both in address order."""
+    """The smallest set of operations that turns *have* into *want*; both in address order, neighbours joined."""
+    if not have:
+        return Changes([], [], want)
+    if not want:
+        return Changes(joined(have), [], [])
+    if len(have) == 1 and len(want) == 1:
+        (old,), (new,) = have, want
+        if old.start == new.start and old.perms == new.perms and old.frame == new.frame:
+            # The most frequent one: something was added or removed at the end.
+            if old.end < new.end:
+                return Changes([], [], [new.clip(old.end, new.end)])
+            return Changes([old.clip(new.end, old.end)], [], [])
+    return _sweep(have, want)
+
+
+def _sweep(have: list[Piece], want: list[Piece]) -> Changes:
+    """changes() in general: look at each interval between two borders of either list."""
     borders = sorted({border for piece in (*have, *want) for border in (piece.start, piece.end)})
     result = Changes([], [], [])
     old_pieces, new_pieces = iter(have), iter(want)
-    old, new = next(old_pieces, None), next(new_pieces, None)
+    old: Piece | None = next(old_pieces, None)
+    new: Piece | None = next(new_pieces, None)
     for low, high in zip(borders, borders[1:], strict=False):
         while old is not None and old.end <= low:
             old = next(old_pieces, None)

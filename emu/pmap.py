@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from emu.cpu import CPU_SKYLAKE_CLIENT
-from emu.mirror import Changes, Piece, Promises, RegionTable, accessible, changes, entries_in, joined, merged, reach, wanted_pieces
+from emu.mirror import Piece, Promises, RegionTable, accessible, changes, entries_in, merged, reach, wanted_pieces
 from emu.raw import (
     UC_MEM_FETCH,
     UC_MEM_FETCH_UNMAPPED,
@@ -69,6 +69,8 @@ TLB_FIRST_LIMIT = 600
 TLB_LAST_LIMIT = 1 << 21
 NEVER = 1 << 62
 FEW_PAGES = 64
+EAGER_REGIONS = 512
+LAZY_SPANS = 4096
 MANY_REGIONS = 8
 """So many small neighbours that continue each other become one region."""
 
@@ -98,7 +100,7 @@ class UcPmapHardware:
     """``PmapHardware`` over one Unicorn instance; it exists from :meth:`start` to :meth:`destroy`."""
 
     __slots__ = (
-        "_code", "_delta", "_dirty", "_faults", "_filled", "_filling", "_high", "_hint_high", "_hint_low",
+        "_allowed", "_code", "_delta", "_dirty", "_faults", "_filled", "_filling", "_high", "_hint_high", "_hint_low",
         "_hint_prot", "_limit", "_low", "_map", "_odd", "_probe", "_promises", "_ptes", "_regions", "_since_flush",
         "_special", "_stale", "doomed", "engine", "fills", "on_code", "pending", "pmap", "running",
     )  # fmt: skip
@@ -131,8 +133,9 @@ class UcPmapHardware:
         self._probe = 0
         self._code: dict[int, tuple[VmPage, list[int]]] = {}
         """Frame -> its page and the addresses it was executed at since its translations were forgotten."""
-        self._low = self._high = self._delta = 0
-        """The region of the last fill, when it is not executable; delta is frame minus page number."""
+        self._low = self._high = self._delta = self._allowed = 0
+        """The region of the last fill, when it is not executable; delta is frame minus page number.  It may lag behind
+        the map and allow too little."""
         self._hint_low = self._hint_high = self._hint_prot = 0
         """The entry of the last fault."""
         self._since_flush = 0
@@ -191,8 +194,7 @@ class UcPmapHardware:
         """What Unicorn has mapped below the RAM window: ``(start, end, perms)``, end exclusive."""
         if self.engine is None:
             return []
-        if self.pending:
-            self.settle()
+        self.synchronise()
         return [region for region in self.engine.mem_regions() if region[0] < RAM_BASE]
 
     # what the kernel tells
@@ -247,7 +249,23 @@ class UcPmapHardware:
     # before guest code runs again
 
     def settle(self) -> None:
-        """Make regions and TLB agree with the map and the page table."""
+        """Make the TLB agree with the page table, and the regions with the map while they are few.
+
+        A program needs no region to run, and with thousands of them each operation takes Unicorn milliseconds:
+        from EAGER_REGIONS on they are brought up to date only when somebody looks.
+        """
+        self.pending = False
+        if self._dirty:
+            if len(self._regions) < EAGER_REGIONS:
+                self._reconcile()
+            elif len(self._dirty) > LAZY_SPANS:
+                spans = _merged_spans(self._dirty)
+                self._dirty = spans if len(spans) <= LAZY_SPANS >> 1 else [(0, VM_MAXUSER_ADDRESS)]
+        if self._stale:
+            self.flush()
+
+    def synchronise(self) -> None:
+        """Make everything agree, for somebody who looks at the regions."""
         self.pending = False
         if self._dirty:
             self._reconcile()
@@ -269,15 +287,9 @@ class UcPmapHardware:
     def _reconcile(self) -> None:
         """Bring the regions of every dirty span up to date, with as few operations as possible."""
         map_ = some(self._map, "map")
-        dirty, self._dirty = sorted(self._dirty), []
-        spans = [dirty[0]]
-        for start, end in dirty[1:]:
-            if start <= spans[-1][1]:
-                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
-            else:
-                spans.append((start, end))
+        dirty, self._dirty = self._dirty, []
         self._high = 0
-        for low, high in spans:
+        for low, high in dirty if len(dirty) == 1 else _merged_spans(dirty):
             have = self._regions.inside(low, high)
             want = wanted_pieces(map_, self._promises, low, high)
             if have != want:
@@ -287,10 +299,7 @@ class UcPmapHardware:
 
     def _apply(self, have: list[Piece], want: list[Piece]) -> None:
         engine = some(self.engine, "engine")
-        if have:
-            todo = changes(merged(have), want) if want else Changes(joined(have), [], [])
-        else:
-            todo = Changes([], [], want)
+        todo = changes(have if len(have) < 2 else merged(have), want)
         self._special |= IDENTITY
         for piece in todo.unmap:
             engine.mem_unmap(piece.start, piece.end - piece.start)
@@ -365,7 +374,7 @@ class UcPmapHardware:
             return True
         if not self._low <= page < self._high:
             self._find_region(page)
-        if vpn + self._delta == frame and page < self._high:
+        if vpn + self._delta == frame and page < self._high and not prot & VM_PROT_RW & ~self._allowed:
             answer.paddr = page
         else:
             answer.paddr = RAM_BASE + (frame << PAGE_SHIFT)
@@ -417,7 +426,7 @@ class UcPmapHardware:
         if piece is None or piece.perms & VM_PROT_EXECUTE:
             self._low = self._high = 0
             return
-        self._low, self._high = piece.start, piece.end
+        self._low, self._high, self._allowed = piece.start, piece.end, piece.perms
         self._delta = piece.frame - (piece.start >> PAGE_SHIFT)
 
     def _grow_tlb(self) -> None:
@@ -481,8 +490,8 @@ class UcPmapHardware:
         mask = (1 << 8 * size) - 1 if size < 8 else (1 << 64) - 1
         if not some(self._faults, "faults").page_fault(va, access, size, value & mask):
             self._special |= REFUSE
-        elif self.pending:
-            self.settle()
+        elif self._stale:
+            self.flush()
         return True
 
     # proof
@@ -496,7 +505,7 @@ class UcPmapHardware:
         engine = self.engine
         if map_ is None or engine is None:
             return
-        self.settle()
+        self.synchronise()
         self._compare_regions(wanted_pieces(map_, self._promises, 0, VM_MAXUSER_ADDRESS))
         self._prove_hosts(engine)
         self._verify_ptes(map_)
@@ -534,6 +543,18 @@ class UcPmapHardware:
                 raise MirrorDesync(f"{va:#x}: page table allows {prot:#x}, the entry {entry.protection:#x}")
             if m.object is None or m.object.pages.get(m.pindex) is not m:
                 raise MirrorDesync(f"{va:#x}: mapped page {m!r} is in no object")
+
+
+def _merged_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """*spans* in order, those that touch joined."""
+    spans = sorted(spans)
+    result = [spans[0]]
+    for start, end in spans[1:]:
+        if start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
+        else:
+            result.append((start, end))
+    return result
 
 
 def _same(what: str, ours: list[Piece], theirs: list[Piece]) -> None:

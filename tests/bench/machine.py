@@ -100,5 +100,5 @@ def measure() -> Iterator[Figure]:
     both = per_round(programs.READ + programs.WRITE, pages, data_pages=pages)
     yield Figure("page-in from a file", read, "us/page")
     yield Figure("copy-on-write copy", both - read, "us/page", 12)
-    yield Figure("stack growth step of 128 KiB", per_round(programs.STACK, 4_000, stack=512 << 20), "us/step", 60)
-    yield Figure("mmap, touch, munmap with 50 entries", per_round(programs.MMAP, 5_000), "us/round", 80)
+    yield Figure("stack growth step of 128 KiB", per_round(programs.STACK, 4_000, 5, stack=512 << 20), "us/step", 60)
+    yield Figure("mmap, touch, munmap with 50 entries", per_round(programs.MMAP, 2_000, 9), "us/round", 80)
