@@ -14,7 +14,8 @@ from kernel_model.errors import UsageError
 from kernel_model.kern.signo import signame
 from kernel_model.ktrace import EntryState
 from kernel_model.ktrace.replica import decide
-from kernel_model.vm.vm_param import KERN_NAMES
+from kernel_model.rlimit import RLIM_INFINITY
+from kernel_model.vm.vm_param import KERN_NAMES, PAGE_SIZE
 
 if TYPE_CHECKING:
     from emu.debug.counterfactual import Counterfactual
@@ -60,12 +61,12 @@ _ADDRESSES = frozenset(
 )  # fmt: skip
 
 
-def reproducer(verdict: Verdict, keep: int = 8) -> str:
-    """The text of the test; *keep* entries on either side of the address, where fewer decide the same."""
+def reproducer(verdict: Verdict) -> str:
+    """The text of the test, with no more entries of the map than decide the same."""
     event = verdict.event
     if event.vector != 14:
         raise UsageError("an exception of the processor is no decision of the kernel: nothing to reproduce")
-    snapshot = _smallest(verdict, keep)
+    snapshot = _smallest(verdict)
     decision = decide(snapshot, event.addr, event.access)
     usable = [one for one in verdict.counterfactuals if one.change.startswith(("limit.", *_CALLS))]
     functions = sorted({"decide", *(_function(one.change) for one in usable)} - {""})
@@ -93,17 +94,21 @@ def reproducer(verdict: Verdict, keep: int = 8) -> str:
     )
 
 
-def _smallest(verdict: Verdict, keep: int) -> MapSnapshot:
+def _smallest(verdict: Verdict) -> MapSnapshot:
     """The snapshot without the entries that do not matter: the decision stays the same, step by step."""
     event = verdict.event
     whole: MapSnapshot = event.snapshot
     expected = decide(whole, event.addr, event.access)
     index = sum(1 for entry in whole.entries if entry.end <= event.addr)
-    kept = whole.entries[max(0, index - keep) : index + keep + 1]
-    small = _renumbered(replace(whole, entries=kept, recursion=None, omitted=0))
-    again = decide(small, event.addr, event.access)
-    same = (again.result, again.signo, again.code, again.steps)
-    return small if same == (expected.result, expected.signo, expected.code, expected.steps) else whole
+    finite = {name: value for name, value in whole.limits.items() if value < RLIM_INFINITY}
+    for keep in (1, 2, 4, 8, 16):
+        kept = whole.entries[max(0, index - keep) : index + keep + 1]
+        small = _renumbered(replace(whole, entries=kept, limits=finite, recursion=None, omitted=0))
+        again = decide(small, event.addr, event.access)
+        same = (again.result, again.signo, again.code, again.steps)
+        if same == (expected.result, expected.signo, expected.code, expected.steps):
+            return small
+    return whole
 
 
 def _renumbered(snapshot: MapSnapshot) -> MapSnapshot:
@@ -137,7 +142,7 @@ def _literal(record: EntryState | ObjectState) -> str:
 
 
 def _value(name: str, value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and name in _ADDRESSES and value > 9:
+    if isinstance(value, int) and not isinstance(value, bool) and name in _ADDRESSES and value >= PAGE_SIZE:
         return f"{value:#x}"
     return repr(value)
 

@@ -140,8 +140,8 @@ def trap_pfault(td: Thread, va: VmOffset, access: int, size: int = 0, value: int
         recorder.end(rv)
         return True
     verdict = fault_signal(proc, va, access, rv)
-    recorder.end(rv, verdict.signo, verdict.code, verdict.why)
-    _refuse(td, verdict, va, access)
+    seq = recorder.end(rv, verdict.signo, verdict.code, verdict.why)
+    _refuse(td, verdict, va, access, seq)
     return False
 
 
@@ -151,7 +151,7 @@ def _pfault(proc: Proc, va: VmOffset, access: int) -> KernReturn:
     return vm_fault(proc.p_vmspace.vm_map, va, access)
 
 
-def _refuse(td: Thread, verdict: Verdict, va: VmOffset, access: int) -> None:
+def _refuse(td: Thread, verdict: Verdict, va: VmOffset, access: int, fault: int = 0) -> None:
     trapsignal(
         td,
         KSigInfo(
@@ -160,6 +160,7 @@ def _refuse(td: Thread, verdict: Verdict, va: VmOffset, access: int) -> None:
             ksi_addr=va,
             ksi_trapno=T_PAGEFLT,
             ksi_err=page_fault_error(td.td_proc, va, access),
+            ksi_fault=fault,
         ),
     )
 
@@ -234,12 +235,13 @@ def trap(td: Thread, vector: int, error: int = 0, va: VmOffset = 0, access: int 
     linux = proc.p_sysent.is_linux
     verdict, addr = (_linux_trap if linux else _freebsd_trap)(td, vector, frame)
     recorder = proc.kernel.ktrace.recorder
+    seq = 0
     if recorder is not None:
-        recorder.trap(td, vector, frame.rip, verdict.signo, verdict.code, verdict.why, va, access, size)
+        seq = recorder.trap(td, vector, frame.rip, verdict.signo, verdict.code, verdict.why, va, access, size)
     trapno = TRAP_OF_VECTOR.get(vector, T_PROTFLT)
     trapsignal(
         td,
-        KSigInfo(verdict.signo, verdict.code, ksi_addr=addr, ksi_trapno=trapno, ksi_err=error),
+        KSigInfo(verdict.signo, verdict.code, ksi_addr=addr, ksi_trapno=trapno, ksi_err=error, ksi_fault=seq),
     )
 
 

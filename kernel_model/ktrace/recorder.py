@@ -26,6 +26,7 @@ from kernel_model.ktrace.events import (
     FaultEvent,
 )
 from kernel_model.vm.probe import RecordingProbe
+from kernel_model.vm.vm import VM_PROT_WRITE
 
 SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
@@ -88,7 +89,8 @@ class FaultRecorder:
         fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), va, access
         if where != "user" and kt.call is None:
             rip += SYSCALL_LENGTH  # copyin assumes a system call, but this is execve or a signal frame
-        fault.size, fault.value, fault.rip, fault.where = size, value, rip, where
+        fault.size, fault.rip, fault.where = size, rip, where
+        fault.value = value if access & VM_PROT_WRITE else None
         for hook in kt.before_fault or ():
             hook(td, va, access)
         vmspace = td.td_proc.p_vmspace
@@ -100,8 +102,8 @@ class FaultRecorder:
             vm.cause = Cause(FAULT, "fault", 0, rip, fault.seq, td.td_proc.p_pid, va)
         self.stack.append(fault)
 
-    def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> None:
-        """The fault that began last is decided."""
+    def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> int:
+        """The fault that began last is decided; returns its sequence number."""
         fault = self.stack.pop()
         kt = self.kt
         vm = kt.vm
@@ -110,6 +112,7 @@ class FaultRecorder:
         kt.curthread = fault.td
         steps = tuple(probe.steps) if isinstance(probe, RecordingProbe) else ()
         self._emit(fault, steps, result, signo, code, translation, 14)
+        return fault.seq
 
     def trap(
         self,
@@ -122,8 +125,8 @@ class FaultRecorder:
         addr: int = 0,
         access: int = 0,
         size: int = 0,
-    ) -> None:
-        """An exception that is no page fault (#GP, #DE, #UD ...) becomes a signal."""
+    ) -> int:
+        """An exception that is no page fault (#GP, #DE, #UD ...) becomes a signal; returns its sequence number."""
         kt = self.kt
         fault = _Pending()
         fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), addr, access
@@ -133,6 +136,7 @@ class FaultRecorder:
         fault.spot = spot(vmspace.vm_map, addr)
         kt.curthread = td
         self._emit(fault, (), -1, signo, code, translation, vector)
+        return fault.seq
 
     def _emit(
         self,

@@ -214,8 +214,8 @@ def with_limit(snapshot: MapSnapshot, name: str, value: int) -> MapSnapshot:
 
     It is the limit that the program starts with: setrlimit(2) would change rights in the stack's reserve too.
     """
-    if name not in snapshot.limits:
-        raise UsageError(f"no limit is called {name!r} (try {', '.join(sorted(snapshot.limits))})")
+    if name not in RLIMIT_NAMES.values():
+        raise UsageError(f"no limit is called {name!r} (try {', '.join(sorted(RLIMIT_NAMES.values()))})")
     return replace(snapshot, limits=snapshot.limits | {name: value})
 
 
