@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "COLOUR": "blue"}
 STACK = 8 << 20
+OURS = (b"emu: killed", b"emu: not modelled")
+"""How the lines begin that `emu run` adds to the error stream of a program."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def emulated(
     paths = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
     command += ["--", *argv]
     done = subprocess.run(command, input=stdin, env=paths, capture_output=True, timeout=240, check=False)
-    said = b"".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(b"emu: killed"))
+    said = b"".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(OURS))
     return Ran(done.returncode, done.stdout, said)
 
 
