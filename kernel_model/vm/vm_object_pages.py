@@ -113,9 +113,7 @@ def vm_object_page_clean(object_: VmObject, start: VmOffset, end: VmOffset, flag
     return result
 
 
-def vm_object_sync(
-    object_: VmObject | None, offset: VmOffset, size: VmOffset, syncio: bool, invalidate: bool
-) -> bool:
+def vm_object_sync(object_: VmObject | None, offset: VmOffset, size: VmOffset, syncio: bool, invalidate: bool) -> bool:
     """Write back, and with *invalidate* drop, bytes [offset, offset+size) of the bottom of the chain.
 
     False when a page could not be written.  FreeBSD: vm_object_sync().
@@ -134,9 +132,7 @@ def vm_object_sync(
         options = 0 if object_.vm.old_msync else OBJPR_CLEANONLY
         if object_.type == OBJT_DEVICE:
             options = OBJPR_NOTMAPPED
-        vm_object_page_remove(
-            object_, offset >> PAGE_SHIFT, (offset + size + PAGE_MASK) >> PAGE_SHIFT, options
-        )
+        vm_object_page_remove(object_, offset >> PAGE_SHIFT, (offset + size + PAGE_MASK) >> PAGE_SHIFT, options)
     return result
 
 

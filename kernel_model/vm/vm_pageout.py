@@ -13,7 +13,7 @@ v_free_target in one go.  There is no swapping out of whole processes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kernel_model.errors import some
 from kernel_model.vm import pmap as pmap_ops
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
+
+P = TypeVar("P", bound="VmProc")
 
 PASSES = 4
 """A page may have to lose its references, be written and be freed: one pass each, and one to spare."""
@@ -153,7 +155,7 @@ def vm_pageout_launder(vm: Vm) -> None:
             return
 
 
-def vm_pageout_oom(procs: Iterable[VmProc]) -> VmProc | None:
+def vm_pageout_oom(procs: Iterable[P]) -> P | None:
     """The process whose end frees most: the one that vm_pageout_oom() kills.
 
     The caller leaves out what must not die.  FreeBSD: vm_pageout_oom(); size is vm_pageout_oom_pagecount().

@@ -175,9 +175,7 @@ def sg_pager_allocate(vm: Vm, handle: object, size: int, fill: Callable[[int, me
     return _device_object(vm, OBJT_SG, handle, size, fill)
 
 
-def _device_object(
-    vm: Vm, type_: int, handle: object, size: int, fill: Callable[[int, memoryview], None]
-) -> VmObject:
+def _device_object(vm: Vm, type_: int, handle: object, size: int, fill: Callable[[int, memoryview], None]) -> VmObject:
     object_ = VmObject(vm, type_, size)
     object_.handle = handle
     object_.pager = DevicePager(fill)
