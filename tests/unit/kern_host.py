@@ -47,7 +47,7 @@ class KernHost:
     def __init__(
         self, abi: str = "freebsd", release: str = DEFAULT_RELEASE, root: str = "/nonexistent", ram: int = 64 << 20
     ) -> None:
-        self.vm = Vm(RELEASES[release], ram)
+        self.vm = Vm(RELEASES[release], ram, span=1 << 38)
         self.kernel = Kernel(self.vm, seed=1)
         self.cpu = BaseCpu()
         self.cpu.frame = TrapFrame(rip=0x40_0002, rsp=STACK_TOP - 0x1000, rflags=0x202)

@@ -177,7 +177,8 @@ def test_sigaltstack() -> None:
 
 @pytest.mark.parametrize("abi", ABIS)
 def test_default_actions(abi: str) -> None:
-    for signo, status in ((SIGTERM, 128 + 15), (SIGABRT, 128 + 6), (SIGSEGV, 128 + 11), (SIGCHLD, None), (100, 228)):
+    realtime = 34 if abi == "linux" else 67
+    for signo, status in ((SIGTERM, 143), (SIGABRT, 134), (SIGSEGV, 139), (SIGCHLD, None), (67, 128 + realtime)):
         host = KernHost(abi)
         psignal(host.proc, KSigInfo(signo))
         ast(host.td)
@@ -235,7 +236,7 @@ def test_nodefer_and_resethand(abi: str) -> None:
     assert host.proc.p_sigacts.ps_sigact[SIGUSR1].sa_handler == 0
     psignal(host.proc, KSigInfo(SIGUSR1))
     ast(host.td)
-    assert host.proc.wait_status == 128 + SIGUSR1
+    assert host.proc.wait_status == 128 + (10 if abi == "linux" else SIGUSR1)
 
 
 @pytest.mark.parametrize("abi", ABIS)
@@ -321,12 +322,11 @@ def test_nodefer_faults_until_the_stack_is_used_up() -> None:
     for abi in ABIS:
         host = KernHost(abi)
         catch(host, SIGSEGV, SA_NODEFER | SA_SIGINFO)
-        for count in range(1000):
+        count = 0
+        while not host.proc.p_state and count < 1000:
             trapsignal(host.td, fault())
             ast(host.td)
-            if host.proc.p_state:
-                break
-        assert host.proc.p_state
+            count += 1
         assert 40 < count < 80
 
 

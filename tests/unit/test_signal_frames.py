@@ -6,7 +6,7 @@ import random
 import shutil
 import struct
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,6 +32,9 @@ from kernel_model.kern.signo import (
     sigmask,
 )
 from tests.unit.kern_host import HANDLER, SCRATCH, STACK_TOP, KernHost
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RESTORER = 0x40_2000
 NONCANONICAL = 0x8000_0000_0000
@@ -115,11 +118,11 @@ def test_linux_frame_is_where_c_looks(c_layout: dict[str, int]) -> None:
     fpregs = word("uc_mcontext.fpregs")
     assert fpregs % 64 == 0
     assert host.get(fpregs, 512) == bytes(range(24)) + (0x1F80).to_bytes(4, "little") + bytes(484)
-    assert linux.SIZEOF_MCONTEXT == c_layout["sizeof(mcontext_t)"]
+    assert c_layout["sizeof(mcontext_t)"] == linux.SIZEOF_MCONTEXT
     info = frame.rsi
     assert struct.unpack("<iii", host.get(info, 12)) == (11, 0, SEGV_ACCERR)
     assert host.word(info + c_layout["si_addr"]) == 0xFEED
-    assert linux.SIZEOF_SIGINFO == c_layout["sizeof(siginfo_t)"]
+    assert c_layout["sizeof(siginfo_t)"] == linux.SIZEOF_SIGINFO
 
 
 def test_linux_siginfo_of_kill_and_sigqueue(c_layout: dict[str, int]) -> None:

@@ -37,17 +37,17 @@ def test_map_at_zero(release: str, addr: int) -> None:
 
 
 BAD_EVERYWHERE = [
-    ("no length", dict(addr=0, size=0)),
-    ("anonymous with a descriptor", dict(addr=0, size=PG, fd=0)),
-    ("anonymous with an offset", dict(addr=0, size=PG, pos=PG)),
-    ("stack with a descriptor", dict(addr=0, size=PG, flags=STACK, fd=0)),
-    ("stack only readable", dict(addr=0, size=0x20000, prot=1, flags=STACK)),
-    ("stack only writable", dict(addr=0, size=0x20000, prot=2, flags=STACK)),
-    ("fixed and not aligned", dict(addr=FREE + 1, size=PG, flags=ANON | FIXED)),
-    ("fixed and past the end", dict(addr=(1 << 47) - PG, size=2 * PG, flags=ANON | FIXED)),
-    ("fixed and wrapping", dict(addr=FREE, size=TOP - PG, flags=ANON | FIXED)),
-    ("alignment below a page", dict(addr=0, size=PG, flags=ANON | 11 << 24)),
-    ("alignment beyond a pointer", dict(addr=0, size=PG, flags=ANON | 64 << 24)),
+    ("no length", {"addr": 0, "size": 0}),
+    ("anonymous with a descriptor", {"addr": 0, "size": PG, "fd": 0}),
+    ("anonymous with an offset", {"addr": 0, "size": PG, "pos": PG}),
+    ("stack with a descriptor", {"addr": 0, "size": PG, "flags": STACK, "fd": 0}),
+    ("stack only readable", {"addr": 0, "size": 0x20000, "prot": 1, "flags": STACK}),
+    ("stack only writable", {"addr": 0, "size": 0x20000, "prot": 2, "flags": STACK}),
+    ("fixed and not aligned", {"addr": FREE + 1, "size": PG, "flags": ANON | FIXED}),
+    ("fixed and past the end", {"addr": (1 << 47) - PG, "size": 2 * PG, "flags": ANON | FIXED}),
+    ("fixed and wrapping", {"addr": FREE, "size": TOP - PG, "flags": ANON | FIXED}),
+    ("alignment below a page", {"addr": 0, "size": PG, "flags": ANON | 11 << 24}),
+    ("alignment beyond a pointer", {"addr": 0, "size": PG, "flags": ANON | 64 << 24}),
 ]
 
 
@@ -58,10 +58,10 @@ def test_bad_arguments_everywhere(release: str, what: str, args: dict) -> None:
 
 
 BAD_WHEN_STRICT = [
-    ("unknown protection bits", dict(addr=0, size=PG, prot=0x80 | 3)),
-    ("unknown protection bits alone", dict(addr=0, size=PG, prot=0x100000)),
-    ("unknown flag", dict(addr=0, size=PG, flags=ANON | 0x80)),
-    ("shared and private", dict(addr=0, size=PG, flags=ANON | SHARED | PRIVATE)),
+    ("unknown protection bits", {"addr": 0, "size": PG, "prot": 0x80 | 3}),
+    ("unknown protection bits alone", {"addr": 0, "size": PG, "prot": 0x100000}),
+    ("unknown flag", {"addr": 0, "size": PG, "flags": ANON | 0x80}),
+    ("shared and private", {"addr": 0, "size": PG, "flags": ANON | SHARED | PRIVATE}),
 ]
 
 
@@ -93,11 +93,11 @@ def test_guard(release: str) -> None:
     assert host.call(MPROTECT, addr, 4 * PG, 3) == 0, "quirk Q10: accepted, without effect"
     assert host.map.lookup_entry(addr)[1].protection == 0
     for args in (
-        dict(prot=1, flags=GUARD),
-        dict(prot=0, flags=GUARD, fd=0),
-        dict(prot=0, flags=GUARD, pos=PG),
-        dict(prot=0, flags=GUARD | ANON),
-        dict(prot=0, flags=GUARD | SHARED),
+        {"prot": 1, "flags": GUARD},
+        {"prot": 0, "flags": GUARD, "fd": 0},
+        {"prot": 0, "flags": GUARD, "pos": PG},
+        {"prot": 0, "flags": GUARD | ANON},
+        {"prot": 0, "flags": GUARD | SHARED},
     ):
         assert mmap(host, 0, PG, **args) == -E.EINVAL, args
 
