@@ -42,3 +42,11 @@ def test_a_program_of_clang_and_lld(shape, release, tmp_path, run_native, run_em
     program = _link("freebsd", shape, tmp_path)
     actual = run_emulated([str(program)], tmp_path, text, options=["--release", release, "--paranoid"])
     assert actual == expected
+
+
+@pytest.mark.parametrize("release", ["freebsd-10.1", "freebsd-12.1"])
+def test_a_go_program_gets_as_far_as_its_second_thread(release, made, tmp_path, run_emulated) -> None:
+    """The runtime starts, maps its arenas and installs its handlers; thr_new is refused and Go says so."""
+    run = run_emulated([str(made("esbuild-freebsd")), "--version"], tmp_path, options=["--release", release])
+    assert run.status == 2
+    assert b"runtime: failed to create new OS thread (have 2 already; errno=78)" in run.err
