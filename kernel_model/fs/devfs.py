@@ -7,7 +7,6 @@ Differs: /dev/fd is a directory of devfs; a descriptor that is a regular file is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +19,8 @@ from kernel_model.kern.kern_descrip import FREAD, FWRITE, File
 from kernel_model.kern.vfs_vnops import vn_open_vnode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
 
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.proc import Thread

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
+from kernel_model.fs.vnode import Vnode
 from kernel_model.kern.vfs_lookup import vn_fullpath
 from kernel_model.vm.vm import (
     OBJT_DEFAULT,
@@ -30,7 +31,6 @@ from kernel_model.vm.vm_object import VmObject
 from kernel_model.vm.vm_param import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Proc
     from kernel_model.vm.vm_map_entry import VmMapEntry
 
@@ -65,8 +65,9 @@ def entry_vnode(entry: VmMapEntry) -> tuple[Vnode | None, int]:
     object_, offset = bottom_object(entry)
     if object_ is None or object_.type != OBJT_VNODE:
         return None, 0
-    vp: Vnode | None = object_.handle
-    return vp, offset
+    vp = object_.handle
+    kassert(isinstance(vp, Vnode), "vnode object with handle %r", vp)
+    return (vp, offset) if isinstance(vp, Vnode) else (None, 0)
 
 
 def _rwx(protection: int) -> str:

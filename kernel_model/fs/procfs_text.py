@@ -223,5 +223,6 @@ def pid_mountinfo(proc: Proc) -> bytes:
         where = info.f_mntonname.decode(errors="replace")
         parent = 20 if index else 1
         source = info.f_mntfromname.decode(errors="replace")
-        lines.append(f"{20 + index} {parent} {os.major(dev)}:{os.minor(dev)} / {where} {_options(vp)} - {kind} {source} rw\n")
+        device = f"{os.major(dev)}:{os.minor(dev)}"
+        lines.append(f"{20 + index} {parent} {device} / {where} {_options(vp)} - {kind} {source} rw\n")
     return "".join(lines).encode()

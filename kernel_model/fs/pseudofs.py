@@ -8,7 +8,6 @@ guest; what a device does with data is in devfs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ from kernel_model.fs.vnode import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from kernel_model.kern.kernel import Kernel
 
 ROOT_FILENO = 1

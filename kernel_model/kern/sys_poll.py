@@ -148,29 +148,40 @@ def kern_select(td: Thread, nd: int, sets: tuple[int, int, int], timeout: int | 
     asked = [int.from_bytes(copyin(td, va, size), "little") & (1 << nd) - 1 if va else 0 for va in sets]
     if (asked[0] | asked[1] | asked[2]) >> (highest + 1):
         raise SyscallError(E.EBADF)
-    wanted: Wanted = []
-    for fd in range(min(nd, highest + 1)):
-        events = sum(_SETS[i][0] for i in range(3) if asked[i] >> fd & 1)
-        if events:
-            wanted.append((fd, events))
+    wanted = _select_events(asked, min(nd, highest + 1))
     found = [0, 0, 0]
 
     def scan() -> list[int]:
         found[:] = [0, 0, 0]
-        count = 0
-        for (fd, events), got in zip(wanted, pollscan(td, wanted), strict=True):
-            if got & POLLNVAL:
-                raise SyscallError(E.EBADF)
-            if got & POLLHUP and events & POLLOUT:
-                got |= POLLOUT
-            for index, (bit, counts) in enumerate(_SETS):
-                if events & bit and got & counts:
-                    found[index] |= 1 << fd
-                    count += 1
-        return [count]
+        return [_select_mark(found, wanted, pollscan(td, wanted))]
 
     count = wait_until(td, wanted, timeout, scan)[0]
     for va, bits in zip(sets, found, strict=True):
         if va and size:
             copyout(td, va, bits.to_bytes(size, "little"))
+    return count
+
+
+def _select_events(asked: list[int], limit: int) -> Wanted:
+    """What to poll for, out of the three bit sets."""
+    wanted: Wanted = []
+    for fd in range(limit):
+        events = sum(row[0] for bits, row in zip(asked, _SETS, strict=True) if bits >> fd & 1)
+        if events:
+            wanted.append((fd, events))
+    return wanted
+
+
+def _select_mark(found: list[int], wanted: Wanted, ready: list[int]) -> int:
+    """Put what is ready into the three bit sets and count it."""
+    count = 0
+    for (fd, events), got in zip(wanted, ready, strict=True):
+        if got & POLLNVAL:
+            raise SyscallError(E.EBADF)
+        if got & POLLHUP and events & POLLOUT:
+            got |= POLLOUT
+        for index, (bit, counts) in enumerate(_SETS):
+            if events & bit and got & counts:
+                found[index] |= 1 << fd
+                count += 1
     return count

@@ -11,7 +11,7 @@ directory (``Vnode.v_covers``), so that the name need not exist below it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
@@ -113,53 +113,71 @@ def walk(
     """Resolve *path* from *start*.
 
     With *slash_counts* a slash at the end asks for a directory, through a link if need be.
-
-    Shape:    a stack of components still to do; a symbolic link pushes the components of its target.
     Requires: *start* is ``context.root`` when the path is absolute.
     FreeBSD:  namei() and vfs_lookup().
     """
-    if not path:
+    if not path or b"\0" in path:
         raise SyscallError(E.ENOENT)
     if len(path) >= context.path_max:
         raise SyscallError(E.ENAMETOOLONG)
-    if b"\0" in path:
-        raise SyscallError(E.ENOENT)
-    dvp = context.root if path[:1] == b"/" else start
-    todo = [part for part in reversed(path.split(b"/")) if part]
-    slash = path[-1:] == b"/"
-    links = 0
-    if not todo:
-        return Namei(dvp, dvp, b"", trailing_slash=True)
-    while True:
-        name = todo.pop()
-        last = not todo
-        vp = lookup_component(context, dvp, name)
-        if vp is None:
-            if not last:
-                raise SyscallError(E.ENOENT)
-            return Namei(dvp, None, name, slash)
-        if vp.v_type == VLNK and (follow or (slash and slash_counts) or not last):
-            links += 1
-            if links > context.max_links:
-                raise SyscallError(E.ELOOP)
-            target_vp = vp.follow_to()
-            if target_vp is None:
-                target = read_link(context, vp, todo)
-                if target[:1] == b"/":
-                    dvp = context.root
-                slash = slash or (last and target[-1:] == b"/")
-                todo.extend(part for part in reversed(target.split(b"/")) if part)
-                if not todo:
-                    return Namei(dvp, dvp, b"", trailing_slash=True)
+    way = _Way(context, context.root if path[:1] == b"/" else start)
+    way.push(path)
+    way.slash = path[-1:] == b"/"
+    while way.todo:
+        name = way.todo.pop()
+        last = not way.todo
+        vp = lookup_component(context, way.dvp, name)
+        if vp is not None and vp.v_type == VLNK and (follow or not last or (way.slash and slash_counts)):
+            vp = way.follow(vp, last=last)
+            if vp is None:
                 continue
-            vp = target_vp
         if last:
-            if slash and slash_counts and vp.v_type != VDIR:
+            if vp is not None and vp.v_type != VDIR and way.slash and slash_counts:
                 raise SyscallError(E.ENOTDIR)
-            return Namei(dvp, vp, name, slash)
+            return Namei(way.dvp, vp, name, way.slash)
+        if vp is None:
+            raise SyscallError(E.ENOENT)
         if vp.v_type != VDIR:
             raise SyscallError(E.ENOTDIR)
-        dvp = vp
+        way.dvp = vp
+    return Namei(way.dvp, way.dvp, b"", trailing_slash=True)
+
+
+@dataclass(slots=True, eq=False)
+class _Way:
+    """How far a look-up has come: struct nameidata on the move."""
+
+    context: NameiContext
+    dvp: Vnode
+    """The directory in which the next component is looked up."""
+    todo: list[bytes] = field(default_factory=list)
+    """Components still to come, the next one last."""
+    slash: bool = False
+    """The text of the last component ended with a slash."""
+    links: int = 0
+
+    def push(self, path: bytes) -> None:
+        """The components of *path* come next."""
+        self.todo.extend(part for part in reversed(path.split(b"/")) if part)
+
+    def follow(self, vp: Vnode, *, last: bool) -> Vnode | None:
+        """Go through the link *vp*: None when its text is now ahead, a vnode when it is a magic link."""
+        self.links += 1
+        if self.links > self.context.max_links:
+            raise SyscallError(E.ELOOP)
+        magic = vp.follow_to()
+        if magic is not None:
+            return magic
+        target = vp.readlink()
+        if not target:
+            raise SyscallError(E.ENOENT)
+        if len(target) + sum(len(part) + 1 for part in self.todo) >= self.context.path_max:
+            raise SyscallError(E.ENAMETOOLONG)
+        if target[:1] == b"/":
+            self.dvp = self.context.root
+        self.slash = self.slash or (last and target[-1:] == b"/")
+        self.push(target)
+        return None
 
 
 def lookup_component(context: NameiContext, dvp: Vnode, name: bytes) -> Vnode | None:
@@ -187,16 +205,6 @@ def lookup_component(context: NameiContext, dvp: Vnode, name: bytes) -> Vnode | 
         if error.errno != E.ENOENT:
             raise
         return None
-
-
-def read_link(context: NameiContext, vp: Vnode, todo: list[bytes]) -> bytes:
-    """Target of the link *vp*, checked against what is still to do."""
-    target = vp.readlink()
-    if not target:
-        raise SyscallError(E.ENOENT)
-    if len(target) + sum(len(part) + 1 for part in todo) >= context.path_max:
-        raise SyscallError(E.ENAMETOOLONG)
-    return target
 
 
 def vn_fullpath(vp: Vnode, root: Vnode) -> bytes:

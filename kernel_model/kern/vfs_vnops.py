@@ -119,23 +119,12 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
 
     FreeBSD: vn_open_vnode().
     """
-    linux = td.td_proc.p_sysent.is_linux
     if vp.v_type != VDIR and fmode & O_DIRECTORY:
         raise SyscallError(E.ENOTDIR)
     if fmode & O_PATH:
         vp.v_usecount += 1
         return File(VNOPS, DTYPE_VNODE, O_PATH, vp)
-    if vp.v_type == VLNK:
-        raise SyscallError(E.ELOOP if linux else E.EMLINK)
-    if vp.v_type == VSOCK:
-        raise SyscallError(E.ENXIO if linux else E.EOPNOTSUPP)
-    accmode = 0
-    if fmode & (FWRITE | O_TRUNC):
-        if vp.v_type == VDIR:
-            raise SyscallError(E.EISDIR)
-        accmode |= VWRITE
-    accmode |= VREAD if fmode & FREAD else 0
-    accmode |= VEXEC if fmode & FEXEC else 0
+    accmode = _accmode(td, vp, fmode)
     if check_access and accmode:
         vp.access(accmode, td.td_proc.p_ucred)
     if accmode & VWRITE and vp.v_textcount:
@@ -153,6 +142,21 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
     if fmode & (O_SHLOCK | O_EXLOCK):
         _lock_new_file(td, fp, fmode)
     return fp
+
+
+def _accmode(td: Thread, vp: Vnode, fmode: int) -> int:
+    """The kinds of access that opening needs; refuses what can never be opened so."""
+    linux = td.td_proc.p_sysent.is_linux
+    if vp.v_type == VLNK:
+        raise SyscallError(E.ELOOP if linux else E.EMLINK)
+    if vp.v_type == VSOCK:
+        raise SyscallError(E.ENXIO if linux else E.EOPNOTSUPP)
+    writes = fmode & (FWRITE | O_TRUNC)
+    if writes and vp.v_type == VDIR:
+        raise SyscallError(E.EISDIR)
+    accmode = VWRITE if writes else 0
+    accmode |= VREAD if fmode & FREAD else 0
+    return accmode | (VEXEC if fmode & FEXEC else 0)
 
 
 def _lock_new_file(td: Thread, fp: File, fmode: int) -> None:
