@@ -164,13 +164,15 @@ class Arena:
 class Promises:
     """Frames shown for entries that have no object yet, by the address where the entry began."""
 
-    __slots__ = ("_arenas", "_phys", "_runs", "_starts")
+    __slots__ = ("_arenas", "_longest", "_phys", "_runs", "_starts")
 
     def __init__(self, phys: VmPhys) -> None:
         self._phys = phys
         self._starts: list[int] = []
         self._runs: dict[int, PhysRun] = {}
         self._arenas: list[Arena] = []
+        self._longest = 0
+        """Bytes of the longest promise so far: how far below an address one may begin that reaches it."""
 
     def __bool__(self) -> bool:
         return bool(self._starts)
@@ -194,6 +196,7 @@ class Promises:
         else:
             self._starts.insert(bisect_left(self._starts, start), start)
         self._runs[start] = new
+        self._longest = max(self._longest, new.npages << PAGE_SHIFT)
         return new.base
 
     def carve(self, start: int, end: int, lowest: int) -> PhysRun | None:
@@ -220,8 +223,9 @@ class Promises:
 
     def overlapping(self, low: int, high: int) -> list[tuple[int, int]]:
         """The promised ranges ``(start, end)`` that touch ``[low, high)``."""
-        # Runs have different lengths, so one that begins further below may reach the range: look at all before it.
-        ranges = ((s, s + (self._runs[s].npages << PAGE_SHIFT)) for s in self._starts[: bisect_left(self._starts, high)])
+        starts, runs = self._starts, self._runs
+        first = bisect_left(starts, low - self._longest)
+        ranges = [(s, s + (runs[s].npages << PAGE_SHIFT)) for s in starts[first : bisect_left(starts, high)]]
         return [(start, end) for start, end in ranges if end > low]
 
     def release(self, start: int) -> None:

@@ -102,7 +102,7 @@ class UcPmapHardware:
     __slots__ = (
         "_allowed", "_code", "_delta", "_dirty", "_faults", "_filled", "_filling", "_high", "_hint_high", "_hint_low",
         "_hint_prot", "_limit", "_low", "_map", "_odd", "_probe", "_promises", "_ptes", "_regions", "_since_flush",
-        "_special", "_stale", "doomed", "engine", "fills", "on_code", "pending", "pmap", "running",
+        "_special", "_stale", "_stale_high", "_stale_low", "doomed", "engine", "fills", "on_code", "pending", "pmap", "running",
     )  # fmt: skip
 
     def __init__(self, pmap: Pmap) -> None:
@@ -124,6 +124,8 @@ class UcPmapHardware:
         self._promises = Promises(pmap.vm.phys)
         self._dirty: list[tuple[int, int]] = []
         self._stale = False
+        self._stale_low, self._stale_high = NEVER, 0
+        """The TLB must not be asked about this range before it is flushed."""
         self._filled: set[int] = set()
         """Page numbers that the TLB may hold."""
         self._filling = -1
@@ -201,8 +203,6 @@ class UcPmapHardware:
 
     def invalidate(self, start: int = 0, end: int = VM_MAXUSER_ADDRESS) -> None:
         """A right was lowered, or a mapping replaced or removed, in [start, end)."""
-        if self._stale:
-            return
         first = start >> PAGE_SHIFT
         pages = (end - start + PAGE_MASK) >> PAGE_SHIFT
         filled = self._filled
@@ -214,6 +214,8 @@ class UcPmapHardware:
             touched = bool(filled)
         if touched:
             self._stale = self.pending = True
+            self._stale_low = min(start, self._stale_low)
+            self._stale_high = max(end, self._stale_high)
 
     def map_changed(self, start: int, end: int) -> None:
         """The map's entries inside [start, end) changed in any way."""
@@ -281,6 +283,7 @@ class UcPmapHardware:
 
     def _flushed(self) -> None:
         self._stale = False
+        self._stale_low, self._stale_high = NEVER, 0
         self._filled.clear()
         self._since_flush = 0
 
@@ -316,8 +319,10 @@ class UcPmapHardware:
         self._special &= ~IDENTITY
         if todo.map:
             self._flushed()
-        elif todo.unmap:
-            self._stale = True
+        elif any(piece.start <= self._stale_low and self._stale_high <= piece.end for piece in todo.unmap):
+            # Unicorn takes each page of what it unmaps out of the TLB.
+            self._stale = False
+            self._stale_low, self._stale_high = NEVER, 0
 
     def _add_region(self, engine: Engine, piece: Piece) -> None:
         """Map *piece*; when it is one of many small ones that continue each other, map them as one.

@@ -72,6 +72,8 @@ _UC_CTL_TLB_TYPE = 12
 _UC_TLB_VIRTUAL = 1
 _ARGS1, _ARGS2 = 1 << 26, 2 << 26
 
+_FLUSH = ctypes.c_int(_UC_CTL_WRITE | _UC_CTL_TLB_FLUSH)
+
 #: Register numbers of uc_x86_reg that this package uses.
 REGISTERS: dict[str, int] = {
     "rax": 35, "rbx": 37, "rcx": 38, "rdx": 40, "rsi": 43, "rdi": 39, "rbp": 36, "rsp": 44,
@@ -135,8 +137,7 @@ def library() -> ctypes.CDLL:
     for name, arguments in {
         "uc_open": (_int, _int, _ptr), "uc_close": (_ptr,),
         "uc_emu_start": (_ptr, _u64, _u64, _u64, ctypes.c_size_t), "uc_emu_stop": (_ptr,),
-        "uc_mem_map_ptr": (_ptr, _u64, _u64, ctypes.c_uint32, _u64), "uc_mem_unmap": (_ptr, _u64, _u64),
-        "uc_mem_protect": (_ptr, _u64, _u64, ctypes.c_uint32), "uc_mem_regions": (_ptr, _ptr, _ptr),
+        "uc_mem_regions": (_ptr, _ptr, _ptr),
         "uc_mem_read": (_ptr, _u64, _ptr, _u64), "uc_mem_write": (_ptr, _u64, ctypes.c_char_p, _u64),
         "uc_reg_read": (_ptr, _int, _ptr), "uc_reg_write": (_ptr, _int, _ptr), "uc_free": (_ptr,),
         "uc_hook_del": (_ptr, _ptr), "uc_context_alloc": (_ptr, _ptr), "uc_context_free": (_ptr,),
@@ -156,7 +157,11 @@ def library() -> ctypes.CDLL:
 def _short_calls() -> ctypes.PyDLL:
     """The same library for calls too short to release the interpreter lock for."""
     library()
-    return ctypes.PyDLL(library_path())
+    lib = ctypes.PyDLL(library_path())
+    lib.uc_mem_map_ptr.argtypes = (_ptr, _u64, _u64, ctypes.c_uint32, _u64)
+    lib.uc_mem_unmap.argtypes = (_ptr, _u64, _u64)
+    lib.uc_mem_protect.argtypes = (_ptr, _u64, _u64, ctypes.c_uint32)
+    return lib
 
 
 class RegisterBatch:
@@ -200,7 +205,7 @@ class RegisterBatch:
 class Engine:
     """One x86-64 Unicorn instance in virtual-TLB mode."""
 
-    __slots__ = ("__weakref__", "_emu_start", "_entries", "_hooks", "_lib", "_rip", "_short", "_stop_fn",
+    __slots__ = ("__weakref__", "_emu_start", "_entries", "_handle", "_hooks", "_lib", "_rip", "_short", "_stop_fn", "_uc_ctl",
                  "exception", "handle")  # fmt: skip
 
     def __init__(self, cpu_model: int) -> None:
@@ -221,6 +226,8 @@ class Engine:
         # leaving the engine does not look up the page of the exit.
         self._ctl("exits", _UC_CTL_WRITE | _ARGS1 | _UC_CTL_USE_EXITS, ctypes.c_int(1))
         self._rip = RegisterBatch(self, ("rip",))
+        self._handle = ctypes.c_void_p(self.handle)
+        self._uc_ctl = self._short.uc_ctl
 
     def close(self) -> None:
         """Free the instance and everything it translated; a second call does nothing."""
@@ -268,23 +275,19 @@ class Engine:
 
     def mem_map_ptr(self, address: int, size: int, perms: int, host: int) -> None:
         """Map ``[address, address + size)`` onto host memory; flushes the TLB."""
-        status = self._short.uc_mem_map_ptr(
-            ctypes.c_void_p(self.handle), _u64(address), _u64(size), perms, _u64(host)
-        )
+        status = self._short.uc_mem_map_ptr(self.handle, address, size, perms, host)
         if status:
             self._refuse(status, f"map {address:#x}+{size:#x}")
 
     def mem_unmap(self, address: int, size: int) -> None:
         """Remove the regions of ``[address, address + size)``; each page costs a TLB look-up."""
-        status = self._short.uc_mem_unmap(ctypes.c_void_p(self.handle), _u64(address), _u64(size))
+        status = self._short.uc_mem_unmap(self.handle, address, size)
         if status:
             self._refuse(status, f"unmap {address:#x}+{size:#x}")
 
     def mem_protect(self, address: int, size: int, perms: int) -> None:
         """Change the rights of mapped memory; the TLB keeps what it has."""
-        status = self._short.uc_mem_protect(
-            ctypes.c_void_p(self.handle), _u64(address), _u64(size), perms
-        )
+        status = self._short.uc_mem_protect(self.handle, address, size, perms)
         if status:
             self._refuse(status, f"protect {address:#x}+{size:#x}")
 
@@ -305,7 +308,7 @@ class Engine:
 
     def flush_tlb(self) -> None:
         """Forget every cached translation; a TLB that was more than 70 % full doubles."""
-        self._ctl("tlb flush", _UC_CTL_WRITE | _UC_CTL_TLB_FLUSH)
+        self._uc_ctl(self._handle, _FLUSH)
 
     def remove_cache(self, start: int, end: int) -> None:
         """Forget the translated code of virtual ``[start, end)``, within one page."""
