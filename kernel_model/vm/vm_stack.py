@@ -250,7 +250,8 @@ class _ClassicGrowth:
                 self.vmspace.vm_ssize += (end - start) >> PAGE_SHIFT
             if vm.on_map_change is not None:
                 low = end - reserve if self.down else start
-                report(map_, GROW, self.entry, start, end, (self.entry.protection, low, low + reserve))
+                piece = vm_map_lookup_entry(map_, start)[1]
+                report(map_, GROW, piece, start, end, (piece.protection, low, low + reserve))
         map_.unlock()
         if rv == KERN_SUCCESS and map_.flags & MAP_WIREFUTURE:
             wired = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)

@@ -1,7 +1,7 @@
 """The crash programs: the first line of each verdict names the true cause, and each counterfactual comes true.
 
-A counterfactual is confirmed by running the program again under the changed condition: with the other limit, without the
-guard page, with a longer file, or with the map changed by a hook right before the fault is decided.
+A counterfactual is confirmed by running the program again under the changed condition: with the other limit, without
+the guard page, with a longer file, or with the map changed by a hook right before the fault is decided.
 """
 
 from __future__ import annotations
