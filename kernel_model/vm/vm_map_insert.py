@@ -417,6 +417,7 @@ def vm_map_clip_end(map_: VmMap, entry: VmMapEntry, end: int) -> None:
     """Make *entry* end at or below *end*; what is above becomes an entry of its own.  FreeBSD: vm_map_clip_end()."""
     if end >= entry.end:
         return
+    kassert(entry.start < end, "vm_map_clip_end: nothing would be left of %r", entry)
     vm_map_entry_charge_object(map_, entry)
     new = entry_copy(entry)
     new.start = entry.end = end

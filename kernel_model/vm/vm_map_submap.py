@@ -14,6 +14,7 @@ from kernel_model.vm.vm_param import KERN_INVALID_ARGUMENT, KERN_SUCCESS, KernRe
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
 
 
 def vm_map_submap(map_: VmMap, start: int, end: int, submap: VmMap) -> KernReturn:
@@ -38,11 +39,11 @@ def vm_map_submap(map_: VmMap, start: int, end: int, submap: VmMap) -> KernRetur
 
 
 def _submap(map_: VmMap, start: int, end: int, submap: VmMap) -> KernReturn:
+    if start >= end:
+        return KERN_INVALID_ARGUMENT
     found, entry = vm_map_lookup_entry(map_, start)
     if map_.vm.release.submap_checks_first:
-        fits = found and entry.end >= end and not entry.eflags & MAP_ENTRY_COW and entry.object is None
-        if not fits:
-            return KERN_INVALID_ARGUMENT
+        return _submap_checked(map_, found, entry, start, end, submap)
     if found:
         vm_map_clip_start(map_, entry, start)
     else:
@@ -52,7 +53,22 @@ def _submap(map_: VmMap, start: int, end: int, submap: VmMap) -> KernReturn:
     vm_map_clip_end(map_, entry, end)
     if entry.start != start or entry.end != end or entry.eflags & MAP_ENTRY_COW or entry.object is not None:
         return KERN_INVALID_ARGUMENT
+    _hand_over(map_, entry, submap)
+    return KERN_SUCCESS
+
+
+def _submap_checked(map_: VmMap, found: bool, entry: VmMapEntry, start: int, end: int, submap: VmMap) -> KernReturn:
+    """Since 13: checked before the cuts and not after them; the object that a cut made in a user map is forgotten."""
+    fits = found and entry.end >= end and not entry.eflags & MAP_ENTRY_COW and entry.object is None
+    if not fits:
+        return KERN_INVALID_ARGUMENT
+    vm_map_clip_start(map_, entry, start)
+    vm_map_clip_end(map_, entry, end)
+    _hand_over(map_, entry, submap)
+    return KERN_SUCCESS
+
+
+def _hand_over(map_: VmMap, entry: VmMapEntry, submap: VmMap) -> None:
     entry.object = submap
     entry.eflags |= MAP_ENTRY_IS_SUB_MAP
-    map_.pmap.map_changed(start, end)
-    return KERN_SUCCESS
+    map_.pmap.map_changed(entry.start, entry.end)

@@ -2,6 +2,7 @@
 
 FreeBSD: vm_map_wire(), vm_map_wire_locked(), vm_map_unwire() in sys/vm/vm_map.c; vm_map_wire(9), vm_map_unwire(9).
 Differs: nobody else can wire or unwire meanwhile, so entries are never found in transition and never waited for.
+A range whose end lies before its start is empty; the sources make an entry of no length (9.3) or assert (12.1).
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def vm_map_wire_locked(map_: VmMap, start: int, end: int, flags: int) -> KernRet
     first = _first(map_, start, flags)
     if first is None:
         return KERN_INVALID_ADDRESS
+    if start >= end:
+        return KERN_SUCCESS
     rv, end = _wire_entries(map_, first, start, end, flags)
     entry = map_.lookup_entry(start)
     first = entry[1] if entry[0] else entry[1].next
@@ -202,9 +205,9 @@ def vm_map_unwire(map_: VmMap, start: int, end: int, flags: int) -> KernReturn:
     map_.lock()
     start, end = map_.range_check(start, end)
     first = _first(map_, start, flags)
-    if first is None:
+    if first is None or start >= end:
         map_.unlock()
-        return KERN_INVALID_ADDRESS
+        return KERN_INVALID_ADDRESS if first is None else KERN_SUCCESS
     rv, end = _check_unwire(map_, first, start, end, flags)
     header = map_.header
     entry = first

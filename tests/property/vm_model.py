@@ -84,7 +84,6 @@ class Scenario:
         self.release: Release = RELEASES[name or NAMES[seed % len(NAMES)]]
         setup = {"min": BASE, "max": TOP, "usrstack": TOP, "maxsaddr": TOP, "sgrowsiz": 4 * PG, "cluster_anon": 0}
         self.world = World(self.release, setup | {"guard": self.release.stack_guard_page}, FaultRecord())
-        self.world.vm.phys.page_count  # noqa: B018  the real memory is used
         self.spaces: list[Space | None] = [{}]
         self.log: list[str] = []
         # The page that every process has at the top; without it 12.1's search has a blind spot.

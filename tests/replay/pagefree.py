@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from kernel_model.vm import vm_init, vm_map, vm_map_delete, vm_map_wire, vmspace
+from kernel_model.vm import vm_map, vm_map_delete, vm_map_wire, vmspace
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_FAULT_LOOKUP
 from kernel_model.vm.vm_map_flags import (
@@ -30,7 +30,6 @@ from kernel_model.vm.vm_param import (
     PAGE_MASK,
     PAGE_SHIFT,
 )
-from kernel_model.vm.vm_phys import VmPhys
 from kernel_model.vm.vm_stack import vm_map_growstack
 
 if TYPE_CHECKING:
@@ -142,12 +141,8 @@ def page_free(record: FaultRecord) -> Iterator[None]:
     def nothing(*_: Any) -> None:
         return None
 
-    def small_memory(page_count: int) -> VmPhys:
-        return VmPhys(page_count, span=1 << 32)
-
     with ExitStack() as stack:
         enter = stack.enter_context
-        enter(mock.patch.object(vm_init, "VmPhys", small_memory))
         enter(mock.patch.object(vmspace, "Pmap", PageFreePmap))
         enter(mock.patch.object(vm_map.VmMap, "fault", map_fault))
         enter(mock.patch.object(vm_map.VmMap, "copy_wired", copy_wired))

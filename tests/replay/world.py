@@ -35,6 +35,8 @@ _LIMITS = {
     "lim_memlock": RLIMIT_MEMLOCK,
     "lim_data": RLIMIT_DATA,
 }
+SPAN = 1 << 36
+"""Frame numbers of a scenario, in bytes: many scenarios live at once."""
 _OBJECT_TYPES = {"anon": OBJT_DEFAULT, "phys": OBJT_PHYS, "vnode": OBJT_VNODE}
 
 
@@ -73,7 +75,7 @@ class World:
     def __init__(self, release: Release, setup: dict[str, int], record: FaultRecord) -> None:
         self.release = release
         self.record = record
-        self.vm = vm = Vm(release)
+        self.vm = vm = Vm(release, span=SPAN)
         vm.max_user_wired = (1 << 63) - 1
         vm.swap_cap = (1 << 64) - 1
         self.min = setup["min"]
