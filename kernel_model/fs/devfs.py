@@ -21,7 +21,6 @@ from kernel_model.kern.vfs_vnops import vn_open_vnode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.proc import Thread
 

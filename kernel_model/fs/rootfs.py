@@ -28,8 +28,9 @@ def mount_root(
     """Mount everything and return the root and the working directory; ``kernel.rootvnode`` is set.
 
     *cwd* is a path inside the root, relative to the host's working directory when *root* is ``/``.  Without it the
-    working directory is the host's, if that is inside the root, and ``/`` otherwise.  Files below the working directory can be written; everything can with *rw*; only what the
-    user is allowed to, in any case.  When the working directory is ``/``, nothing can be written without *rw*.
+    working directory is the host's, if that is inside the root, and ``/`` otherwise.
+    Files below the working directory can be written, and all with *rw*, as far as the user may.  When the working
+    directory is ``/``, nothing can be written without *rw*.
     Raises: UsageError when there is no such directory.
     """
     top = os.path.realpath(root)

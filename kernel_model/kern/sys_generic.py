@@ -39,7 +39,7 @@ Iov = list[tuple[int, int]]
 """Pieces of the guest's memory: (address, bytes)."""
 
 
-# -- buffers -------------------------------------------------------------------------------------------
+# -- buffers ---------------------------------------------------------------------------------
 
 
 def read_iov(td: Thread, iovp: int, iovcnt: int) -> Iov:
@@ -122,7 +122,7 @@ def _advance(iov: Iov, count: int) -> Iov:
     return rest
 
 
-# -- transfer ------------------------------------------------------------------------------------------------
+# -- transfer ---------------------------------------------------------------------------------
 
 
 def transfer_in(td: Thread, fp: File, iov: Iov, offset: int) -> int:
@@ -211,7 +211,7 @@ def positioned(td: Thread, fd: int, flags: int, offset: int) -> File:
     return fp
 
 
-# -- system calls --------------------------------------------------------------------------------------------
+# -- system calls ---------------------------------------------------------------------------------
 
 
 def sys_read(td: Thread, fd: int, buf: int, nbyte: int) -> int:

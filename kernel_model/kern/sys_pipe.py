@@ -14,7 +14,7 @@ over page by page from the writer's memory; a FIFO connects programs of this mac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
@@ -32,6 +32,7 @@ from kernel_model.kern.kern_descrip import (
     File,
 )
 from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.vm.vm_kern import PipeBuffer
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -49,10 +50,9 @@ POLLWRNORM = POLLOUT
 
 @dataclass(slots=True, eq=False)
 class Inbox:
-    """The buffer that one end reads: struct pipebuf."""
+    """The buffer that one end reads, and who is at its ends."""
 
-    data: bytearray = field(default_factory=bytearray)
-    size: int = PIPE_SIZE
+    data: PipeBuffer
     readers: int = 1
     writers: int = 1
 
@@ -78,12 +78,12 @@ class Pipe:
             sleep_forever(td, "piperd")
         total = 0
         for buf in bufs:
-            piece = data[total : total + len(buf)]
-            buf[: len(piece)] = piece
-            total += len(piece)
-            if total == len(data):
+            got = data.take(buf)
+            total += got
+            if got < len(buf):
                 break
-        del data[:total]
+        if total == 0 and data and any(bufs):
+            raise SyscallError(E.ENOMEM)
         return total
 
     def fo_write(self, td: Thread, fp: File, bufs: Sequence[memoryview], offset: int) -> int:
@@ -92,7 +92,7 @@ class Pipe:
         if box.readers == 0:
             raise SyscallError(E.EPIPE)
         count = sum(map(len, bufs))
-        room = box.size - len(box.data)
+        room = box.data.size - len(box.data)
         atomic = LINUX_PIPE_BUF if td.td_proc.p_sysent.is_linux else PIPE_BUF
         if room == 0 or (count <= atomic and room < count):
             if fp.f_flag & O_NONBLOCK:
@@ -100,9 +100,13 @@ class Pipe:
             sleep_forever(td, "pipewr")
         put = 0
         for buf in bufs:
-            piece = buf[: room - put]
-            box.data += piece
-            put += len(piece)
+            stored = box.data.put(buf)
+            put += stored
+            if stored < min(len(buf), room):
+                break
+            room -= stored
+        if put == 0 and count:
+            raise SyscallError(E.ENOMEM)
         if put < count and not fp.f_flag & O_NONBLOCK:
             sleep_forever(td, "pipewr")
         return put
@@ -126,7 +130,7 @@ class Pipe:
                 ready |= events & (POLLIN | POLLRDNORM)
             if inbox.writers == 0:
                 ready |= POLLHUP
-        if fp.f_flag & FWRITE and (outbox.readers == 0 or outbox.size - len(outbox.data) >= PIPE_BUF):
+        if fp.f_flag & FWRITE and (outbox.readers == 0 or outbox.data.size - len(outbox.data) >= PIPE_BUF):
             ready |= events & POLLOUT
         return ready
 
@@ -150,6 +154,9 @@ class Pipe:
             self.inbox.readers -= 1
         if fp.f_flag & FWRITE:
             self.outbox.writers -= 1
+        for box in (self.inbox, self.outbox):
+            if box.readers <= 0 or (box.writers <= 0 and not box.data):
+                box.data.free()
         if self.named is not None:
             self.named.v_usecount -= 1
 
@@ -169,7 +176,9 @@ def kern_pipe(td: Thread, flags: int) -> tuple[int, int]:
     fdesc = td.td_proc.p_fd
     kernel = td.td_proc.kernel
     kernel.lastpipe += 1
-    first, second = Inbox(), Inbox()
+    first, second = Inbox(PipeBuffer(kernel.vm, PIPE_SIZE)), Inbox(PipeBuffer(kernel.vm, PIPE_SIZE))
+    if not first.data.alloc():
+        raise SyscallError(E.ENOMEM)
     when = kernel.clock.nanotime()
     status = flags & (O_NONBLOCK | O_DIRECT)
     linux = td.td_proc.p_sysent.is_linux
@@ -193,7 +202,7 @@ def fifo_open(td: Thread, vp: Vnode, fmode: int) -> File:
     never come.  FreeBSD: fifo_open().
     """
     if vp.v_fifo is None or vp.v_usecount == 0:
-        vp.v_fifo = Inbox(readers=0, writers=0)
+        vp.v_fifo = Inbox(PipeBuffer(td.td_proc.kernel.vm, PIPE_SIZE), readers=0, writers=0)
     box = vp.v_fifo
     if fmode & (FREAD | FWRITE) != FREAD | FWRITE:
         if fmode & FWRITE and box.readers == 0:

@@ -100,7 +100,7 @@ def wait_until(
             clock.sleep(0)
 
 
-# -- poll ----------------------------------------------------------------------------------------------------
+# -- poll ---------------------------------------------------------------------------------
 
 
 def poll_user(td: Thread, fds: int, nfds: int, timeout: int | None) -> int:
@@ -133,7 +133,7 @@ def timeout_of(td: Thread, va: int, unit: int) -> int | None:
     return int(sec * NSEC + part * unit)
 
 
-# -- select --------------------------------------------------------------------------------------------------
+# -- select ---------------------------------------------------------------------------------
 
 _SETS = ((POLLIN, POLLIN | POLLHUP | POLLERR), (POLLOUT, POLLOUT | POLLERR), (POLLPRI, POLLPRI))
 """For the read, write and exception sets: what is asked, and what counts as ready."""

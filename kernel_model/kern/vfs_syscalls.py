@@ -49,7 +49,7 @@ def _linux(td: Thread) -> bool:
     return td.td_proc.p_sysent.is_linux
 
 
-# -- opening and looking -----------------------------------------------------------------------------
+# -- opening and looking ---------------------------------------------------------------------------------
 
 
 def kern_openat(td: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
@@ -122,7 +122,7 @@ def kern_readlinkat(td: Thread, dirfd: int, path: bytes) -> bytes:
     return vp.readlink()
 
 
-# -- directories -----------------------------------------------------------------------------------------
+# -- directories ---------------------------------------------------------------------------------
 
 
 def change_dir(td: Thread, vp: Vnode) -> None:
@@ -215,7 +215,7 @@ def kern_lseek(td: Thread, fd: int, offset: int, whence: int) -> int:
     return offset
 
 
-# -- making and removing names -------------------------------------------------------------------------------
+# -- making and removing names ---------------------------------------------------------------------------------
 
 
 def _new_name(td: Thread, dirfd: int, path: bytes, *, directory: bool = False) -> Namei:
@@ -368,7 +368,7 @@ def _is_below(vp: Vnode, directory: Vnode) -> bool:
     return False
 
 
-# -- attributes ------------------------------------------------------------------------------------------------
+# -- attributes ---------------------------------------------------------------------------------
 
 
 def _must_own(td: Thread, vp: Vnode) -> None:

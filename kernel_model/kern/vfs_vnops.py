@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_page import VmPage
 
 
-# -- opening ---------------------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------------
 
 
 def vn_open(td: Thread, path: bytes, flags: int, mode: int, dirfd: int = AT_FDCWD) -> File:
@@ -170,7 +170,7 @@ def _lock_new_file(td: Thread, fp: File, fmode: int) -> None:
     fp.f_count = 0
 
 
-# -- data --------------------------------------------------------------------------------------------
+# -- data ---------------------------------------------------------------------------------
 
 
 def _resident(object_: VmObject, start: int, end: int) -> Iterator[tuple[VmPage, int, int]]:

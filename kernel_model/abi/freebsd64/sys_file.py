@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
 from kernel_model.abi.freebsd64 import structs_file as st
+from kernel_model.abi.freebsd64 import sys_attr as attr
+from kernel_model.abi.freebsd64.sys_attr import at_flags
+from kernel_model.abi.freebsd64.sys_fcntl import sys_fcntl
 from kernel_model.abi.freebsd64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
 from kernel_model.fs.vnode import VCHR, VDIR, VLNK
@@ -19,15 +22,13 @@ from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, read_offset, write_offset
 from kernel_model.kern.kern_descrip import (
-    FCNTLFLAGS,
     FREAD,
     FWRITE,
     O_CLOEXEC,
-    O_EXEC,
     O_NONBLOCK,
     getmaxfd,
 )
-from kernel_model.kern.kern_flock import F_UNLCK, getlk, setlk, sys_flock
+from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.kern_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
 from kernel_model.kern.signo import CANTMASK
 from kernel_model.kern.sys_file import path_arg
@@ -39,29 +40,13 @@ from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, vn_fullpath
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.vnode import Dirent, Statfs, Vattr, Vnode
+    from kernel_model.fs.vnode import Dirent, Vnode
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.sysent import Handler
 
-AT_EACCESS = 0x100
-AT_SYMLINK_NOFOLLOW = 0x200
 AT_SYMLINK_FOLLOW = 0x400
 AT_REMOVEDIR = 0x800
-UTIME_NOW = -1
-UTIME_OMIT = -2
-
-(
-    F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETOWN, F_SETOWN, F_OGETLK, F_OSETLK, F_OSETLKW, F_DUP2FD, F_GETLK,
-    F_SETLK, F_SETLKW, _, F_READAHEAD, F_RDAHEAD, F_DUPFD_CLOEXEC, F_DUP2FD_CLOEXEC,
-) = range(19)  # fmt: skip
-
-
-def _at_flags(flags: int, known: int) -> None:
-    if flags & ~known:
-        raise SyscallError(E.EINVAL)
-
-
-# -- opening ---------------------------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------------
 
 
 def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
@@ -131,125 +116,7 @@ def sys_shm_open2(td: Thread, path: int, flags: int, mode: int, shmflags: int, n
     return sys_shm_open(td, path, flags, mode)
 
 
-# -- fcntl ----------------------------------------------------------------------------------------------------
-
-
-def sys_fcntl(td: Thread, fd: int, cmd: int, arg: int) -> int:
-    """fcntl(2)."""
-    fdesc = td.td_proc.p_fd
-    number = ((arg & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
-    if cmd in (F_DUPFD, F_DUPFD_CLOEXEC):
-        if not 0 <= number < getmaxfd(td.td_proc):
-            raise SyscallError(E.EINVAL if fd >= 0 else E.EBADF)
-        return fdesc.dup(td, fd, number, cloexec=cmd == F_DUPFD_CLOEXEC)
-    if cmd in (F_DUP2FD, F_DUP2FD_CLOEXEC):
-        return fdesc.dup2(td, fd, number, cloexec=cmd == F_DUP2FD_CLOEXEC)
-    if cmd == F_GETFD:
-        _ = fdesc.fget(fd)
-        return int(fd in fdesc.fd_cloexec)
-    if cmd == F_SETFD:
-        _ = fdesc.fget(fd)
-        (fdesc.fd_cloexec.add if arg & 1 else fdesc.fd_cloexec.discard)(fd)
-        return 0
-    if cmd in (F_GETLK, F_SETLK, F_SETLKW, F_OGETLK, F_OSETLK, F_OSETLKW):
-        return _fcntl_lock(td, fd, cmd, arg)
-    fp = fdesc.fget(fd)
-    if cmd == F_GETFL:
-        return fp.f_flag if fp.f_flag & O_EXEC else fp.f_flag - 1
-    if cmd == F_SETFL:
-        fp.f_flag = fp.f_flag & ~FCNTLFLAGS | (arg & ~3) & FCNTLFLAGS
-        return 0
-    if cmd == F_GETOWN:
-        return fp.f_owner
-    if cmd == F_SETOWN:
-        fp.f_owner = number
-        return 0
-    if cmd in (F_READAHEAD, F_RDAHEAD):
-        if fp.f_vnode is None:
-            raise SyscallError(E.EBADF)
-        return 0
-    raise SyscallError(E.EINVAL)
-
-
-def _fcntl_lock(td: Thread, fd: int, cmd: int, arg: int) -> int:
-    _ = td.td_proc.p_fd.fget(fd)
-    old = cmd in (F_OGETLK, F_OSETLK, F_OSETLKW)
-    size = st.OFLOCK.size if old else st.FLOCK.size
-    request = st.unpack_flock(copyin(td, arg, size))
-    if cmd in (F_GETLK, F_OGETLK):
-        blocker = getlk(td, fd, request)
-        if blocker is None:
-            answer = st.pack_flock(F_UNLCK, request[1], request[2], request[3], 0)
-        else:
-            length = 0 if blocker.end < 0 else blocker.end - blocker.start
-            answer = st.pack_flock(3 if blocker.exclusive else 1, 0, blocker.start, length, blocker.pid)
-        copyout(td, arg, answer[:size])
-        return 0
-    setlk(td, fd, request, wait=cmd in (F_SETLKW, F_OSETLKW))
-    return 0
-
-
-# -- attributes ---------------------------------------------------------------------------------------------------
-
-
-def _stat_calls(pack: Callable[[Vattr], bytes]) -> tuple[Handler, Handler, Handler, Handler]:
-    """stat, fstat, lstat and fstatat with one layout of struct stat."""
-
-    def sys_stat(td: Thread, path: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path))))
-        return 0
-
-    def sys_fstat(td: Thread, fd: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_fstat(td, fd)))
-        return 0
-
-    def sys_lstat(td: Thread, path: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
-        return 0
-
-    def sys_fstatat(td: Thread, dirfd: int, path: int, buf: int, flag: int) -> int:
-        _at_flags(flag, AT_SYMLINK_NOFOLLOW)
-        follow = not flag & AT_SYMLINK_NOFOLLOW
-        copyout(td, buf, pack(vfs.kern_statat(td, dirfd, path_arg(td, path), follow=follow)))
-        return 0
-
-    return sys_stat, sys_fstat, sys_lstat, sys_fstatat
-
-
-_STAT11, _FSTAT11, _LSTAT11, _FSTATAT11 = _stat_calls(st.pack_stat11)
-_, _FSTAT, _, _FSTATAT = _stat_calls(st.pack_stat)
-
-
-def _statfs_calls(pack: Callable[[Statfs], bytes], size: int) -> tuple[Handler, Handler, Handler]:
-    """statfs, fstatfs and getfsstat with one layout of struct statfs."""
-
-    def sys_statfs(td: Thread, path: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_statfs(td, path_arg(td, path))))
-        return 0
-
-    def sys_fstatfs(td: Thread, fd: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_fstatfs(td, fd)))
-        return 0
-
-    def sys_getfsstat(td: Thread, buf: int, bufsize: int, mode: int) -> int:
-        roots = mounted(td)
-        if buf:
-            count = min(len(roots), bufsize // size)
-            copyout(td, buf, b"".join(pack(vp.v_mount.statfs(vp)) for vp in roots[:count]))
-            return count
-        return len(roots)
-
-    return sys_statfs, sys_fstatfs, sys_getfsstat
-
-
-_STATFS11, _FSTATFS11, _GETFSSTAT11 = _statfs_calls(st.pack_statfs11, st.STATFS11.size)
-_STATFS, _FSTATFS, _GETFSSTAT = _statfs_calls(st.pack_statfs, st.STATFS.size)
-
-
-def mounted(td: Thread) -> list[Vnode]:
-    """The roots of the mounted file systems that the process can reach at the top of its tree."""
-    root = td.td_proc.p_fd.fd_rdir
-    return [root, *root.v_covers.values()]
+# -- directories ---------------------------------------------------------------------------------
 
 
 def _dir_call(pack: Callable[[Dirent, int], bytes], width: int) -> Handler:
@@ -292,7 +159,7 @@ def sys_getcwd(td: Thread, buf: int, buflen: int) -> int:
 
 def sys_realpathat(td: Thread, dirfd: int, path: int, buf: int, size: int, flags: int) -> int:
     """__realpathat(2) of FreeBSD 13."""
-    _at_flags(flags, 0)
+    at_flags(flags, 0)
     text = vn_fullpath(namei(td, path_arg(td, path), dirfd=dirfd), td.td_proc.p_fd.fd_rdir) + b"\0"
     if len(text) > size:
         raise SyscallError(E.ENOMEM)
@@ -300,91 +167,7 @@ def sys_realpathat(td: Thread, dirfd: int, path: int, buf: int, size: int, flags
     return 0
 
 
-def sys_eaccess(td: Thread, path: int, amode: int) -> int:
-    """eaccess(2)."""
-    vfs.kern_accessat(td, AT_FDCWD, path_arg(td, path), amode, effective=True)
-    return 0
-
-
-def sys_faccessat(td: Thread, dirfd: int, path: int, amode: int, flag: int) -> int:
-    """faccessat(2)."""
-    _at_flags(flag, AT_EACCESS)
-    vfs.kern_accessat(td, dirfd, path_arg(td, path), amode, effective=bool(flag & AT_EACCESS))
-    return 0
-
-
-def sys_fchmodat(td: Thread, dirfd: int, path: int, mode: int, flag: int) -> int:
-    """fchmodat(2)."""
-    _at_flags(flag, AT_SYMLINK_NOFOLLOW)
-    follow = not flag & AT_SYMLINK_NOFOLLOW
-    vfs.setfmode(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), mode)
-    return 0
-
-
-def sys_lchmod(td: Thread, path: int, mode: int) -> int:
-    """lchmod(2)."""
-    return sys_fchmodat(td, AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW)
-
-
-def sys_fchownat(td: Thread, dirfd: int, path: int, uid: int, gid: int, flag: int) -> int:
-    """fchownat(2)."""
-    _at_flags(flag, AT_SYMLINK_NOFOLLOW)
-    follow = not flag & AT_SYMLINK_NOFOLLOW
-    vfs.setfown(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), uid, gid)
-    return 0
-
-
-def sys_chflags(td: Thread, path: int, flags: int) -> int:
-    """chflags(2): the host's file systems have no such flags; clearing all is granted."""
-    vp = namei(td, path_arg(td, path))
-    if not vp.writable():
-        raise SyscallError(E.EROFS)
-    if flags:
-        raise SyscallError(E.EOPNOTSUPP)
-    return 0
-
-
-def sys_fchflags(td: Thread, fd: int, flags: int) -> int:
-    """fchflags(2)."""
-    _ = f.file_vnode_at(td, fd)
-    if flags:
-        raise SyscallError(E.EOPNOTSUPP)
-    return 0
-
-
-def sys_futimes(td: Thread, fd: int, times: int) -> int:
-    """futimes(2)."""
-    when = f.read_timevals(td, times)
-    return f.set_times(td, f.file_vnode_at(td, fd), when)
-
-
-def sys_lutimes(td: Thread, path: int, times: int) -> int:
-    """lutimes(2)."""
-    when = f.read_timevals(td, times)
-    return f.set_times(td, namei(td, path_arg(td, path), follow=False), when)
-
-
-def sys_futimesat(td: Thread, dirfd: int, path: int, times: int) -> int:
-    """futimesat(2)."""
-    when = f.read_timevals(td, times)
-    return f.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
-
-
-def sys_futimens(td: Thread, fd: int, times: int) -> int:
-    """futimens(2)."""
-    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
-    return f.set_times(td, f.file_vnode_at(td, fd), when)
-
-
-def sys_utimensat(td: Thread, dirfd: int, path: int, times: int, flag: int) -> int:
-    """utimensat(2)."""
-    _at_flags(flag, AT_SYMLINK_NOFOLLOW)
-    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
-    follow = not flag & AT_SYMLINK_NOFOLLOW
-    return f.set_times(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), when)
-
-
-# -- names ----------------------------------------------------------------------------------------------------------
+# -- names ---------------------------------------------------------------------------------
 
 
 def sys_link(td: Thread, old: int, new: int) -> int:
@@ -395,7 +178,7 @@ def sys_link(td: Thread, old: int, new: int) -> int:
 
 def sys_linkat(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, flag: int) -> int:
     """linkat(2)."""
-    _at_flags(flag, AT_SYMLINK_FOLLOW)
+    at_flags(flag, AT_SYMLINK_FOLLOW)
     follow = bool(flag & AT_SYMLINK_FOLLOW)
     vfs.kern_linkat(td, olddirfd, path_arg(td, old), newdirfd, path_arg(td, new), follow=follow)
     return 0
@@ -403,7 +186,7 @@ def sys_linkat(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, fla
 
 def sys_unlinkat(td: Thread, dirfd: int, path: int, flag: int) -> int:
     """unlinkat(2)."""
-    _at_flags(flag, AT_REMOVEDIR)
+    at_flags(flag, AT_REMOVEDIR)
     remove = vfs.kern_rmdirat if flag & AT_REMOVEDIR else vfs.kern_unlinkat
     remove(td, dirfd, path_arg(td, path))
     return 0
@@ -427,7 +210,7 @@ def sys_mknod11(td: Thread, path: int, mode: int, dev: int) -> int:
     return sys_mknodat(td, AT_FDCWD, path, mode, dev)
 
 
-# -- pathconf ---------------------------------------------------------------------------------------------------------
+# -- pathconf ---------------------------------------------------------------------------------
 
 _PATHCONF = {1: 32767, 4: 255, 5: 1024, 6: 512, 7: 1, 8: 1, 16: 64, 59: 0, 61: 0, 63: 0, 64: 0, 21: 512}
 """_PC_LINK_MAX, NAME_MAX, PATH_MAX, PIPE_BUF, CHOWN_RESTRICTED, NO_TRUNC, FILESIZEBITS, ACL_EXTENDED, CAP_PRESENT,
@@ -463,7 +246,7 @@ def sys_fpathconf(td: Thread, fd: int, name: int) -> int:
     raise SyscallError(E.EINVAL)
 
 
-# -- waiting and bulk ---------------------------------------------------------------------------------------------------
+# -- waiting and bulk ---------------------------------------------------------------------------------
 
 
 def sys_select(td: Thread, nd: int, in_: int, ou: int, ex: int, tv: int) -> int:
@@ -547,8 +330,8 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     15: Sysent("chmod", "so", PARTIAL, f.sys_chmod, "no set-id bits on files"),
     16: Sysent("chown", "snn", FULL, f.sys_chown),
     33: Sysent("access", "sx", FULL, f.sys_access),
-    34: Sysent("chflags", "sq", STUB, sys_chflags, "no file flags"),
-    35: Sysent("fchflags", "fq", STUB, sys_fchflags, "no file flags"),
+    34: Sysent("chflags", "sq", STUB, attr.sys_chflags, "no file flags"),
+    35: Sysent("fchflags", "fq", STUB, attr.sys_fchflags, "no file flags"),
     36: Sysent("sync", "", STUB, lambda td: 0, "the host decides when"),
     41: Sysent("dup", "f", FULL, f.sys_dup),
     42: Sysent("freebsd10_pipe", "", FULL, sys_freebsd10_pipe),
@@ -572,26 +355,26 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     136: Sysent("mkdir", "so", FULL, f.sys_mkdir),
     137: Sysent("rmdir", "s", FULL, f.sys_rmdir),
     138: Sysent("utimes", "sp", FULL, f.sys_utimes),
-    188: Sysent("freebsd11_stat", "sp", FULL, _STAT11),
-    189: Sysent("freebsd11_fstat", "fp", FULL, _FSTAT11),
-    190: Sysent("freebsd11_lstat", "sp", FULL, _LSTAT11),
+    188: Sysent("freebsd11_stat", "sp", FULL, attr.SYS_STAT11),
+    189: Sysent("freebsd11_fstat", "fp", FULL, attr.SYS_FSTAT11),
+    190: Sysent("freebsd11_lstat", "sp", FULL, attr.SYS_LSTAT11),
     191: Sysent("pathconf", "sd", FULL, sys_pathconf),
     192: Sysent("fpathconf", "fd", FULL, sys_fpathconf),
     196: Sysent("freebsd11_getdirentries", "fbnp", FULL, _GETDIRENTRIES11),
-    206: Sysent("futimes", "fp", FULL, sys_futimes),
+    206: Sysent("futimes", "fp", FULL, attr.sys_futimes),
     209: Sysent("poll", "pnd", FULL, sys_poll),
     254: Sysent("lchown", "snn", FULL, f.sys_lchown),
     272: Sysent("freebsd11_getdents", "fbu", FULL, sys_getdents11),
-    274: Sysent("lchmod", "so", FULL, sys_lchmod),
-    276: Sysent("lutimes", "sp", FULL, sys_lutimes),
+    274: Sysent("lchmod", "so", FULL, attr.sys_lchmod),
+    276: Sysent("lutimes", "sp", FULL, attr.sys_lutimes),
     289: Sysent("preadv", "fpnl", FULL, io.sys_preadv),
     290: Sysent("pwritev", "fpnl", FULL, io.sys_pwritev),
     326: Sysent("__getcwd", "bu", FULL, sys_getcwd),
-    376: Sysent("eaccess", "sx", FULL, sys_eaccess),
-    391: Sysent("lchflags", "sq", STUB, sys_chflags, "no file flags"),
-    395: Sysent("freebsd11_getfsstat", "bld", FULL, _GETFSSTAT11),
-    396: Sysent("freebsd11_statfs", "sp", FULL, _STATFS11),
-    397: Sysent("freebsd11_fstatfs", "fp", FULL, _FSTATFS11),
+    376: Sysent("eaccess", "sx", FULL, attr.sys_eaccess),
+    391: Sysent("lchflags", "sq", STUB, attr.sys_chflags, "no file flags"),
+    395: Sysent("freebsd11_getfsstat", "bld", FULL, attr.SYS_GETFSSTAT11),
+    396: Sysent("freebsd11_statfs", "sp", FULL, attr.SYS_STATFS11),
+    397: Sysent("freebsd11_fstatfs", "fp", FULL, attr.SYS_FSTATFS11),
     475: Sysent("pread", "fbul", FULL, io.sys_pread),
     476: Sysent("pwrite", "fbul", FULL, io.sys_pwrite),
     478: Sysent("lseek", "fld", FULL, f.sys_lseek),
@@ -599,11 +382,11 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     480: Sysent("ftruncate", "fl", FULL, f.sys_ftruncate),
     482: Sysent("shm_open", "pxo", FULL, sys_shm_open),
     483: Sysent("shm_unlink", "s", FULL, sys_shm_unlink),
-    489: Sysent("faccessat", "fsxx", FULL, sys_faccessat),
-    490: Sysent("fchmodat", "fsox", PARTIAL, sys_fchmodat, "no set-id bits on files"),
-    491: Sysent("fchownat", "fsnnx", FULL, sys_fchownat),
-    493: Sysent("freebsd11_fstatat", "fspx", FULL, _FSTATAT11),
-    494: Sysent("futimesat", "fsp", FULL, sys_futimesat),
+    489: Sysent("faccessat", "fsxx", FULL, attr.sys_faccessat),
+    490: Sysent("fchmodat", "fsox", PARTIAL, attr.sys_fchmodat, "no set-id bits on files"),
+    491: Sysent("fchownat", "fsnnx", FULL, attr.sys_fchownat),
+    493: Sysent("freebsd11_fstatat", "fspx", FULL, attr.SYS_FSTATAT11),
+    494: Sysent("futimesat", "fsp", FULL, attr.sys_futimesat),
     495: Sysent("linkat", "fsfsx", FULL, sys_linkat),
     496: Sysent("mkdirat", "fso", FULL, f.sys_mkdirat),
     497: Sysent("mkfifoat", "fso", FULL, sys_mkfifoat),
@@ -620,15 +403,15 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     531: Sysent("posix_fadvise", "flld", STUB, sys_posix_fadvise, "checked, without effect"),
     542: Sysent("pipe2", "px", FULL, sys_pipe2),
     545: Sysent("ppoll", "pnpp", FULL, sys_ppoll),
-    546: Sysent("futimens", "fp", FULL, sys_futimens),
-    547: Sysent("utimensat", "fspx", FULL, sys_utimensat),
+    546: Sysent("futimens", "fp", FULL, attr.sys_futimens),
+    547: Sysent("utimensat", "fspx", FULL, attr.sys_utimensat),
     550: Sysent("fdatasync", "f", FULL, f.sys_fdatasync),
-    551: Sysent("fstat", "fp", FULL, _FSTAT),
-    552: Sysent("fstatat", "fspx", FULL, _FSTATAT),
+    551: Sysent("fstat", "fp", FULL, attr.SYS_FSTAT),
+    552: Sysent("fstatat", "fspx", FULL, attr.SYS_FSTATAT),
     554: Sysent("getdirentries", "fbup", FULL, _GETDIRENTRIES),
-    555: Sysent("statfs", "sp", FULL, _STATFS),
-    556: Sysent("fstatfs", "fp", FULL, _FSTATFS),
-    557: Sysent("getfsstat", "bld", FULL, _GETFSSTAT),
+    555: Sysent("statfs", "sp", FULL, attr.SYS_STATFS),
+    556: Sysent("fstatfs", "fp", FULL, attr.SYS_FSTATFS),
+    557: Sysent("getfsstat", "bld", FULL, attr.SYS_GETFSSTAT),
     559: Sysent("mknodat", "fsoq", PARTIAL, sys_mknodat, "only FIFOs"),
     569: Sysent("copy_file_range", "fpfpux", FULL, sys_copy_file_range),
     571: Sysent("shm_open2", "pxoxs", PARTIAL, sys_shm_open2, "no seals"),

@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
 from kernel_model.abi.linux64 import structs_file as st
+from kernel_model.abi.linux64 import sys_attr as attr
 from kernel_model.abi.linux64.signo import mask_to_bsd
+from kernel_model.abi.linux64.sys_attr import (
+    AT_EMPTY_PATH,
+    AT_REMOVEDIR,
+    AT_SYMLINK_FOLLOW,
+    AT_SYMLINK_NOFOLLOW,
+    known_flags,
+    vnode_at,
+)
+from kernel_model.abi.linux64.sys_fcntl import flags_in, sys_fcntl
 from kernel_model.abi.linux64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
 from kernel_model.fs.vnode import VDIR
 from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
 from kernel_model.kern import vfs_syscalls as vfs
-from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.copyin import copyin, copyinstr, copyout
 from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, read_offset, write_offset
 from kernel_model.kern.kern_descrip import (
     DTYPE_FIFO,
@@ -27,98 +37,35 @@ from kernel_model.kern.kern_descrip import (
     FREAD,
     FWRITE,
     O_APPEND,
-    O_ASYNC,
-    O_CLOEXEC,
     O_CREAT,
-    O_DIRECT,
-    O_DIRECTORY,
     O_EXCL,
-    O_FSYNC,
-    O_NOCTTY,
-    O_NOFOLLOW,
-    O_NONBLOCK,
-    O_PATH,
-    O_TRUNC,
-    File,
-    getmaxfd,
 )
-from kernel_model.kern.kern_flock import getlk, setlk, sys_flock
+from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.kern_shm import install_memory, new_memory
 from kernel_model.kern.signo import CANTMASK
 from kernel_model.kern.sys_file import path_arg
-from kernel_model.kern.sys_pipe import PIPE_SIZE, kern_pipe
+from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
-from kernel_model.kern.vfs_lookup import AT_FDCWD, namei
+from kernel_model.kern.vfs_lookup import AT_FDCWD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.vnode import Dirent, Vattr, Vnode
+    from kernel_model.fs.vnode import Dirent
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.sysent import Handler
 
-_FLAGS = (
-    (0x40, O_CREAT), (0x80, O_EXCL), (0x100, O_NOCTTY), (0x200, O_TRUNC), (0x400, O_APPEND), (0x800, O_NONBLOCK),
-    (0x1000, O_FSYNC), (0x2000, O_ASYNC), (0x4000, O_DIRECT), (0x10000, O_DIRECTORY), (0x20000, O_NOFOLLOW),
-    (0x80000, O_CLOEXEC), (0x200000, O_PATH),
-)  # fmt: skip
-"""Linux's open flags and FreeBSD's.  O_LARGEFILE, O_NOATIME and the second half of O_SYNC have no meaning here."""
 LINUX_O_TMPFILE = 0x400000
-LINUX_O_LARGEFILE = 0x8000
 LINUX_O_PATH = 0x200000
 LINUX_O_PATH_FLAGS = LINUX_O_PATH | 0xB0000
 """With O_PATH only O_DIRECTORY, O_NOFOLLOW and O_CLOEXEC are looked at."""
 LINUX_O_CREATE_DIRECTORY = 0x10040
 LINUX_O_CLOEXEC = 0x80000
 LINUX_O_NONBLOCK = 0x800
-_STATUS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT
-
-AT_SYMLINK_NOFOLLOW = 0x100
-AT_EACCESS = 0x200
-AT_REMOVEDIR = 0x200
-AT_SYMLINK_FOLLOW = 0x400
-AT_NO_AUTOMOUNT = 0x800
-AT_EMPTY_PATH = 0x1000
-AT_STATX_SYNC_TYPE = 0x6000
-UTIME_NOW = 0x3FFFFFFF
-UTIME_OMIT = 0x3FFFFFFE
-
-F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_SETOWN, F_GETOWN = range(10)
-F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
-F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS = 1030, 1031, 1032, 1033, 1034
 
 
-def flags_in(flags: int) -> int:
-    """Linux's open flags as FreeBSD's."""
-    return flags & 3 | sum(freebsd for linux, freebsd in _FLAGS if flags & linux)
-
-
-def flags_out(fp: File) -> int:
-    """What F_GETFL tells of *fp*."""
-    if fp.f_flag & O_PATH:
-        return 0x200000
-    access = (fp.f_flag & 3) - 1
-    large = LINUX_O_LARGEFILE if fp.f_type == DTYPE_VNODE else 0
-    return access | large | sum(linux for linux, freebsd in _FLAGS if fp.f_flag & freebsd & ~O_CREAT)
-
-
-def _known(flags: int, known: int) -> None:
-    if flags & ~known:
-        raise SyscallError(E.EINVAL)
-
-
-def vnode_at(td: Thread, dirfd: int, path: int, flags: int) -> Vnode:
-    """The vnode of a call with AT_EMPTY_PATH and AT_SYMLINK_NOFOLLOW."""
-    name = path_arg(td, path)
-    if not name and flags & AT_EMPTY_PATH:
-        if dirfd == AT_FDCWD:
-            return td.td_proc.p_fd.fd_cdir
-        return td.td_proc.p_fd.getvnode(dirfd)
-    return namei(td, name, follow=not flags & AT_SYMLINK_NOFOLLOW, dirfd=dirfd)
-
-
-# -- opening --------------------------------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------------
 
 
 def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
@@ -145,7 +92,7 @@ def sys_creat(td: Thread, path: int, mode: int) -> int:
 
 def sys_close_range(td: Thread, low: int, high: int, flags: int) -> int:
     """close_range(2), also with CLOSE_RANGE_CLOEXEC."""
-    _known(flags, 0x4 | 0x2)
+    known_flags(flags, 0x4 | 0x2)
     if high < low:
         raise SyscallError(E.EINVAL)
     fdesc = td.td_proc.p_fd
@@ -158,7 +105,7 @@ def sys_close_range(td: Thread, low: int, high: int, flags: int) -> int:
 
 def sys_dup3(td: Thread, old: int, new: int, flags: int) -> int:
     """dup3(2)."""
-    _known(flags, LINUX_O_CLOEXEC)
+    known_flags(flags, LINUX_O_CLOEXEC)
     if old == new:
         raise SyscallError(E.EINVAL)
     return td.td_proc.p_fd.dup2(td, old, new, cloexec=bool(flags & LINUX_O_CLOEXEC))
@@ -166,7 +113,7 @@ def sys_dup3(td: Thread, old: int, new: int, flags: int) -> int:
 
 def sys_pipe2(td: Thread, fildes: int, flags: int) -> int:
     """pipe2(2)."""
-    _known(flags, LINUX_O_CLOEXEC | LINUX_O_NONBLOCK | 0x4000)
+    known_flags(flags, LINUX_O_CLOEXEC | LINUX_O_NONBLOCK | 0x4000)
     fds = kern_pipe(td, flags_in(flags))
     try:
         copyout(td, fildes, struct.pack("<ii", *fds))
@@ -184,191 +131,13 @@ def sys_pipe(td: Thread, fildes: int) -> int:
 
 def sys_memfd_create(td: Thread, name: int, flags: int) -> int:
     """memfd_create(2); with MFD_ALLOW_SEALING sealing is still refused later."""
-    _known(flags, 0x3)
-    label = f.copyinstr(td, name, 250)
+    known_flags(flags, 0x3)
+    label = copyinstr(td, name, 250)
     vp = new_memory(td, b"/memfd:" + label, 0o777)
     return install_memory(td, vp, FREAD | FWRITE, cloexec=bool(flags & 1))
 
 
-# -- fcntl -----------------------------------------------------------------------------------------------------
-
-
-def sys_fcntl(td: Thread, fd: int, cmd: int, arg: int) -> int:
-    """fcntl(2)."""
-    fdesc = td.td_proc.p_fd
-    fp = fdesc.fget(fd)
-    if cmd in (F_DUPFD, F_DUPFD_CLOEXEC):
-        if arg >= getmaxfd(td.td_proc):
-            raise SyscallError(E.EINVAL)
-        return fdesc.dup(td, fd, arg, cloexec=cmd == F_DUPFD_CLOEXEC)
-    if cmd == F_GETFD:
-        return int(fd in fdesc.fd_cloexec)
-    if cmd == F_SETFD:
-        (fdesc.fd_cloexec.add if arg & 1 else fdesc.fd_cloexec.discard)(fd)
-        return 0
-    if cmd == F_GETFL:
-        return flags_out(fp)
-    if fp.f_flag & O_PATH:
-        raise SyscallError(E.EBADF)
-    if cmd == F_SETFL:
-        fp.f_flag = fp.f_flag & ~_STATUS | flags_in(arg) & _STATUS
-        return 0
-    if cmd in (F_GETLK, F_SETLK, F_SETLKW):
-        return _fcntl_lock(td, fd, cmd, arg)
-    if cmd == F_GETOWN:
-        return fp.f_owner
-    if cmd == F_SETOWN:
-        fp.f_owner = ((arg & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
-        return 0
-    if cmd in (F_GETPIPE_SZ, F_SETPIPE_SZ):
-        if fp.f_type not in (DTYPE_PIPE, DTYPE_FIFO):
-            raise SyscallError(E.EBADF)
-        return PIPE_SIZE
-    raise SyscallError(E.EINVAL)
-
-
-def _fcntl_lock(td: Thread, fd: int, cmd: int, arg: int) -> int:
-    data = copyin(td, arg, st.FLOCK.size)
-    request = st.unpack_flock(data)
-    if cmd != F_GETLK:
-        setlk(td, fd, request, wait=cmd == F_SETLKW)
-        return 0
-    blocker = getlk(td, fd, request)
-    if blocker is None:
-        answer = st.pack_flock(st.L_UNLCK, request[1], request[2], request[3], st.FLOCK.unpack(data)[4])
-    else:
-        kind = st.L_WRLCK if blocker.exclusive else st.L_RDLCK
-        length = 0 if blocker.end < 0 else blocker.end - blocker.start
-        answer = st.pack_flock(kind, 0, blocker.start, length, blocker.pid)
-    copyout(td, arg, answer)
-    return 0
-
-
-# -- attributes ---------------------------------------------------------------------------------------------------
-
-
-def sys_stat(td: Thread, path: int, buf: int) -> int:
-    """stat(2)."""
-    copyout(td, buf, st.pack_stat(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path))))
-    return 0
-
-
-def sys_lstat(td: Thread, path: int, buf: int) -> int:
-    """lstat(2)."""
-    copyout(td, buf, st.pack_stat(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
-    return 0
-
-
-def sys_fstat(td: Thread, fd: int, buf: int) -> int:
-    """fstat(2)."""
-    copyout(td, buf, st.pack_stat(vfs.kern_fstat(td, fd)))
-    return 0
-
-
-def _vattr_at(td: Thread, dirfd: int, path: int, flags: int) -> Vattr:
-    name = path_arg(td, path)
-    if not name and flags & AT_EMPTY_PATH:
-        if dirfd == AT_FDCWD:
-            return td.td_proc.p_fd.fd_cdir.getattr()
-        return vfs.kern_fstat(td, dirfd)
-    return vfs.kern_statat(td, dirfd, name, follow=not flags & AT_SYMLINK_NOFOLLOW)
-
-
-def sys_newfstatat(td: Thread, dirfd: int, path: int, buf: int, flags: int) -> int:
-    """newfstatat(2)."""
-    _known(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
-    copyout(td, buf, st.pack_stat(_vattr_at(td, dirfd, path, flags)))
-    return 0
-
-
-def sys_statx(td: Thread, dirfd: int, path: int, flags: int, mask: int, buf: int) -> int:
-    """statx(2)."""
-    _known(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)
-    if mask & 0x80000000 or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
-        raise SyscallError(E.EINVAL)
-    name = path_arg(td, path)
-    vp: Vnode | None
-    if name or not flags & AT_EMPTY_PATH:
-        vp = namei(td, name, follow=not flags & AT_SYMLINK_NOFOLLOW, dirfd=dirfd)
-    else:
-        vp = td.td_proc.p_fd.fd_cdir if dirfd == AT_FDCWD else td.td_proc.p_fd.fget(dirfd).f_vnode
-    vap = vfs.kern_fstat(td, dirfd) if vp is None else vp.getattr()
-    if mask & st.STATX_BTIME and vp is not None:
-        vap.va_birthtime = vp.birthtime()
-    copyout(td, buf, st.pack_statx(vap))
-    return 0
-
-
-def sys_statfs(td: Thread, path: int, buf: int) -> int:
-    """statfs(2)."""
-    copyout(td, buf, st.pack_statfs(vfs.kern_statfs(td, path_arg(td, path))))
-    return 0
-
-
-def sys_fstatfs(td: Thread, fd: int, buf: int) -> int:
-    """fstatfs(2)."""
-    copyout(td, buf, st.pack_statfs(vfs.kern_fstatfs(td, fd)))
-    return 0
-
-
-def sys_faccessat(td: Thread, dirfd: int, path: int, amode: int) -> int:
-    """faccessat(2), the call without flags."""
-    return sys_faccessat2(td, dirfd, path, amode, 0)
-
-
-def sys_faccessat2(td: Thread, dirfd: int, path: int, amode: int, flags: int) -> int:
-    """faccessat2(2)."""
-    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EACCESS | AT_EMPTY_PATH)
-    if amode & ~7:
-        raise SyscallError(E.EINVAL)
-    vp = vnode_at(td, dirfd, path, flags)
-    vfs.vnode_access(td, vp, amode, effective=bool(flags & AT_EACCESS))
-    return 0
-
-
-def sys_fchmodat(td: Thread, dirfd: int, path: int, mode: int) -> int:
-    """fchmodat(2)."""
-    vfs.setfmode(td, vnode_at(td, dirfd, path, 0), mode)
-    return 0
-
-
-def sys_fchownat(td: Thread, dirfd: int, path: int, uid: int, gid: int, flags: int) -> int:
-    """fchownat(2)."""
-    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
-    vfs.setfown(td, vnode_at(td, dirfd, path, flags), uid, gid)
-    return 0
-
-
-def sys_utime(td: Thread, path: int, times: int) -> int:
-    """utime(2): whole seconds."""
-    if times == 0:
-        when = f.NOW
-    else:
-        atime, mtime = struct.unpack("<qq", copyin(td, times, 16))
-        when = (atime * f.NSEC, mtime * f.NSEC, False)
-    return f.set_times(td, namei(td, path_arg(td, path)), when)
-
-
-def sys_futimesat(td: Thread, dirfd: int, path: int, times: int) -> int:
-    """futimesat(2)."""
-    when = f.read_timevals(td, times)
-    if path == 0:
-        return f.set_times(td, f.file_vnode_at(td, dirfd), when)
-    return f.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
-
-
-def sys_utimensat(td: Thread, dirfd: int, path: int, times: int, flags: int) -> int:
-    """utimensat(2); a null path means the descriptor itself."""
-    _known(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
-    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
-    if path == 0:
-        if flags:
-            raise SyscallError(E.EINVAL)
-        return f.set_times(td, f.file_vnode_at(td, dirfd), when)
-    return f.set_times(td, vnode_at(td, dirfd, path, flags), when)
-
-
-# -- directories and names --------------------------------------------------------------------------------------------
+# -- directories and names ---------------------------------------------------------------------------------
 
 
 def _dir_call(pack: Callable[[Dirent, int], bytes]) -> Handler:
@@ -398,7 +167,7 @@ def sys_link(td: Thread, old: int, new: int) -> int:
 
 def sys_linkat(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, flags: int) -> int:
     """linkat(2)."""
-    _known(flags, AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)
+    known_flags(flags, AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)
     nofollow = 0 if flags & AT_SYMLINK_FOLLOW else AT_SYMLINK_NOFOLLOW
     vp = vnode_at(td, olddirfd, old, flags & AT_EMPTY_PATH | nofollow)
     vfs.link_vnode(td, vp, newdirfd, path_arg(td, new))
@@ -407,7 +176,7 @@ def sys_linkat(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, fla
 
 def sys_unlinkat(td: Thread, dirfd: int, path: int, flags: int) -> int:
     """unlinkat(2)."""
-    _known(flags, AT_REMOVEDIR)
+    known_flags(flags, AT_REMOVEDIR)
     remove = vfs.kern_rmdirat if flags & AT_REMOVEDIR else vfs.kern_unlinkat
     remove(td, dirfd, path_arg(td, path))
     return 0
@@ -415,7 +184,7 @@ def sys_unlinkat(td: Thread, dirfd: int, path: int, flags: int) -> int:
 
 def sys_renameat2(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, flags: int) -> int:
     """renameat2(2) with RENAME_NOREPLACE."""
-    _known(flags, vfs.RENAME_NOREPLACE)
+    known_flags(flags, vfs.RENAME_NOREPLACE)
     vfs.kern_renameat(td, olddirfd, path_arg(td, old), newdirfd, path_arg(td, new), flags)
     return 0
 
@@ -438,7 +207,7 @@ def sys_mknod(td: Thread, path: int, mode: int, dev: int) -> int:
     return sys_mknodat(td, AT_FDCWD, path, mode, dev)
 
 
-# -- waiting --------------------------------------------------------------------------------------------------------------
+# -- waiting ---------------------------------------------------------------------------------
 
 
 def sys_select(td: Thread, nd: int, in_: int, ou: int, ex: int, tv: int) -> int:
@@ -486,7 +255,7 @@ def _set_mask(td: Thread, va: int, size: int) -> None:
     td.td_ast = True
 
 
-# -- bulk -------------------------------------------------------------------------------------------------------------------
+# -- bulk ---------------------------------------------------------------------------------
 
 
 def sys_sendfile(td: Thread, out: int, in_: int, offp: int, count: int) -> int:
@@ -508,7 +277,7 @@ def sys_copy_file_range(
     td: Thread, infd: int, inoffp: int, outfd: int, outoffp: int, count: int, flags: int
 ) -> int:
     """copy_file_range(2)."""
-    _known(flags, 0)
+    known_flags(flags, 0)
     fdesc = td.td_proc.p_fd
     source, target = fdesc.fget(infd, FREAD), fdesc.fget(outfd, FWRITE)
     for fp in (source, target):
@@ -608,9 +377,9 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     1: Sysent("write", "fbu", FULL, io.sys_write),
     2: Sysent("open", "sxo", PARTIAL, sys_open, "no O_TMPFILE"),
     3: Sysent("close", "f", FULL, f.sys_close),
-    4: Sysent("stat", "sp", FULL, sys_stat),
-    5: Sysent("fstat", "fp", FULL, sys_fstat),
-    6: Sysent("lstat", "sp", FULL, sys_lstat),
+    4: Sysent("stat", "sp", FULL, attr.sys_stat),
+    5: Sysent("fstat", "fp", FULL, attr.sys_fstat),
+    6: Sysent("lstat", "sp", FULL, attr.sys_lstat),
     7: Sysent("poll", "pnd", FULL, sys_poll),
     8: Sysent("lseek", "fld", FULL, f.sys_lseek),
     16: Sysent("ioctl", "fxp", PARTIAL, sys_ioctl, "terminals and FIO*"),
@@ -648,10 +417,10 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     93: Sysent("fchown", "fnn", FULL, f.sys_fchown),
     94: Sysent("lchown", "snn", FULL, f.sys_lchown),
     95: Sysent("umask", "o", FULL, f.sys_umask),
-    132: Sysent("utime", "sp", FULL, sys_utime),
+    132: Sysent("utime", "sp", FULL, attr.sys_utime),
     133: Sysent("mknod", "son", PARTIAL, sys_mknod, "files and FIFOs"),
-    137: Sysent("statfs", "sp", FULL, sys_statfs),
-    138: Sysent("fstatfs", "fp", FULL, sys_fstatfs),
+    137: Sysent("statfs", "sp", FULL, attr.sys_statfs),
+    138: Sysent("fstatfs", "fp", FULL, attr.sys_fstatfs),
     161: Sysent("chroot", "s", FULL, f.sys_chroot),
     162: Sysent("sync", "", STUB, lambda td: 0, "the host decides when"),
     187: Sysent("readahead", "flu", STUB, sys_readahead, "no effect"),
@@ -661,20 +430,20 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     257: Sysent("openat", "fsxo", PARTIAL, sys_openat, "no O_TMPFILE"),
     258: Sysent("mkdirat", "fso", FULL, f.sys_mkdirat),
     259: Sysent("mknodat", "fson", PARTIAL, sys_mknodat, "files and FIFOs"),
-    260: Sysent("fchownat", "fsnnx", FULL, sys_fchownat),
-    261: Sysent("futimesat", "fsp", FULL, sys_futimesat),
-    262: Sysent("newfstatat", "fspx", FULL, sys_newfstatat),
+    260: Sysent("fchownat", "fsnnx", FULL, attr.sys_fchownat),
+    261: Sysent("futimesat", "fsp", FULL, attr.sys_futimesat),
+    262: Sysent("newfstatat", "fspx", FULL, attr.sys_newfstatat),
     263: Sysent("unlinkat", "fsx", FULL, sys_unlinkat),
     264: Sysent("renameat", "fsfs", FULL, f.sys_renameat),
     265: Sysent("linkat", "fsfsx", FULL, sys_linkat),
     266: Sysent("symlinkat", "sfs", FULL, f.sys_symlinkat),
     267: Sysent("readlinkat", "fsbd", FULL, f.sys_readlinkat),
-    268: Sysent("fchmodat", "fso", PARTIAL, sys_fchmodat, "no set-id bits on files"),
-    269: Sysent("faccessat", "fsx", FULL, sys_faccessat),
+    268: Sysent("fchmodat", "fso", PARTIAL, attr.sys_fchmodat, "no set-id bits on files"),
+    269: Sysent("faccessat", "fsx", FULL, attr.sys_faccessat),
     270: Sysent("pselect6", "dppppp", FULL, sys_pselect6),
     271: Sysent("ppoll", "pnppu", FULL, sys_ppoll),
     277: Sysent("sync_file_range", "fllx", STUB, sys_sync_file_range, "syncs the whole file"),
-    280: Sysent("utimensat", "fspx", FULL, sys_utimensat),
+    280: Sysent("utimensat", "fspx", FULL, attr.sys_utimensat),
     285: Sysent("fallocate", "fxll", PARTIAL, sys_fallocate, "mode 0 only"),
     292: Sysent("dup3", "ffx", FULL, sys_dup3),
     293: Sysent("pipe2", "px", FULL, sys_pipe2),
@@ -686,9 +455,9 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     326: Sysent("copy_file_range", "fpfpux", FULL, sys_copy_file_range),
     327: Sysent("preadv2", "fpuldx", PARTIAL, sys_preadv2, "no flags"),
     328: Sysent("pwritev2", "fpuldx", PARTIAL, sys_pwritev2, "no flags"),
-    332: Sysent("statx", "fsxxp", FULL, sys_statx),
+    332: Sysent("statx", "fsxxp", FULL, attr.sys_statx),
     436: Sysent("close_range", "nnx", FULL, sys_close_range),
-    439: Sysent("faccessat2", "fsxx", FULL, sys_faccessat2),
+    439: Sysent("faccessat2", "fsxx", FULL, attr.sys_faccessat2),
     **{
         188 + index: Sysent(name, letters, STUB, _no_xattr, _XATTR)
         for index, (name, letters) in enumerate((
