@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
+    from kernel_model.vm.vm_object import VmObject
 
 MREMAP_MAYMOVE = 1
 MREMAP_FIXED = 2
@@ -138,14 +139,17 @@ def _cow(entry: VmMapEntry) -> int:
     return cow
 
 
-def _insert(map_: VmMap, entry: VmMapEntry, delta: VmOffset, start: VmOffset, end: VmOffset) -> None:
-    """Map at [start, end) what *entry* maps *delta* bytes from its start on; *end* may lie past its end."""
-    obj = entry.object
+def _insert(
+    map_: VmMap, entry: VmMapEntry, delta: VmOffset, start: VmOffset, end: VmOffset, *, more: bool = False
+) -> None:
+    """Map at [start, end) what *entry* maps *delta* bytes from its start on.
+
+    With *more* it is new: more of the file, or fresh memory; never what the entry holds there already.
+    """
+    obj: VmObject | None = entry.object
     offset = entry.offset + delta
     cow = _cow(entry)
-    wanted = entry.start + delta + (end - start) > entry.end
-    if wanted and delta >= entry.end - entry.start:
-        # Only growth: more of the file, or fresh memory.
+    if more:
         obj, offset, cow = _continuation(entry, delta)
     vm_object_reference(obj)
     with map_.locked():
@@ -159,16 +163,16 @@ def _insert(map_: VmMap, entry: VmMapEntry, delta: VmOffset, start: VmOffset, en
         _ = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
 
 
-def _continuation(entry: VmMapEntry, delta: VmOffset) -> tuple[object, int, int]:
+def _continuation(entry: VmMapEntry, delta: VmOffset) -> tuple[VmObject | None, int, int]:
     cow = _cow(entry)
-    obj = entry.object
+    obj: VmObject | None = entry.object
     offset = entry.offset + delta
     if _file(entry) is None:
         if entry.inheritance == VM_INHERIT_SHARE and obj is not None:
             # Shared memory keeps one object: the part past its end is beyond the object and refused.
             return obj, offset, cow
         return None, 0, cow & ~MAP_COPY_ON_WRITE
-    while obj.backing_object is not None:
+    while obj is not None and obj.backing_object is not None:
         offset += obj.backing_object_offset
         obj = obj.backing_object
     if entry.eflags & MAP_ENTRY_COW:
@@ -183,7 +187,7 @@ def _grow_in_place(map_: VmMap, last: VmMapEntry, addr: VmOffset, old_size: VmOf
     following = last.next
     if following is not map_.header and following.start < end:
         return False
-    _insert(map_, last, start - last.start, start, end)
+    _insert(map_, last, start - last.start, start, end, more=True)
     return True
 
 
@@ -224,7 +228,7 @@ def _move(proc: Proc, addr: VmOffset, old_size: VmOffset, new_size: VmOffset, ta
         last = entry
         here = stop
     if new_size > old_size and last is not None:
-        _insert(map_, last, end - last.start, target + old_size, target + new_size)
+        _insert(map_, last, end - last.start, target + old_size, target + new_size, more=True)
     _ = map_.remove(addr, end)
     return target
 
