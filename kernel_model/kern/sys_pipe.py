@@ -186,7 +186,11 @@ def kern_pipe(td: Thread, flags: int) -> tuple[int, int]:
     reader = File(Pipe(first, second, kernel.lastpipe, when), DTYPE_PIPE, status | (FREAD if linux else both))
     writer = File(Pipe(second, first, kernel.lastpipe, when), DTYPE_PIPE, status | (FWRITE if linux else both))
     cloexec = bool(flags & O_CLOEXEC)
-    rfd = fdesc.install(td, reader, cloexec=cloexec)
+    try:
+        rfd = fdesc.install(td, reader, cloexec=cloexec)
+    except SyscallError:
+        first.data.free()
+        raise
     try:
         wfd = fdesc.install(td, writer, cloexec=cloexec)
     except SyscallError:

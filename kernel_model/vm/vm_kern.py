@@ -147,6 +147,99 @@ def kmap_free_wakeup(map_: VmMap, addr: VmOffset, size: VmOffset) -> None:
             map_.wakeup()
 
 
+class NoWait:
+    """``with NoWait(vm):`` faults of the kernel never page out and may use the reserve: VM_ALLOC_SYSTEM, M_NOWAIT.
+
+    Needed where views of other pages are in hand, which the page daemon could take away.
+    """
+
+    __slots__ = ("_busy", "_reserved", "_vm")
+
+    def __init__(self, vm: Vm) -> None:
+        self._vm = vm
+        self._reserved = 0
+        self._busy = False
+
+    def __enter__(self) -> None:
+        vm = self._vm
+        self._reserved, vm.cnt.v_free_reserved = vm.cnt.v_free_reserved, 0
+        self._busy, vm.in_pageout = vm.in_pageout, True
+
+    def __exit__(self, *_: object) -> None:
+        vm = self._vm
+        vm.cnt.v_free_reserved = self._reserved
+        vm.in_pageout = self._busy
+
+
+class PipeBuffer:
+    """struct pipebuf: a ring of bytes in pipe_map, whose space is taken at the first store and given back by free().
+
+    FreeBSD: pipespace_new(), pipe_read(), pipe_write(), pipe_free_kmem(), sys/kern/sys_pipe.c.
+    """
+
+    __slots__ = ("_vm", "buffer", "cnt", "out", "size")
+
+    def __init__(self, vm: Vm, size: int) -> None:
+        self._vm = vm
+        self.buffer: VmOffset | None = None
+        self.size = size
+        self.cnt = 0
+        """Bytes waiting to be read."""
+        self.out = 0
+        """Where the first of them is."""
+
+    def __len__(self) -> int:
+        return self.cnt
+
+    def alloc(self) -> bool:
+        """Take the space now; False when pipe_map or swap does not suffice."""
+        if self.buffer is None:
+            self.buffer = pipe_map_alloc(self._vm, self.size)
+        return self.buffer is not None
+
+    def put(self, data: memoryview | bytes) -> int:
+        """Append as much of *data* as there is room, and memory, for."""
+        if not self.alloc():
+            return 0
+        put = 0
+        count = min(len(data), self.size - self.cnt)
+        with NoWait(self._vm):
+            for view in self._views((self.out + self.cnt) % self.size, count, write=True):
+                view[:] = data[put : put + len(view)]
+                put += len(view)
+        self.cnt += put
+        return put
+
+    def take(self, target: memoryview) -> int:
+        """Move waiting bytes into *target*; fewer when memory ran out."""
+        got = 0
+        with NoWait(self._vm):
+            for view in self._views(self.out, min(len(target), self.cnt), write=False):
+                target[got : got + len(view)] = view
+                got += len(view)
+        self.cnt -= got
+        self.out = (self.out + got) % self.size if self.cnt else 0
+        return got
+
+    def free(self) -> None:
+        """Give the space back; what waited is lost."""
+        if self.buffer is not None:
+            pipe_map_free(self._vm, self.buffer, self.size)
+            self.buffer = None
+        self.cnt = self.out = 0
+
+    def _views(self, start: int, count: int, write: bool) -> Iterator[memoryview]:
+        """The ring's bytes from *start* on, across its end; stops early when memory runs out."""
+        base = some(self.buffer, "buffer of a pipe that holds bytes") if count else 0
+        first = min(count, self.size - start)
+        reached = 0
+        for view in kmem_views(self._vm, base + start, first, write):
+            reached += len(view)
+            yield view
+        if reached == first:
+            yield from kmem_views(self._vm, base, count - first, write)
+
+
 def exec_map_alloc(vm: Vm) -> VmOffset | None:
     """Room for one execve's strings: EXEC_MAP_ENTRY_SIZE bytes, or None while 16 others hold it.
 
