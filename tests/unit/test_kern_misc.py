@@ -1,0 +1,320 @@
+"""Limits, clocks, timers, ids, sysctl, and threads of one: through the dispatcher."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from kernel_model.abi import errno as E
+from kernel_model.kern.kern_sig import ast
+from kernel_model.kern.kern_time import itimers_due
+from kernel_model.kern.signalvar import SigAction
+from kernel_model.kern.signo import SIGALRM
+from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK
+from kernel_model.vm.vm import VM_PROT_NONE
+from tests.unit.kern_host import HANDLER, KernHost
+
+INF = (1 << 64) - 1
+
+
+@pytest.fixture
+def bsd() -> KernHost:
+    return KernHost("freebsd")
+
+
+@pytest.fixture
+def lin() -> KernHost:
+    return KernHost("linux")
+
+
+# -- limits -------------------------------------------------------------------------------------------------
+
+
+def test_rlimits_of_freebsd(bsd: KernHost) -> None:
+    at = bsd.put(bytes(16))
+    assert bsd.call(194, RLIMIT_STACK, at) == 0
+    assert struct.unpack("<qq", bsd.get(at, 16)) == (8 << 20, 512 << 20)
+    assert bsd.call(195, RLIMIT_STACK, bsd.put(struct.pack("<qq", -1, -1))) == 0
+    assert bsd.proc.p_limit.pl_rlimit[RLIMIT_STACK] == (512 << 20, 512 << 20), "clamped to maxssiz"
+    assert bsd.call(195, RLIMIT_STACK, bsd.put(struct.pack("<qq", 9 << 20, 1 << 20))) == 0
+    assert bsd.proc.p_limit.pl_rlimit[RLIMIT_STACK] == (1 << 20, 1 << 20), "the soft limit follows the hard one"
+    bsd.proc.p_ucred.cr_uid = 5
+    assert bsd.call(195, RLIMIT_STACK, bsd.put(struct.pack("<qq", 2 << 20, 2 << 20))) == -E.EPERM
+    assert bsd.call(194, 15, at) == bsd.call(194, 99, at) == -E.EINVAL
+
+
+def test_rlimits_of_linux(lin: KernHost) -> None:
+    at = lin.put(bytes(16))
+    lin.proc.p_limit.set(RLIMIT_MEMLOCK, 7, RLIM_INFINITY)
+    assert lin.call(97, 8, at) == 0
+    assert struct.unpack("<QQ", lin.get(at, 16)) == (7, INF), "MEMLOCK is 8 there, 6 here"
+    assert lin.call(302, 0, 8, lin.put(struct.pack("<QQ", 1, 2)), at) == 0
+    assert struct.unpack("<QQ", lin.get(at, 16)) == (7, INF)
+    assert lin.proc.p_limit.pl_rlimit[RLIMIT_MEMLOCK] == (1, 2)
+    assert lin.call(302, 0, 8, lin.put(struct.pack("<QQ", 3, 2)), 0) == -22
+    assert lin.call(302, 77, 8, 0, at) == -3
+    assert lin.call(97, 16, at) == -22
+    assert lin.call(160, 13, lin.put(struct.pack("<QQ", 5, 5))) == 0, "RLIMIT_NICE is kept"
+    assert lin.call(97, 13, at) == 0
+    assert struct.unpack("<QQ", lin.get(at, 16)) == (5, 5)
+
+
+@pytest.mark.parametrize("release", ["freebsd-10.1", "freebsd-12.1"])
+def test_the_stack_band_is_protected_anew(release: str) -> None:
+    """Lowering RLIMIT_STACK makes grown pages inaccessible, raising gives them all rights: quirk Q9."""
+    host = KernHost(release=release)
+    top = host.proc.p_sysent.sv_usrstack
+    host.map_at(top - (8 << 20), 8 << 20, 3)
+    limit = host.put(struct.pack("<qq", 1 << 20, 512 << 20))
+    assert host.call(195, RLIMIT_STACK, limit) == 0
+    assert host.map.lookup_entry(top - (2 << 20))[1].protection == VM_PROT_NONE
+    assert host.map.lookup_entry(top - (1 << 20))[1].protection == 3
+    assert host.call(195, RLIMIT_STACK, host.put(struct.pack("<qq", 8 << 20, 512 << 20))) == 0
+    assert host.map.lookup_entry(top - (2 << 20))[1].protection == 7
+
+
+def test_linux_leaves_the_stack_alone(lin: KernHost) -> None:
+    top = lin.proc.p_sysent.sv_usrstack
+    lin.map_at(top - (8 << 20), 8 << 20, 3)
+    assert lin.call(160, 3, lin.put(struct.pack("<QQ", 1 << 20, 512 << 20))) == 0
+    assert lin.map.lookup_entry(top - (2 << 20))[1].protection == 3
+
+
+def test_getrusage(bsd: KernHost) -> None:
+    at = bsd.put(b"\xff" * 144)
+    assert bsd.call(117, 0, at) == 0
+    assert struct.unpack_from("<18q", bsd.get(at, 144))[8] > 0, "ru_minflt"
+    assert bsd.call(117, 5, at) == -E.EINVAL
+
+
+# -- time ---------------------------------------------------------------------------------------------------
+
+
+def test_clocks_agree_and_go_on(bsd: KernHost, lin: KernHost) -> None:
+    for host, number in ((bsd, 232), (lin, 228)):
+        at = host.put(bytes(16))
+        last = (0, 0)
+        for _ in range(3):
+            assert host.call(number, 0, at) == 0
+            now = struct.unpack("<qq", host.get(at, 16))
+            assert now > last
+            last = now
+        assert host.call(number, 999, at) == (-22 if host is lin else -E.EINVAL)
+    assert bsd.call(232, 4, bsd.put(bytes(16))) == 0
+    assert lin.call(228, 1, lin.put(bytes(16))) == 0
+
+
+def test_a_seed_makes_time_repeatable() -> None:
+    times = []
+    for _ in range(2):
+        host = KernHost("linux")
+        at = host.put(bytes(16))
+        host.call(228, 0, at)
+        times.append(host.get(at, 16))
+    assert times[0] == times[1]
+
+
+def test_nanosleep(bsd: KernHost) -> None:
+    before = bsd.kernel.clock.nanouptime()
+    assert bsd.call(240, bsd.put(struct.pack("<qq", 5, 0)), 0) == 0
+    assert bsd.kernel.clock.nanouptime() - before >= 5_000_000_000
+    for bad in ((-1, 0), (0, -1), (0, 1_000_000_000)):
+        assert bsd.call(240, bsd.put(struct.pack("<qq", *bad)), 0) == -E.EINVAL
+    assert bsd.call(240, 8, 0) == -E.EFAULT
+
+
+def test_clock_nanosleep_answers_with_the_errno(bsd: KernHost, lin: KernHost) -> None:
+    bad = struct.pack("<qq", 0, -1)
+    assert bsd.call(244, 0, 0, bsd.put(bad), 0) == E.EINVAL, "as POSIX wants"
+    assert lin.call(230, 0, 0, lin.put(bad), 0) == -22
+    past = struct.pack("<qq", 1, 0)
+    assert bsd.call(244, 4, 1, bsd.put(past), 0) == 0
+
+
+def test_an_alarm_ends_a_sleep_and_tells_what_was_left(lin: KernHost) -> None:
+    lin.proc.p_sigacts.ps_sigact[SIGALRM] = SigAction(HANDLER, 0, 0, 0x402000)
+    assert lin.call(37, 2) == 0
+    left = lin.put(bytes(16))
+    assert lin.call(35, lin.put(struct.pack("<qq", 10, 0)), left) == -4
+    assert 7 <= struct.unpack("<qq", lin.get(left, 16))[0] <= 8
+    ast(lin.td)
+    assert lin.cpu.frame.rdi == 14
+
+
+def test_setitimer_repeats_and_tells(bsd: KernHost) -> None:
+    value = bsd.put(struct.pack("<qqqq", 1, 0, 3, 0))
+    old = bsd.put(bytes(32))
+    assert bsd.call(83, 0, value, 0) == 0
+    bsd.kernel.clock.sleep(3_100_000_000)
+    assert itimers_due(bsd.proc)
+    assert [ksi.ksi_signo for ksi in bsd.proc.p_sigqueue] == [SIGALRM]
+    assert not itimers_due(bsd.proc)
+    assert bsd.call(83, 0, bsd.put(bytes(32)), old) == 0
+    interval, _, left, micro = struct.unpack("<qqqq", bsd.get(old, 32))
+    assert (interval, left) == (1, 0)
+    assert 800_000 < micro < 1_000_000
+    assert bsd.call(83, 3, value, 0) == -E.EINVAL
+    assert bsd.call(83, 0, bsd.put(struct.pack("<qqqq", 0, 0, 0, 1_000_000)), 0) == -E.EINVAL
+
+
+# -- ids ----------------------------------------------------------------------------------------------------
+
+
+def test_setuid_drops_everything_for_root(bsd: KernHost) -> None:
+    assert bsd.call(23, 100) == 0
+    assert bsd.call(24) == bsd.call(25) == 100
+    assert bsd.call(23, 0) == -E.EPERM
+
+
+def test_saved_ids(lin: KernHost) -> None:
+    assert lin.call(117, 10, 20, 30) == 0
+    places = [lin.put(bytes(4)) for _ in range(3)]
+    assert lin.call(118, *places) == 0
+    assert [int.from_bytes(lin.get(at, 4), "little") for at in places] == [10, 20, 30]
+    assert lin.call(117, -1, 30, -1) == 0
+    assert lin.call(107) == 30
+    assert lin.call(117, 5, -1, -1) == -1
+    assert lin.call(113, -1, 10) == 0
+    assert lin.call(107) == 10
+
+
+def test_groups(lin: KernHost) -> None:
+    assert lin.call(116, 2, lin.put(struct.pack("<II", 5, 6))) == 0
+    at = lin.put(bytes(8))
+    assert lin.call(115, 0, 0) == lin.call(115, 2, at) == 2
+    assert struct.unpack("<II", lin.get(at, 8)) == (5, 6)
+    assert lin.call(115, 1, at) == lin.call(115, -1, at) == -22
+
+
+# -- sysctl -------------------------------------------------------------------------------------------------
+
+
+def sysctl(host: KernHost, *mib: int, room: int = 256) -> tuple[int, bytes]:
+    old = host.put(bytes(room))
+    size = host.put(room.to_bytes(8, "little"))
+    rv = host.call(202, host.put(struct.pack(f"<{len(mib)}i", *mib)), len(mib), old, size, 0, 0)
+    return rv, host.get(old, host.word(size)) if rv in (0, -E.ENOMEM) else b""
+
+
+def number_of(host: KernHost, name: str) -> tuple[int, ...]:
+    old = host.put(bytes(96))
+    size = host.put((96).to_bytes(8, "little"))
+    text = name.encode()
+    assert host.call(202, host.put(struct.pack("<ii", 0, 3)), 2, old, size, host.put(text), len(text)) == 0
+    count = host.word(size)
+    return struct.unpack(f"<{count // 4}i", host.get(old, count))
+
+
+def test_sysctl_by_number(bsd: KernHost) -> None:
+    assert sysctl(bsd, 1, 1) == (0, b"FreeBSD\0")
+    assert sysctl(bsd, 1, 2) == (0, b"10.1-RELEASE\0")
+    assert sysctl(bsd, 1, 24) == (0, struct.pack("<i", 1001000))
+    assert sysctl(bsd, 1, 33) == (0, (0x7FFF_FFFF_F000).to_bytes(8, "little"))
+    assert sysctl(bsd, 6, 7) == (0, struct.pack("<i", 4096))
+    assert sysctl(bsd, 6, 3) == (0, struct.pack("<i", 1))
+
+
+def test_sysctl_by_name(bsd: KernHost) -> None:
+    for name in ("kern.arandom", "hw.pagesizes", "kern.smp.maxcpus", "vm.overcommit", "security.bsd.stack_guard_page"):
+        rv, value = sysctl(bsd, *number_of(bsd, name))
+        assert rv == 0, name
+        assert value
+    assert number_of(bsd, "hw.ncpu") == (6, 3)
+
+
+def test_sysctl_sizes_and_errors(bsd: KernHost) -> None:
+    assert sysctl(bsd, 1, 1, room=3) == (-E.ENOMEM, b"Fre")
+    assert sysctl(bsd, 1, 37, room=5)[0] == 0, "any number of random bytes is a whole answer"
+    assert sysctl(bsd, 1, 9999)[0] == -E.ENOENT
+    assert bsd.unsupported[-1].what == "sysctl"
+    assert sysctl(bsd, 1, 14)[0] == -E.EINVAL
+    size = bsd.put(bytes(8))
+    mib = bsd.put(struct.pack("<ii", 1, 1))
+    assert bsd.call(202, mib, 2, 0, size, 0, 0) == 0
+    assert bsd.word(size) == 8
+    assert bsd.call(202, mib, 2, 0, 0, bsd.put(b"Linux\0"), 6) == -E.EPERM
+    assert bsd.call(202, mib, 1, 0, size, 0, 0) == bsd.call(202, mib, 25, 0, size, 0, 0) == -E.EINVAL
+
+
+def test_stack_guard_page_can_be_set() -> None:
+    host = KernHost(release="freebsd-12.1")
+    mib = number_of(host, "security.bsd.stack_guard_page")
+    at = host.put(struct.pack(f"<{len(mib)}i", *mib))
+    assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<i", 5)), 4) == 0
+    assert host.vm.stack_guard_page == 5
+    assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<q", 5)), 8) == -E.EINVAL
+    host.proc.p_ucred.cr_uid = 1
+    assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<i", 0)), 4) == -E.EPERM
+
+
+def test_sysctlbyname() -> None:
+    host = KernHost(release="freebsd-15.0")
+    name = host.put(b"kern.ostype\0")
+    old, size = host.put(bytes(16)), host.put((16).to_bytes(8, "little"))
+    assert host.call(570, name, 11, old, size, 0, 0) == 0
+    assert host.get(old, 8) == b"FreeBSD\0"
+
+
+# -- one thread ---------------------------------------------------------------------------------------------
+
+
+def test_futex_and_umtx_waits(bsd: KernHost, lin: KernHost) -> None:
+    word = lin.put(struct.pack("<I", 5))
+    short = lin.put(struct.pack("<qq", 0, 1000))
+    assert lin.call(202, word, 0, 4, short) == -11
+    assert lin.call(202, word, 0, 5, short) == -110
+    assert lin.call(202, word, 128 | 1, 1) == 0
+    assert lin.call(202, word + 1, 0, 5) == -22
+    word = bsd.put(struct.pack("<Q", 5))
+    short = bsd.put(struct.pack("<qq", 0, 1000))
+    assert bsd.call(454, word, 15, 4, 0, 0) == 0
+    assert bsd.call(454, word, 15, 5, 16, short) == -E.ETIMEDOUT
+    assert bsd.call(454, word, 2, 5, 16, short) == -E.ETIMEDOUT
+    assert bsd.call(454, word, 16, 1, 0, 0) == 0
+
+
+@pytest.mark.parametrize("abi", ["freebsd", "linux"])
+def test_a_wait_for_ever_kills_and_says_so(abi: str) -> None:
+    host = KernHost(abi)
+    word = host.put(struct.pack("<Q", 5))
+    host.call(*((454, word, 15, 5, 0, 0) if abi == "freebsd" else (202, word, 0, 5, 0)))
+    assert host.proc.p_xsig == 9
+    assert host.unsupported[-1].what == "deadlock"
+
+
+def test_bases(bsd: KernHost, lin: KernHost) -> None:
+    assert bsd.call(165, 129, bsd.put((0x5000).to_bytes(8, "little"))) == 0
+    assert bsd.cpu.frame.fs_base == 0x5000
+    assert bsd.call(165, 129, bsd.put((1 << 47).to_bytes(8, "little"))) == -E.EINVAL
+    at = bsd.put(bytes(8))
+    assert bsd.call(165, 128, at) == 0
+    assert bsd.word(at) == 0x5000
+    assert lin.call(158, 0x1002, 0x7000) == 0
+    assert lin.cpu.frame.fs_base == 0x7000
+    assert lin.call(158, 0x1002, 1 << 47) == -1
+    assert lin.call(158, 0x3001, 0) == -22, "no CET"
+
+
+def test_stack_gap_control() -> None:
+    host = KernHost(release="freebsd-12.1")
+    state = host.put(bytes(4))
+
+    def ctl(value: int) -> int:
+        return host.call(544, 0, 0, 17, host.put(struct.pack("<I", value)))
+
+    assert host.call(544, 0, 0, 18, state) == 0
+    assert host.get(state, 1) == b"\5"
+    assert ctl(2 | 8) == 0
+    assert host.call(544, 0, 0, 18, state) == 0
+    assert host.get(state, 1) == b"\n"
+    assert ctl(1) == ctl(3) == ctl(12) == ctl(16) == -E.EINVAL
+    assert KernHost().call(544, 0, 0, 17, host.put(bytes(4))) == -E.EINVAL, "not before 12"
+
+
+def test_exit_and_wait(bsd: KernHost, lin: KernHost) -> None:
+    assert bsd.call(7, -1, 0, 0, 0) == -E.ECHILD
+    assert lin.call(61, -1, 0, 0, 0) == -10
+    assert bsd.raw(1, 300) == E.EJUSTRETURN
+    assert bsd.proc.wait_status == 300 & 0xFF
+    assert bsd.td.td_ast
