@@ -127,6 +127,7 @@ def _advise_entries(map_: VmMap, start: int, end: int, behav: int) -> None:
         if not entry.eflags & MAP_ENTRY_IS_SUB_MAP:
             vm_map_clip_end(map_, entry, end)
             entry.eflags = (entry.eflags & ~clear) | set_
+            map_.pmap.map_changed(entry.start, entry.end)
             if map_.vm.on_map_change is not None:
                 report(map_, ADVISE, entry, entry.start, entry.end)
             vm_map_simplify_entry(map_, entry)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from kernel_model.ktrace.events import MapChange
 from kernel_model.release import RELEASES
 from kernel_model.vm.probe import CHECK, RecordingProbe
 from kernel_model.vm.vm_param import (
@@ -254,7 +253,7 @@ def test_a_listener_hears_every_check_of_a_growth_in_order(name):
 def test_a_growth_is_reported_as_a_map_change(name):
     """insert first, then grow with the reserve as it was; nothing is built while nobody listens."""
     process = process_rig(name)
-    heard: list[MapChange] = []
+    heard = []
     process.vm.on_map_change = heard.append
     assert process.do("growstack", addr=BELOW) == KERN_SUCCESS
     assert [change.what for change in heard] == ["insert", "grow"]
