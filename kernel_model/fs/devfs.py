@@ -72,7 +72,7 @@ class DevVnode(PseudoNode):
         """One piece."""
         return self.v_pwritev((data,), offset)
 
-    def mmap_anonymous(self) -> bool:
+    def maps_anonymous(self) -> bool:
         """/dev/zero."""
         return self.anonymous
 

@@ -308,10 +308,6 @@ class Vnode:
         """How many of *count* bytes at *offset* there can be: pages of a buffer beyond them stay untouched."""
         return count
 
-    def mmap_anonymous(self) -> bool:
-        """Whether mmap(2) of this device gives fresh zero pages, as /dev/zero does.  FreeBSD: d_mmap_single."""
-        return False
-
     def seekable(self) -> bool:
         """Whether file offsets mean anything here; a terminal or a pipe says no (ESPIPE)."""
         return self.v_type in (VREG, VDIR, VLNK, VBLK)
