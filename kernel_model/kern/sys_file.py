@@ -13,6 +13,7 @@ from kernel_model.fs.vnode import PATH_MAX
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyinstr, copyout
 from kernel_model.kern.vfs_lookup import AT_FDCWD, LINUX_PATH_MAX, namei
+from kernel_model.vm.vnode_pager import vfs_msync
 
 if TYPE_CHECKING:
     from kernel_model.fs.vnode import Vnode
@@ -64,6 +65,16 @@ def sys_lseek(td: Thread, fd: int, offset: int, whence: int) -> int:
 def sys_fsync(td: Thread, fd: int) -> int:
     """fsync(2)."""
     vfs.kern_fsync(td, fd, data_only=False)
+    return 0
+
+
+def sys_sync(td: Thread) -> int:
+    """sync(2): what the syncer does every half minute; pages of MAP_NOSYNC mappings stay dirty.
+
+    Differs: there is no syncer process, so dirty mapped pages go to their files here, at fsync(2), at msync(2), when
+    memory is short, and when the last mapping ends.
+    """
+    vfs_msync(td.td_proc.kernel.vm)
     return 0
 
 

@@ -332,7 +332,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     33: Sysent("access", "sx", FULL, f.sys_access),
     34: Sysent("chflags", "sq", STUB, attr.sys_chflags, "no file flags"),
     35: Sysent("fchflags", "fq", STUB, attr.sys_fchflags, "no file flags"),
-    36: Sysent("sync", "", STUB, lambda td: 0, "the host decides when"),
+    36: Sysent("sync", "", FULL, f.sys_sync),
     41: Sysent("dup", "f", FULL, f.sys_dup),
     42: Sysent("freebsd10_pipe", "", FULL, sys_freebsd10_pipe),
     54: Sysent("ioctl", "fqp", PARTIAL, sys_ioctl, "terminals and FIO*"),

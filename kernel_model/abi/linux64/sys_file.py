@@ -422,7 +422,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     137: Sysent("statfs", "sp", FULL, attr.sys_statfs),
     138: Sysent("fstatfs", "fp", FULL, attr.sys_fstatfs),
     161: Sysent("chroot", "s", FULL, f.sys_chroot),
-    162: Sysent("sync", "", STUB, lambda td: 0, "the host decides when"),
+    162: Sysent("sync", "", FULL, f.sys_sync),
     187: Sysent("readahead", "flu", STUB, sys_readahead, "no effect"),
     217: Sysent("getdents64", "fbn", FULL, _dir_call(st.pack_dirent64)),
     221: Sysent("fadvise64", "flld", STUB, sys_fadvise64, "checked, without effect"),
