@@ -199,9 +199,9 @@ def _kern_proc(td: Thread, mib: tuple[int, ...]) -> bytes:
     if what == KERN_PROC_PATHNAME:
         if proc.p_textvp is None:
             raise SyscallError(ENOENT)
-        return vn_fullpath(td, proc.p_textvp) + b"\0"
+        return vn_fullpath(proc.p_textvp, proc.p_fd.fd_rdir) + b"\0"
     if what == KERN_PROC_CWD:
-        return vn_fullpath(td, proc.p_fd.fd_cdir) + b"\0"
+        return vn_fullpath(proc.p_fd.fd_cdir, proc.p_fd.fd_rdir) + b"\0"
     if what == KERN_PROC_ARGS:
         return b"".join(arg + b"\0" for arg in proc.p_args)
     if what == KERN_PROC_SV_NAME:

@@ -482,10 +482,12 @@ def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> bytearray:
     return vec
 
 
-def _mincore_entry(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset, vec: bytearray) -> None:
-    obj = entry.object
+def _mincore_entry(
+    map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset, vec: bytearray
+) -> None:
+    obj = entry.vm_object
     ptes = map_.pmap.ptes
-    simple = obj.type in (OBJT_DEFAULT, OBJT_SWAP, OBJT_VNODE)
+    simple = obj is not None and obj.type in (OBJT_DEFAULT, OBJT_SWAP, OBJT_VNODE)
     first = (entry.offset - entry.start) >> PAGE_SHIFT
     low = max(entry.start, start) >> PAGE_SHIFT
     high = min(entry.end, end) >> PAGE_SHIFT
@@ -493,13 +495,13 @@ def _mincore_entry(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffse
         pte = ptes.get(vpn)
         if pte is not None:
             m = pte[0]
-            info = MINCORE_INCORE | MINCORE_REFERENCED
-            if m.dirty:
-                info |= MINCORE_MODIFIED
+            info = MINCORE_INCORE | MINCORE_REFERENCED | (MINCORE_MODIFIED if m.dirty else 0)
+        elif obj is not None and simple and vpn + first in obj.pages:
+            m = obj.pages[vpn + first]
+            info = MINCORE_INCORE if m.valid else 0
         else:
-            m = obj.pages.get(vpn + first) if simple else None
-            info = MINCORE_INCORE if m is not None and m.valid else 0
-        if info and m is not None:
+            continue
+        if info:
             info |= MINCORE_REFERENCED_OTHER if m.referenced else 0
             info |= MINCORE_MODIFIED_OTHER if m.dirty else 0
         vec[vpn - (start >> PAGE_SHIFT)] = info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import pytest
@@ -11,6 +12,7 @@ from kernel_model.kern.kern_sig import ast
 from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.signalvar import SigAction
 from kernel_model.kern.signo import SIGALRM
+from kernel_model.kern.vfs_lookup import namei
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_NONE
 from tests.unit.kern_host import HANDLER, KernHost
@@ -318,3 +320,15 @@ def test_exit_and_wait(bsd: KernHost, lin: KernHost) -> None:
     assert bsd.raw(1, 300) == E.EJUSTRETURN
     assert bsd.proc.wait_status == 300 & 0xFF
     assert bsd.td.td_ast
+
+
+def test_kern_proc_of_oneself(bsd: KernHost) -> None:
+    bsd.proc.p_args = [b"a", b"bc"]
+    bsd.proc.p_textvp = namei(bsd.td, b"/etc")
+    assert sysctl(bsd, 1, 14, 7, -1) == (0, b"a\0bc\0")
+    assert sysctl(bsd, 1, 14, 12, -1) == (0, b"/etc\0")
+    assert sysctl(bsd, 1, 14, 42, bsd.proc.p_pid) == (0, os.fsencode(os.getcwd()) + b"\0")
+    assert sysctl(bsd, 1, 14, 9, -1) == (0, b"FreeBSD ELF64\0")
+    assert sysctl(bsd, 1, 14, 40, -1) == (0, struct.pack("<i", bsd.proc.p_osrel))
+    assert sysctl(bsd, 1, 14, 12, 77)[0] == -E.ESRCH
+    assert sysctl(bsd, 1, 14, 32, -1)[0] == -E.ENOENT

@@ -426,7 +426,7 @@ def discard(map_: VmMap, start: VmOffset, end: VmOffset) -> None:
 
 
 def _discard_entry(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> None:
-    obj = entry.object
+    obj = entry.vm_object
     if obj is None or entry.inheritance == 0:
         return
     first = (entry.offset + start - entry.start) >> PAGE_SHIFT
@@ -447,7 +447,7 @@ def _replace(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> 
     """Map the same range anew: what is shared with another process must stay as it is there."""
     prot, maxprot, inheritance = entry.protection, entry.max_protection, entry.inheritance
     offset = entry.offset + start - entry.start
-    obj = entry.object
+    obj = entry.vm_object
     while obj is not None and obj.is_anon:
         offset += obj.backing_object_offset
         obj = obj.backing_object
@@ -494,7 +494,7 @@ def sys_msync(td: Thread, addr: int, size: int, flags: int) -> int:
     if flags & MS_ASYNC and flags & MS_SYNC:
         raise SyscallError(EINVAL)
     start, end = linux_page_range(addr, size)
-    if end > WORD_MASK or (size and start == end):
+    if end > WORD_MASK:
         raise SyscallError(ENOMEM)
     here = start
     hole = False

@@ -120,7 +120,7 @@ def _check(proc: Proc, addr: VmOffset, old_size: VmOffset, new_size: VmOffset) -
 
 def _file(entry: VmMapEntry) -> object:
     """The vnode object at the bottom of an entry's shadow chain, or None for anonymous memory."""
-    obj = entry.object
+    obj = entry.vm_object
     while obj is not None and obj.backing_object is not None:
         obj = obj.backing_object
     return obj if obj is not None and obj.type == OBJT_VNODE else None
@@ -146,7 +146,7 @@ def _insert(
 
     With *more* it is new: more of the file, or fresh memory; never what the entry holds there already.
     """
-    obj: VmObject | None = entry.object
+    obj = entry.vm_object
     offset = entry.offset + delta
     cow = _cow(entry)
     if more:
@@ -165,7 +165,7 @@ def _insert(
 
 def _continuation(entry: VmMapEntry, delta: VmOffset) -> tuple[VmObject | None, int, int]:
     cow = _cow(entry)
-    obj: VmObject | None = entry.object
+    obj = entry.vm_object
     offset = entry.offset + delta
     if _file(entry) is None:
         if entry.inheritance == VM_INHERIT_SHARE and obj is not None:
