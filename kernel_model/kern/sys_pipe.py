@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import POLLHUP, POLLIN, POLLOUT, POLLRDNORM, VFIFO, Vattr
+from kernel_model.fs.vnode import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, VFIFO, Vattr
 from kernel_model.kern.kern_descrip import (
     DTYPE_FIFO,
     DTYPE_PIPE,
@@ -65,6 +65,8 @@ class Pipe:
     outbox: Inbox
     pipe_ino: int
     when: int
+    both_ways: bool = True
+    """False for Linux's pipes, which go from the second end to the first."""
     named: Vnode | None = None
 
     def fo_read(self, td: Thread, fp: File, bufs: Sequence[memoryview], offset: int) -> int:
@@ -132,6 +134,8 @@ class Pipe:
                 ready |= POLLHUP
         if fp.f_flag & FWRITE and (outbox.readers == 0 or outbox.data.size - len(outbox.data) >= PIPE_BUF):
             ready |= events & POLLOUT
+        if fp.f_flag & FWRITE and outbox.readers == 0:
+            ready |= POLLHUP if self.both_ways else POLLERR
         return ready
 
     def fo_poll_host_fd(self, fp: File) -> int:
@@ -183,8 +187,9 @@ def kern_pipe(td: Thread, flags: int) -> tuple[int, int]:
     status = flags & (O_NONBLOCK | O_DIRECT)
     linux = td.td_proc.p_sysent.is_linux
     both = FREAD | FWRITE
-    reader = File(Pipe(first, second, kernel.lastpipe, when), DTYPE_PIPE, status | (FREAD if linux else both))
-    writer = File(Pipe(second, first, kernel.lastpipe, when), DTYPE_PIPE, status | (FWRITE if linux else both))
+    ends = (Pipe(first, second, kernel.lastpipe, when, not linux), Pipe(second, first, kernel.lastpipe, when, not linux))
+    reader = File(ends[0], DTYPE_PIPE, status | (FREAD if linux else both))
+    writer = File(ends[1], DTYPE_PIPE, status | (FWRITE if linux else both))
     cloexec = bool(flags & O_CLOEXEC)
     try:
         rfd = fdesc.install(td, reader, cloexec=cloexec)

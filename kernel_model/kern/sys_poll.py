@@ -9,7 +9,6 @@ it waits: then only the time-out can end the wait.
 
 from __future__ import annotations
 
-import select
 import struct
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,9 @@ from kernel_model.errors import SyscallError
 from kernel_model.fs.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC, O_PATH
-from kernel_model.kern.kern_sig import interrupted
+from kernel_model.kern.kern_hostwait import wait_host
 from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.kern.kern_time import sleep_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 NSEC = 1_000_000_000
 POLLFD = struct.Struct("<ihh")
 FD_SETSIZE = 1024
-LONGEST_WAIT = 1 << 30
-"""Milliseconds of one wait on the host."""
 
 Wanted = list[tuple[int, int]]
 """(descriptor, events)."""
@@ -77,27 +75,29 @@ def wait_until(
 ) -> list[int]:
     """Scan, wait for the host or the clock, scan again.  FreeBSD: the loop of kern_poll(), seltdwait()."""
     clock = td.td_proc.kernel.clock
-    deadline = None if timeout is None else clock.nanouptime() + timeout
+    due = None if timeout is None else clock.nanouptime() + timeout
     while True:
         ready = scan()
         if any(ready) or timeout == 0:
             return ready
-        if interrupted(td):
-            raise SyscallError(E.EINTR)
-        waiters = host_waiters(td, wanted)
-        left = None if deadline is None else deadline - clock.nanouptime()
-        if left is not None and left <= 0:
+        if due is not None and clock.nanouptime() >= due:
             return ready
-        if not waiters:
-            if left is None:
-                sleep_forever(td, "select")
-            clock.sleep(left)
-            continue
-        poller = select.poll()
-        for fd, events in waiters.items():
-            poller.register(fd, events & (POLLIN | POLLPRI | POLLOUT))
-        if not poller.poll(LONGEST_WAIT if left is None else min(left // 1_000_000 + 1, LONGEST_WAIT)):
-            clock.sleep(0)
+        try:
+            _wait(td, host_waiters(td, wanted), due)
+        except SyscallError as error:
+            raise SyscallError(E.EINTR if error.errno == E.ERESTART else error.errno) from None
+
+
+def _wait(td: Thread, waiters: dict[int, int], due: int | None) -> None:
+    """Until something may be ready, or *due*; raises the errno of a signal."""
+    if waiters:
+        _ = wait_host(td, waiters, due)
+    elif due is None:
+        sleep_forever(td, "select")
+    else:
+        error = sleep_until(td, due)
+        if error:
+            raise SyscallError(error)
 
 
 # -- poll ---------------------------------------------------------------------------------

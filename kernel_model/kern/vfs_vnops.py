@@ -37,6 +37,7 @@ from kernel_model.kern.kern_descrip import (
     file_vnode,
 )
 from kernel_model.kern.kern_flock import flock_file
+from kernel_model.kern.kern_hostwait import wait_host
 from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
@@ -273,8 +274,12 @@ class VnodeFileOps:
         vp = file_vnode(fp)
         if vp.v_type == VDIR:
             raise SyscallError(E.EISDIR)
-        if fp.f_flag & O_NONBLOCK and vp.v_type != VREG and not vp.poll(POLLIN):
-            raise SyscallError(E.EAGAIN)
+        if vp.v_type != VREG:
+            host_fd = vp.poll_host_fd()
+            if fp.f_flag & O_NONBLOCK and not vp.poll(POLLIN):
+                raise SyscallError(E.EAGAIN)
+            if host_fd >= 0:
+                _ = wait_host(td, {host_fd: POLLIN})
         return vn_read(vp, bufs, offset)
 
     def fo_write(self, td: Thread, fp: File, bufs: Sequence[memoryview], offset: int) -> int:
