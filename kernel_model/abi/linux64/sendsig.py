@@ -128,7 +128,7 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     onstack = stack.holds(frame.rsp)
     entering = stack.enabled and not onstack and bool(action.sa_flags & SA_ONSTACK)
     sp = stack.ss_sp + stack.ss_size if entering else frame.rsp - RED_ZONE
-    fpstate = (sp - FPSTATE) & ~0x3F
+    fpstate = (sp - FPSTATE) & ~0x3F & WORD_MASK
     sp = (((fpstate - SIZEOF_SIGFRAME) & ~0xF) - 8) & WORD_MASK
     if (onstack or entering) and not stack.holds(sp):
         return False
