@@ -89,6 +89,8 @@ class Release:
     insert_guards: bool = False
     insert_grows_flags: bool = False
     """The GROWS_* bits of cow become eflags in vm_map_insert itself."""
+    prefault_all_or_nothing: bool = False
+    """MAP_PREFAULT_PARTIAL maps nothing when more than 96 pages are wanted and resident; else the first 96."""
     insert_wired_second: bool = False
     """Coalescing tests wired_count only before it extends the entry, not before it extends the object."""
     insert_checks_wxorx: bool = False
@@ -255,6 +257,7 @@ _9_3 = Release(
     stack_merges_neighbour=True,
     procstack_top="none",
     size_counts_guards=True,
+    prefault_all_or_nothing=True,
     nomerge_mask=_NOMERGE_9,
     find_max_addr=False,
     find_stacks=False,
@@ -291,6 +294,7 @@ _11_0 = replace(
     stack_merges_neighbour=False,
     procstack_top="usrstack",
     insert_grows_flags=True,
+    prefault_all_or_nothing=False,
     next_read_is_address=True,
     nomerge_mask=_NOMERGE_10,
     find_max_addr=True,

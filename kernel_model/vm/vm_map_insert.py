@@ -448,18 +448,20 @@ def vm_map_pmap_enter(
 ) -> None:
     """Map what is resident of *obj* already, without write access: no page is allocated or read.
 
-    FreeBSD: vm_map_pmap_enter().  Differs: 9.3 maps nothing with PREFAULT_PARTIAL when range and object
-    exceed 96 pages; here the first 96 pages are mapped in every release.
+    FreeBSD: vm_map_pmap_enter().
     """
     if not prot & (VM_PROT_READ | VM_PROT_EXECUTE) or obj is None:
         return
     if obj.type in (OBJT_DEVICE, OBJT_SG):
         map_.pmap.object_init_pt(addr, obj, pindex, size)
         return
-    psize = min(size >> PAGE_SHIFT, obj.size - pindex)
-    if flags & MAP_PREFAULT_PARTIAL:
-        psize = min(psize, MAX_INIT_PT)
+    psize = size >> PAGE_SHIFT
     pages = obj.pages
+    if flags & MAP_PREFAULT_PARTIAL:
+        if map_.vm.release.prefault_all_or_nothing and psize > MAX_INIT_PT and len(pages) > MAX_INIT_PT:
+            return
+        psize = min(psize, MAX_INIT_PT)
+    psize = min(psize, obj.size - pindex)
     if psize <= 0 or not pages:
         return
     indexes = range(pindex, pindex + psize) if psize <= len(pages) else sorted(pages)
