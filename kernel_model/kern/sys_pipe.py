@@ -187,7 +187,8 @@ def kern_pipe(td: Thread, flags: int) -> tuple[int, int]:
     status = flags & (O_NONBLOCK | O_DIRECT)
     linux = td.td_proc.p_sysent.is_linux
     both = FREAD | FWRITE
-    ends = (Pipe(first, second, kernel.lastpipe, when, not linux), Pipe(second, first, kernel.lastpipe, when, not linux))
+    number = kernel.lastpipe
+    ends = Pipe(first, second, number, when, not linux), Pipe(second, first, number, when, not linux)
     reader = File(ends[0], DTYPE_PIPE, status | (FREAD if linux else both))
     writer = File(ends[1], DTYPE_PIPE, status | (FWRITE if linux else both))
     cloexec = bool(flags & O_CLOEXEC)

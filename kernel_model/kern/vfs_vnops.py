@@ -130,11 +130,11 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
         vp.access(accmode, td.td_proc.p_ucred)
     if accmode & VWRITE and vp.v_textcount:
         raise SyscallError(E.ETXTBSY)
-    if vp.v_type == VFIFO:
-        return fifo_open(td, vp, fmode)
     ready = vp.open_file(td, fmode)
     if ready is not None:
         return ready
+    if vp.v_type == VFIFO:
+        return fifo_open(td, vp, fmode)
     vp.open(write=bool(accmode & VWRITE))
     fp = File(VNOPS, DTYPE_VNODE, fmode & FMASK, vp)
     vp.v_usecount += 1

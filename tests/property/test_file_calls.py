@@ -10,12 +10,15 @@ import ctypes
 import os
 import pickle
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.file_host import FileHost
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
@@ -53,7 +56,9 @@ calls = st.one_of(
     st.tuples(st.just("unlink"), paths),
     st.tuples(st.just("symlink"), targets, paths),
     st.tuples(st.just("link"), paths, paths),
-    st.tuples(st.just("linkat"), st.just(AT_FDCWD), paths, st.just(AT_FDCWD), paths, st.sampled_from([0, 0x400, 0x1000])),
+    st.tuples(
+        st.just("linkat"), st.just(AT_FDCWD), paths, st.just(AT_FDCWD), paths, st.sampled_from([0, 0x400, 0x1000])
+    ),
     st.tuples(st.just("unlinkat"), st.just(AT_FDCWD), paths, st.sampled_from([0, 0x200, 0x40])),
     st.tuples(st.just("rename"), paths, paths),
     st.tuples(st.just("renameat2"), st.just(AT_FDCWD), paths, st.just(AT_FDCWD), paths, st.sampled_from([0, 1])),

@@ -478,8 +478,8 @@ def test_a_redirected_file_keeps_one_offset_with_the_shell(tmp_path: Path):
 
 
 def test_record_locks_of_another_process_are_seen(tmp_path: Path):
-    from kernel_model.kern.kern_lockf import lf_setlock
     from kernel_model.fs.vnode import Flock
+    from kernel_model.kern.kern_lockf import lf_setlock
 
     host = FileHost(tmp_path)
     fd = make(host, data=b"x" * 100)
@@ -579,7 +579,7 @@ def test_removing_while_listing_skips_nothing(host: FileHost, tmp_path: Path):
     host.ok("rmdir", "d")
 
 
-# -- odds and ends ------------------------------------------------------------------------------------------------------
+# -- odds and ends -------------------------------------------------------------------------------------
 
 
 def test_shared_memory_objects(host: FileHost):

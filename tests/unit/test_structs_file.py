@@ -151,10 +151,9 @@ def test_large_numbers_are_cut_in_the_old_stat():
     assert (at(old, 0, "I"), at(old, 4, "I"), at(old, 10, "H")) == (5, 0, 0xFFFF)
 
 
-RAW = struct.pack("<4IB", 0x1 | 0x4, 0, 0xBF, 0x0, 0) + bytes([3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0])
-COOKED = struct.pack("<4IB", 0x500, 0x5, 0x10B2, 0x8A3B, 0) + bytes(
-    [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0]
-)
+CHARACTERS = bytes([3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0])
+RAW = struct.pack("<4IB", 0x1 | 0x4, 0, 0xBF, 0x0, 0) + CHARACTERS
+COOKED = struct.pack("<4IB", 0x500, 0x5, 0x10B2, 0x8A3B, 0) + CHARACTERS
 
 
 @pytest.mark.parametrize("modes", [RAW, COOKED], ids=["raw", "cooked"])

@@ -1,0 +1,274 @@
+"""Devices, terminals and /proc as programs see them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import termios
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel_model.kern.copyin import copyout
+from kernel_model.vm.vm_param import PAGE_SIZE
+from tests.unit.file_host import SCRATCH, SCRATCH_SIZE, FileHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ENOENT, EACCES, ENXIO, ENOTTY, ENOSPC, EROFS, ELOOP = 2, 13, 6, 25, 28, 30, 40
+
+
+@pytest.fixture(params=["linux", "freebsd"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> FileHost:
+    """A process with input waiting and buffers for its output."""
+    return FileHost(tmp_path, abi=request.param, streams=(b"typed", bytearray(), bytearray()))
+
+
+def text(host: FileHost, path: str) -> bytes:
+    """A whole file, read in small pieces."""
+    fd = host.ok("open", path, 0, 0)
+    parts = []
+    while piece := host.read(fd, 100):
+        parts.append(piece)
+    host.ok("close", fd)
+    return b"".join(parts)
+
+
+# -- devices ---------------------------------------------------------------------------------------------
+
+
+def test_null_zero_full_random(host: FileHost):
+    null, zero, full = (host.ok("open", f"/dev/{name}", 2, 0) for name in ("null", "zero", "full"))
+    assert host.read(null) == b""
+    assert host.write(null, b"gone") == 4
+    assert host.read(zero, 70000) == bytes(70000)
+    assert host.write(full, b"x") == -ENOSPC
+    va = host.put(b"x" * 20)
+    assert host.ok("read", zero, va + 5, 10) == 10
+    assert host.get(va, 20) == b"xxxxx" + bytes(10) + b"xxxxx"
+    first, second = (host.read(host.ok("open", "/dev/urandom", 0, 0), 64) for _ in range(2))
+    assert len(first) == 64 and first != second
+    other = FileHost(host.root.v_mount.mnt_fromname.decode(), abi=host.abi)
+    assert other.read(other.ok("open", "/dev/urandom", 0, 0), 64) == first
+
+
+def test_devices_are_character_devices(host: FileHost):
+    va = host.space(224)
+    host.ok("stat" if host.abi == "linux" else "freebsd11_stat", "/dev/null", va)
+    where, code = (24, "<I") if host.abi == "linux" else (8, "<H")
+    mode = struct.unpack_from(code, host.get(va, 100), where)[0]
+    assert mode & 0o170000 == 0o020000
+    assert host.call("unlink", "/dev/null") < 0
+    assert host.call("open", "/dev/nothing", 0, 0) == -ENOENT
+    assert host.call("open", "/dev/new", 0x42 if host.abi == "linux" else 0x202, 0o644) == -EROFS
+    assert host.call("rmdir", "/dev") == -16
+    assert host.call("rename", "/dev", "/x") == -16
+
+
+def test_descriptors_by_name(host: FileHost):
+    assert host.read(host.ok("open", "/dev/fd/0", 0, 0), 2) == b"ty"
+    assert host.read(host.ok("open", "/dev/stdin", 0, 0)) == b"ped"
+    assert host.call("open", "/dev/fd/99", 0, 0) == -ENOENT
+    assert host.call("open", "/dev/fd/0", 1, 0) == -EACCES
+    assert host.write(host.ok("open", "/dev/stdout", 1, 0), b"said") == 4
+    assert bytes(host.proc.p_fd.fd_files[1].f_vnode.out) == b"said"
+
+
+def test_a_regular_file_by_descriptor_name(host: FileHost, tmp_path: Path):
+    (tmp_path / "f").write_bytes(b"abcdef")
+    fd = host.ok("open", "/f", 0, 0)
+    assert host.read(fd, 2) == b"ab"
+    again = host.ok("open", f"/dev/fd/{fd}", 0, 0)
+    assert host.read(again, 2) == (b"ab" if host.abi == "linux" else b"cd")
+
+
+def test_no_terminal(host: FileHost):
+    assert host.call("open", "/dev/tty", 2, 0) == -ENXIO
+
+
+# -- terminals ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Master and slave of a host's pseudo terminal, 33 rows of 99 columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("<4H", 33, 99, 0, 0))
+    yield master, slave
+    os.close(master)
+    os.close(slave)
+
+
+REQUESTS = {
+    "linux": {"get": 0x5401, "set": 0x5402, "size": 0x5413, "group": 0x540F, "waiting": 0x541B},
+    "freebsd": {"get": 0x402C7413, "set": 0x802C7414, "size": 0x40087468, "group": 0x40047477, "waiting": 0x4004667F},
+}
+
+
+@pytest.mark.parametrize("abi", ["linux", "freebsd"])
+def test_terminal_requests(tmp_path: Path, terminal: tuple[int, int], abi: str):
+    master, slave = terminal
+    host = FileHost(tmp_path, abi=abi, streams=(slave, slave, slave))
+    host.proc.p_pgid = 1234
+    number = REQUESTS[abi]
+    va = host.space(64)
+    host.ok("ioctl", 0, number["size"], va)
+    assert struct.unpack("<4H", host.get(va, 8))[:2] == (33, 99)
+    host.ok("ioctl", 0, number["group"], va)
+    assert struct.unpack("<i", host.get(va, 4))[0] == 1234
+    os.write(master, b"line\n")
+    assert host.call("poll", host.put(struct.pack("<ihh", 0, 1, 0)), 1, 5000) == 1
+    host.ok("ioctl", 0, number["waiting"], va)
+    assert struct.unpack("<i", host.get(va, 4))[0] == 5
+    assert host.read(0) == b"line\n"
+    tty = host.ok("open", "/dev/tty", 2, 0)
+    assert host.write(tty, b"out") == 3
+    assert host.call("ioctl", 0, 0x12345678, va) == -ENOTTY
+
+
+@pytest.mark.parametrize("abi", ["linux", "freebsd"])
+def test_terminal_modes_are_set_and_given_back(tmp_path: Path, terminal: tuple[int, int], abi: str):
+    _, slave = terminal
+    before = termios.tcgetattr(slave)
+    host = FileHost(tmp_path, abi=abi, streams=(slave, None, None))
+    number, echo = REQUESTS[abi], 0x8
+    va = host.space(64)
+    host.ok("ioctl", 0, number["get"], va)
+    lflag = struct.unpack("<I", host.get(va + 12, 4))[0]
+    assert lflag & echo
+    copyout(host.td, va + 12, struct.pack("<I", lflag & ~echo))
+    host.ok("ioctl", 0, number["set"], va)
+    changed = termios.tcgetattr(slave)
+    assert changed[3] == before[3] & ~termios.ECHO
+    assert changed[:3] + changed[4:] == before[:3] + before[4:]
+    host.proc.p_fd.fd_files[0].f_vnode.restore()
+    assert termios.tcgetattr(slave) == before
+
+
+def test_reading_a_terminal_without_blocking(tmp_path: Path, terminal: tuple[int, int]):
+    master, slave = terminal
+    host = FileHost(tmp_path, streams=(slave, None, None))
+    host.ok("fcntl", 0, 4, 0x800)
+    assert host.call("read", 0, host.space(10), 10) == -11
+    os.write(master, b"x\n")
+    assert host.call("poll", host.put(struct.pack("<ihh", 0, 1, 0)), 1, 5000) == 1
+    assert host.read(0) == b"x\n"
+    assert not fcntl.fcntl(slave, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
+# -- /proc --------------------------------------------------------------------------------------------------
+
+
+def test_self_is_the_caller(host: FileHost):
+    pid = host.proc.p_pid
+    va = host.space(64)
+    assert host.get(va, host.ok("readlink", "/proc/self", va, 64)) == b"%d" % pid
+    host.proc.p_comm, host.proc.p_args = "program", [b"program", b"-x", b"\xff"]
+    assert text(host, "/proc/self/cmdline") == b"program\0-x\0\xff\0"
+    assert text(host, f"/proc/{pid}/comm") == b"program\n"
+    assert text(host, "/proc/curproc/stat").startswith(b"%d (program) R 1 " % pid)
+    assert len(text(host, "/proc/self/stat").split()) == 52
+    assert b"\nPid:\t%d\n" % pid in text(host, "/proc/thread-self/status")
+    assert host.call("open", "/proc/99999", 0, 0) == -ENOENT
+    assert host.call("open", "/proc/self/mem", 0, 0) == -ENOENT
+    assert host.call("open", "/proc/self/comm", 1, 0) == -EROFS
+
+
+def test_the_map_as_text(host: FileHost, tmp_path: Path):
+    from kernel_model.vm.vnode_pager import vnode_pager_alloc
+
+    (tmp_path / "lib").write_bytes(b"x" * PAGE_SIZE * 3)
+    vp = host.proc.p_fd.fget(host.ok("open", "/lib", 0, 0)).f_vnode
+    map_ = host.proc.p_vmspace.vm_map
+    object_ = vnode_pager_alloc(host.vm, vp)
+    assert map_.fixed(object_, PAGE_SIZE, 0x7000_0000, 2 * PAGE_SIZE, 5, 7, 0) == 0
+    lines = text(host, "/proc/self/maps").splitlines()
+    assert lines[0].split() == [b"%08x-%08x" % (SCRATCH, SCRATCH + SCRATCH_SIZE), b"rwxp", b"00000000", b"00:00", b"0"]
+    info = (tmp_path / "lib").stat()
+    device = b"%02x:%02x" % (os.major(info.st_dev), os.minor(info.st_dev))
+    assert lines[1].split() == [
+        b"70000000-70002000", b"r-xs", b"00001000", device, b"%d" % info.st_ino, b"/lib",
+    ]  # fmt: skip
+    assert lines[1].index(b"/lib") == 73
+    assert len(text(host, "/proc/self/map").splitlines()) == 2
+
+
+def test_links_of_a_process(host: FileHost, tmp_path: Path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/prog").write_bytes(b"binary")
+    host.ok("chdir", "/d")
+    fd = host.ok("open", "prog", 0, 0)
+    host.proc.p_textvp = host.proc.p_fd.fget(fd).f_vnode
+    va = host.space(100)
+
+    def link(path: str) -> bytes:
+        return host.get(va, host.ok("readlink", path, va, 100))
+
+    assert link("/proc/self/exe") == b"/d/prog"
+    assert link("/proc/self/cwd") == b"/d"
+    assert link(f"/proc/self/fd/{fd}") == b"/d/prog"
+    assert text(host, "/proc/self/exe") == b"binary"
+    assert text(host, "/proc/self/cwd/prog") == b"binary"
+    assert text(host, "/proc/self/root/d/prog") == b"binary"
+    assert link("/proc/self/fd/0").startswith(b"pipe:[")
+    (tmp_path / "d/prog").unlink()
+    assert link("/proc/self/exe").endswith(b"(deleted)")
+    assert text(host, f"/proc/self/fd/{fd}") == b"binary"
+
+
+def test_magic_links_do_not_lead_out_of_the_root(host: FileHost):
+    assert text(host, "/proc/self/root/../../proc/version").startswith(b"Linux version")
+    assert host.call("open", "/proc/self/cwd/../../../etc/passwd", 0, 0) == -ENOENT
+
+
+@pytest.mark.parametrize(
+    ("path", "contains"),
+    [
+        ("/proc/cpuinfo", b"flags\t\t: fpu"), ("/proc/meminfo", b"MemTotal:"), ("/proc/version", b"Linux version "),
+        ("/proc/stat", b"btime "), ("/proc/uptime", b" "), ("/proc/loadavg", b"0.00"), ("/proc/filesystems", b"proc"),
+        ("/proc/mounts", b" /proc proc "), ("/proc/self/mountinfo", b" - devfs "),
+        ("/proc/self/limits", b"Max stack size"),
+        ("/proc/self/statm", b" "), ("/proc/self/cgroup", b"0::/"), ("/proc/sys/kernel/osrelease", b"."),
+        ("/proc/sys/vm/overcommit_memory", b"0"), ("/proc/sys/kernel/random/boot_id", b"-"),
+    ],
+)  # fmt: skip
+def test_texts(host: FileHost, path: str, contains: bytes):
+    found = text(host, path)
+    assert contains in found
+    assert found.endswith(b"\n")
+
+
+def test_everything_in_proc_and_dev_can_be_listed_and_read(host: FileHost):
+    """Nothing in there may raise anything but an errno."""
+
+    def visit(vp, path: bytes, depth: int) -> int:
+        count = 0
+        for entry in vp.readdir():
+            if entry.d_name in (b".", b".."):
+                continue
+            where = path + b"/" + entry.d_name
+            count += 1
+            va = host.space(300)
+            host.call("lstat" if host.abi == "linux" else "freebsd11_lstat", where, va)
+            fd = host.call("open", where, 0, 0)
+            if fd >= 0:
+                host.call("read", fd, va, 64)
+                child = host.proc.p_fd.fd_files[fd].f_vnode
+                if entry.d_type == 4 and depth:
+                    count += visit(child, where, depth - 1)
+                host.ok("close", fd)
+            host.at = va
+        return count
+
+    root = host.proc.p_fd.fd_rdir
+    assert visit(root.v_covers[b"proc"], b"/proc", 4) > 60
+    assert visit(root.v_covers[b"dev"], b"/dev", 2) > 10
+
+
+def test_links_that_point_at_each_other_through_proc(host: FileHost, tmp_path: Path):
+    (tmp_path / "loop").symlink_to("/proc/self/cwd/loop")
+    assert host.call("open", "/loop", 0, 0) == -(ELOOP if host.abi == "linux" else 62)
