@@ -294,6 +294,7 @@ class Machine:
         for hw in self._open:
             hw.close()
         self._open.clear()
+        self.vm.phys.close()
 
     def __enter__(self) -> Machine:
         return self

@@ -240,10 +240,8 @@ class Promises:
             self.release(start)
         for arena in self._arenas:
             left = (arena.edge - arena.low) >> PAGE_SHIFT
-            while left:
-                npages = 1 << (left.bit_length() - 1)
-                left -= npages
-                self._phys.release(PhysRun(arena.base + left, npages))
+            if left:
+                self._phys.release(PhysRun(arena.base, left))
         self._arenas.clear()
 
     def _drop(self, start: int) -> None:
@@ -265,6 +263,16 @@ def entries_in(map_: VmMap, low: int, high: int) -> Iterator[VmMapEntry]:
     while entry is not header and entry.start < high:
         yield entry
         entry = entry.next
+
+
+def whole_entries(map_: VmMap, low: int, high: int) -> tuple[int, int]:
+    """The range extended to the borders of the entries at its ends: one that grew may show other frames throughout."""
+    found, entry = map_.lookup_entry(low)
+    if found:
+        low = entry.start
+    if entry.end < high:
+        found, entry = map_.lookup_entry(high - 1)
+    return low, max(high, entry.end) if found else high
 
 
 def entry_pieces(entry: VmMapEntry, promises: Promises) -> Iterator[Piece]:

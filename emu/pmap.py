@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from emu.cpu import CPU_SKYLAKE_CLIENT
-from emu.mirror import Piece, Promises, RegionTable, accessible, changes, entries_in, merged, reach, wanted_pieces
+from emu.mirror import Piece, Promises, RegionTable, accessible, changes, entries_in, merged, reach, wanted_pieces, whole_entries
 from emu.raw import (
     UC_MEM_FETCH,
     UC_MEM_FETCH_UNMAPPED,
@@ -292,7 +292,8 @@ class UcPmapHardware:
         map_ = some(self._map, "map")
         dirty, self._dirty = self._dirty, []
         self._high = 0
-        for low, high in dirty if len(dirty) == 1 else _merged_spans(dirty):
+        for span in dirty if len(dirty) == 1 else _merged_spans(dirty):
+            low, high = whole_entries(map_, *span)
             have = self._regions.inside(low, high)
             want = wanted_pieces(map_, self._promises, low, high)
             if have != want:

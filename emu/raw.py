@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import mmap
 import os
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -69,9 +70,11 @@ _UC_CTL_TB_REMOVE_CACHE = 9
 _UC_CTL_TB_FLUSH = 10
 _UC_CTL_TLB_FLUSH = 11
 _UC_CTL_TLB_TYPE = 12
+_UC_CTL_TCG_BUFFER_SIZE = 13
 _UC_TLB_VIRTUAL = 1
 _ARGS1, _ARGS2 = 1 << 26, 2 << 26
 
+_MAP_NORESERVE = 0x4000
 _FLUSH = ctypes.c_int(_UC_CTL_WRITE | _UC_CTL_TLB_FLUSH)
 
 #: Register numbers of uc_x86_reg that this package uses.
@@ -85,6 +88,8 @@ REGISTERS: dict[str, int] = {
     **{f"xmm{i}": 122 + i for i in range(16)},
 }  # fmt: skip
 
+TRANSLATION_BUFFER = 256 << 20
+"""Bytes of address space for translated code; Unicorn's own choice is 1 GiB."""
 LIBRARY = "libunicorn.so.2"
 SUPPORTED = (2, 1)
 """Major and minor version whose behaviour the mirror was measured on."""
@@ -164,6 +169,14 @@ def _short_calls() -> ctypes.PyDLL:
     return lib
 
 
+def _must_fit(size: int) -> None:
+    """Refuse where Unicorn would call exit(1): when the host has no room for the translation buffer."""
+    try:
+        mmap.mmap(-1, 2 * size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE).close()
+    except OSError as error:
+        raise MachineError(f"no address space left for translated code: {error}") from error
+
+
 class RegisterBatch:
     """A fixed list of registers that moves in one call: about 0.5 us for eight."""
 
@@ -221,6 +234,8 @@ class Engine:
         self._emu_start = self._lib.uc_emu_start
         self._stop_fn = functools.partial(self._lib.uc_emu_stop, self.handle)
         self._ctl("cpu model", _UC_CTL_WRITE | _ARGS1 | _UC_CTL_CPU_MODEL, ctypes.c_int(cpu_model))
+        _must_fit(TRANSLATION_BUFFER)
+        self._ctl("buffer", _UC_CTL_WRITE | _ARGS1 | _UC_CTL_TCG_BUFFER_SIZE, ctypes.c_uint32(TRANSLATION_BUFFER))
         self._ctl("tlb mode", _UC_CTL_WRITE | _ARGS1 | _UC_CTL_TLB_TYPE, ctypes.c_int(_UC_TLB_VIRTUAL))
         # An empty set of exits instead of one "until" address: no guest address is special, and
         # leaving the engine does not look up the page of the exit.

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAP_NORESERVE = 0x4000
-LARGEST_SPAN = 1 << 46
-"""64 TiB, half of what a user process can address; halved until the host agrees."""
+LARGEST_SPAN = 1 << 42
+"""4 TiB; halved until the host agrees.  Not more: several machines share the host's 128 TiB with everything else."""
 SMALLEST_RUN = 4
 """Order of the smallest run: a one-page object may grow to sixteen pages in place."""
 MADVISE_PAGES = 16
@@ -75,6 +75,14 @@ class VmPhys:
         self._bump = page_count
         self._free_runs: dict[int, list[int]] = {}
 
+    def close(self) -> None:
+        """Give the memory back to the host now, unless somebody still holds a view of it; nothing may be used after."""
+        try:
+            self.mem.release()
+            self._map.close()
+        except BufferError:
+            pass  # the last view that goes will do it
+
     @property
     def largest_run(self) -> int:
         """Pages of the largest run that is handed out: a share, so that one object cannot take all numbers."""
@@ -101,8 +109,13 @@ class VmPhys:
     def release(self, run: PhysRun) -> None:
         """Give a run's numbers back.  Requires: none of its frames holds a page."""
         kassert(not run.strays, "releasing run %r with strays", run)
-        order = run.npages.bit_length() - 1
-        self._free_runs.setdefault(order, []).append(run.base)
+        base, left = run.base, run.npages
+        while left:
+            # The machine cuts what a stack needs out of a larger run, so the length may be anything.
+            order = left.bit_length() - 1
+            self._free_runs.setdefault(order, []).append(base)
+            base += 1 << order
+            left -= 1 << order
 
     def disown(self, run: PhysRun) -> None:
         """The owner is gone: release the run now, or when its last stray page is freed."""

@@ -83,6 +83,7 @@ class Box:
 
     def close(self) -> None:
         self.hw.destroy()
+        self.vm.phys.close()
 
     def __enter__(self) -> Box:
         return self
