@@ -193,12 +193,18 @@ class Pmap:
     def advise(self, start: VmOffset, end: VmOffset, advice: int) -> None:
         """Forget that pages were used (MADV_DONTNEED) or written (MADV_FREE).  FreeBSD: pmap_advise().
 
+        Unwired mappings go, so that the next use is seen.
         Differs: the modified bit lives in the page, so vm_page_advise() clears it for MADV_FREE.
         """
         if advice not in (MADV_DONTNEED, MADV_FREE):
             return
         for vpn in self._range(start, end):
-            self.ptes[vpn][0].referenced = False
+            m, _, wired = self.ptes[vpn]
+            m.referenced = False
+            if not wired:
+                del self.ptes[vpn]
+                _pv_remove(m, self, vpn)
+        self.hardware.invalidate(start, end)
 
     def copy(self, source: Pmap, start: VmOffset, length: int) -> None:
         """Take over *source*'s mappings of [start, start+length), unwired.  FreeBSD: pmap_copy().
@@ -206,10 +212,14 @@ class Pmap:
         Only a saving of soft faults: whoever calls it has write-protected what is copied on write.
         """
         ptes = self.ptes
+        theirs = source.ptes
         for vpn in source._range(start, start + length):
-            if vpn not in ptes:
-                m, prot, _ = source.ptes[vpn]
-                self.enter(vpn << PAGE_SHIFT, m, prot)
+            if vpn in ptes:
+                continue
+            pte = theirs[vpn]
+            m, prot, wired = pte
+            ptes[vpn] = (m, prot, False) if wired else pte
+            _pv_insert(m, self, vpn)
 
     def growkernel(self, addr: VmOffset) -> None:
         """Make the kernel address space usable up to *addr*.  FreeBSD: pmap_growkernel() (steps of 2 MiB)."""
@@ -301,8 +311,7 @@ def ts_referenced(m: VmPage) -> int:
 
     The unwired mappings go, so that the next use is seen as a soft fault.
     """
-    if not m.referenced:
-        return 0
+    referenced = m.referenced
     m.referenced = False
     mappings = pmap_mappings(m)
     for pmap, vpn in mappings:
@@ -310,7 +319,7 @@ def ts_referenced(m: VmPage) -> int:
             del pmap.ptes[vpn]
             _pv_remove(m, pmap, vpn)
             _invalidate_page(pmap, vpn)
-    return max(1, len(mappings))
+    return max(1, len(mappings)) if referenced else 0
 
 
 def page_is_mapped(m: VmPage) -> bool:
