@@ -134,6 +134,9 @@ def _check_entries(map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_
     entry = first
     while entry is not header and entry.start < end:
         eflags = entry.eflags
+        if eflags & MAP_ENTRY_GUARD and release.protect_guard_first:
+            entry = entry.next
+            continue
         if eflags & MAP_ENTRY_IS_SUB_MAP:
             return KERN_INVALID_ARGUMENT
         max_protection = entry.max_protection

@@ -16,6 +16,7 @@ _COLUMNS = (
 _OBJECT_COLUMNS = (
     "size", "ref_count", "shadow_count", "type", "onemapping", "backing", "backing_offset", "has_cred", "charge",
 )  # fmt: skip
+ENTRY_WIDTH, OBJECT_WIDTH, BACKING = len(_COLUMNS), len(_OBJECT_COLUMNS), 5
 _LEVEL_A = ("nentries", "size", "timestamp", "flags", "ssize", "wired_pages")
 _LEVEL_B = ("swap", "anon_loc", "user_wired")
 

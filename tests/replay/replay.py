@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from kernel_model.errors import KernelPanic
 from kernel_model.release import RELEASES
-from tests.replay.compare import Difference, compare_dumps
+from tests.replay.compare import BACKING, ENTRY_WIDTH, OBJ, OBJECT_WIDTH, Difference, compare_dumps
 from tests.replay.pagefree import FaultRecord, page_free
-from tests.replay.world import World
+from tests.replay.world import BadStep, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,15 +88,47 @@ def _check(scenario: Any) -> None:
     for key, kind in (("release", str), ("name", str), ("setup", dict), ("steps", list)):
         if not isinstance(scenario[key], kind):
             raise TypeError(f"{key} is no {kind.__name__}")
-    for key in ("min", "max"):
-        if not isinstance(scenario["setup"][key], int):
-            raise TypeError(f"setup.{key} is no number")
+    if not 0 <= scenario["setup"]["min"] <= scenario["setup"]["max"]:
+        raise ValueError("setup.min above setup.max")
     release_of(scenario)
+    for key, value in scenario["setup"].items():
+        if not isinstance(value, int):
+            raise TypeError(f"setup.{key} is no number")
     for step in scenario["steps"]:
-        if not isinstance(step, dict) or not hasattr(World, f"op_{step.get('op')}"):
-            raise ValueError(f"unknown step {str(step)[:60]}")
-        if not isinstance(step.get("after"), dict) or not isinstance(step.get("args"), dict):
-            raise TypeError(f"step {step['op']}: args or after missing")
+        _check_step(step)
+        _check_dump(step["after"], f"step {step['op']}: after")
+    if "initial" in scenario:
+        _check_dump(scenario["initial"], "initial")
+
+
+def _check_step(step: Any) -> None:
+    if not isinstance(step, dict) or not hasattr(World, f"op_{step.get('op')}"):
+        raise ValueError(f"unknown step {str(step)[:60]}")
+    op = step["op"]
+    if not isinstance(step.get("rc"), int) or not isinstance(step.get("args"), dict):
+        raise TypeError(f"step {op}: rc or args missing")
+    for key, value in step["args"].items():
+        if not isinstance(value, str if key in ("name", "type") and op in ("set", "mkobj") else int):
+            raise TypeError(f"step {op}: bad argument {key}")
+    if "child_after" in step:
+        _check_dump(step["child_after"], f"step {op}: child_after")
+
+
+def _check_dump(dump: Any, where: str) -> None:
+    if not isinstance(dump, dict):
+        raise TypeError(f"{where} is no object")
+    for key, width in (("entries", ENTRY_WIDTH), ("objects", OBJECT_WIDTH)):
+        rows = dump.get(key)
+        if not isinstance(rows, list) or not all(_is_row(row, width) for row in rows):
+            raise TypeError(f"{where}.{key} is no list of {width} numbers each")
+    objects = len(dump["objects"])
+    used = [row[OBJ] for row in dump["entries"]] + [row[BACKING] for row in dump["objects"]]
+    if not all(-1 <= number < objects for number in used):
+        raise ValueError(f"{where}: an object that is not listed")
+
+
+def _is_row(row: Any, width: int) -> bool:
+    return isinstance(row, list) and len(row) == width and all(isinstance(value, int) for value in row)
 
 
 def replay_scenario(scenario: dict[str, Any]) -> ScenarioResult:
@@ -113,6 +145,8 @@ def replay_scenario(scenario: dict[str, Any]) -> ScenarioResult:
             try:
                 rv, out = world.apply(step["op"], step["args"])
                 found = _compare_step(step, rv, out, world)
+            except BadStep as error:
+                raise BadTrace(f"{scenario['name']}, step {index}: {error}") from None
             except KernelPanic as error:
                 _note(result, index, step, [("A", f"the model panicked: {error}")], None)
                 break

@@ -40,6 +40,10 @@ SPAN = 1 << 36
 _OBJECT_TYPES = {"anon": OBJT_DEFAULT, "phys": OBJT_PHYS, "vnode": OBJT_VNODE}
 
 
+class BadStep(ValueError):
+    """The recording asks for something that was never made."""
+
+
 class Limits:
     """Soft limits of every process of a scenario."""
 
@@ -112,7 +116,7 @@ class World:
     # operations that map
 
     def _object(self, args: Args) -> VmObject | None:
-        obj = self.objects[args.get("obj", 0)]
+        obj = self.objects[_index(args, "obj", self.objects)]
         vm_object_reference(obj)
         return obj
 
@@ -266,8 +270,10 @@ class World:
     # address spaces and objects
 
     def op_mkobj(self, a: Args) -> Outcome:
-        type_ = _OBJECT_TYPES[a["type"]]
-        obj = vm_object_allocate(self.vm, type_, a["size"])
+        type_ = _OBJECT_TYPES.get(a.get("type", ""))
+        if type_ is None:
+            raise BadStep(f"mkobj: unknown type {a.get('type')!r}")
+        obj = vm_object_allocate(self.vm, type_, a.get("size", 0))
         if type_ != OBJT_DEFAULT:
             obj.handle = object()
         self.objects.append(obj)
@@ -280,12 +286,14 @@ class World:
         return 0, {"child": len(self.spaces) - 1, "charge": charge}
 
     def op_use(self, a: Args) -> Outcome:
-        self.current = a.get("vm", 0)
+        self.current = self._living(a.get("vm", 0))
         self.owner.p_vmspace = self.space
         return 0, None
 
     def op_exit(self, a: Args) -> Outcome:
-        index = a.get("vm", 0)
+        index = self._living(a.get("vm", 0))
+        if index == self.current:
+            raise BadStep("exit: the current address space")
         space = self.spaces[index]
         assert space is not None
         vmspace_free(space)
@@ -293,8 +301,14 @@ class World:
         return 0, None
 
     def op_set(self, a: Args) -> Outcome:
-        self._assign(a["name"], a.get("value", 0))
+        self._assign(str(a.get("name")), a.get("value", 0))
         return 0, None
+
+    def _living(self, index: int) -> int:
+        """The number of an address space that exists."""
+        if not 0 <= index < len(self.spaces) or self.spaces[index] is None:
+            raise BadStep(f"no address space {index}")
+        return index
 
     def _assign(self, name: str, value: int) -> None:
         """One of the settings of ``setup`` and of the operation ``set``."""
@@ -344,7 +358,7 @@ class World:
         self.vm.curproc = self.stranger if value else self.owner
 
     def set_curproc(self, value: int) -> None:
-        space = self.spaces[value]
+        space = self.spaces[self._living(value)]
         assert space is not None
         self.owner.p_vmspace = space
 
@@ -400,6 +414,13 @@ class World:
         if self.release.stack_guard_saved and entry.eflags & (MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP):
             return entry.next_read
         return 0
+
+
+def _index(args: Args, name: str, known: list[Any]) -> int:
+    index = args.get(name, 0)
+    if not isinstance(index, int) or not 0 <= index < len(known):
+        raise BadStep(f"no {name} {index}")
+    return index
 
 
 def _dump_objects(numbers: dict[Any, int]) -> list[list[int]]:
