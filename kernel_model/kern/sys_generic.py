@@ -127,8 +127,11 @@ def _advance(iov: Iov, count: int) -> Iov:
 
 def transfer_in(td: Thread, fp: File, iov: Iov, offset: int) -> int:
     """Read from *fp* at *offset* into *iov*.  FreeBSD: dofileread()."""
+    ops = fp.f_ops
+    if len(iov) == 1 and 0 < iov[0][1] <= PAGE_SIZE:
+        va, resid = iov[0]
+        return ops.fo_read(td, fp, _short(td, va, resid, VM_PROT_WRITE), offset)
     resid = sum(length for _, length in iov)
-    seekable = fp.f_ops.fo_seekable(fp)
     total = 0
     while resid > 0:
         want = min(resid, CHUNK)
@@ -138,17 +141,27 @@ def transfer_in(td: Thread, fp: File, iov: Iov, offset: int) -> int:
                 break
         try:
             bufs, have = gather(td, iov, want, VM_PROT_WRITE)
-            got = fp.f_ops.fo_read(td, fp, bufs, offset + total)
+            got = ops.fo_read(td, fp, bufs, offset + total)
         except SyscallError:
             if total and td.td_proc.p_sysent.is_linux:
                 break
             raise
         total += got
         resid -= got
-        if got < have or not seekable:
+        if got < have or resid == 0 or not ops.fo_seekable(fp):
             break
-        iov = _advance(iov, got) if resid else iov
+        iov = _advance(iov, got)
     return total
+
+
+def _short(td: Thread, va: int, count: int, prot: int) -> list[memoryview]:
+    """Views of at most a page of bytes, on two pages at most; making one resident may push the other out."""
+    cnt = td.td_proc.kernel.vm.cnt
+    freed = cnt.v_tfree
+    bufs = segments(td, va, count, prot, partial=td.td_proc.p_sysent.is_linux)
+    if cnt.v_tfree != freed and len(bufs) > 1:
+        bufs = segments(td, va, PAGE_SIZE - (va & PAGE_MASK), prot)
+    return bufs
 
 
 def transfer_out(td: Thread, fp: File, iov: Iov, offset: int) -> int:
@@ -169,9 +182,9 @@ def transfer_out(td: Thread, fp: File, iov: Iov, offset: int) -> int:
             raise
         total += put
         resid -= put
-        if put < have:
+        if put < have or resid == 0:
             break
-        iov = _advance(iov, put) if resid else iov
+        iov = _advance(iov, put)
     return total
 
 

@@ -175,6 +175,7 @@ def test_bad_buffers(host: FileHost):
     partial = host.call("read", fd, start, 2 * PAGE_SIZE)
     assert partial == (PAGE_SIZE if host.abi == "linux" else -EFAULT)
     assert host.get(start, PAGE_SIZE) == b"y" * PAGE_SIZE
+    assert host.call("read", fd, BAD - 10, 20) == (10 if host.abi == "linux" else -EFAULT)
     assert host.call("open", BAD, 0, 0) == -EFAULT
     assert host.call("read", fd, start, 1 << 63) == (-EFAULT if host.abi == "linux" else -EINVAL)
 

@@ -224,6 +224,24 @@ def test_set_id_bits_cannot_be_made(outside: Path):
     assert stat.S_IMODE((outside / "root/work/prog").stat().st_mode) == 0o755
 
 
+def test_changing_a_link_does_not_touch_what_it_points_at(outside: Path):
+    """The host path by which a descriptor is named must end at the link itself."""
+    (outside / "root/work/out").symlink_to(outside / "secret")
+    machine = host(outside)
+    before = (outside / "secret").stat()
+    machine.ok("lchown", "out", os.getuid(), os.getgid())
+    when = machine.put(bytes.fromhex("0500000000000000") * 4)
+    machine.ok("utimensat", -100, "out", when, 0x100)
+    after = (outside / "secret").stat()
+    assert (after.st_ctime_ns, after.st_mtime_ns) == (before.st_ctime_ns, before.st_mtime_ns)
+    assert (outside / "root/work/out").lstat().st_mtime_ns == 5_000_000_005
+    assert machine.call("linkat", -100, "out", -100, "again", 0) == 0
+    assert os.readlink(outside / "root/work/again") == str(outside / "secret")
+    assert (outside / "secret").stat().st_nlink == 1
+    assert machine.call("access", "out", 2) == -ENOENT
+    assert machine.call("faccessat2", -100, "out", 2, 0x100) == 0
+
+
 def test_one_file_is_one_vnode(outside: Path):
     (outside / "root/work/two").hardlink_to(outside / "root/plain")
     machine = host(outside, cwd="/", rw=True)
