@@ -229,7 +229,9 @@ def test_split_gives_an_entry_its_own_object_with_pages_blocks_and_charge() -> N
     assert swap_reserve_by_cred(vm, 8 * PAGE_SIZE, object_.cred)
     vm_object_reference(object_)
     entry = entry_of(object_, 2, 2)
+    bottom.flags |= OBJ_ONEMAPPING
     vm_object_split(entry)
+    assert not bottom.flags & OBJ_ONEMAPPING, "two shadows look at it now"
     new = entry.vm_object
     assert new is not None and new is not object_
     assert (entry.offset, new.size, new.charge, object_.charge) == (0, 2, 2 * PAGE_SIZE, 6 * PAGE_SIZE)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel_model.vm.swap_pager import swap_device
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_flags import MAP_COPY_ON_WRITE, VM_MAP_WIRE_USER
@@ -243,6 +244,34 @@ def test_the_daemon_does_not_wait_for_itself() -> None:
     assert not vm_wait(vm)
     vm.in_pageout = False
     assert vm_wait(vm)
+
+
+def test_a_page_read_back_keeps_its_block_until_it_is_written() -> None:
+    vm, proc = make_vm(ram=RAM * PAGE_SIZE)
+    map_anon(proc.p_vmspace, BASE, 2)
+    fill(proc.p_vmspace, 0, 2)
+    drain(vm)
+    device = swap_device(vm)
+    verify(proc.p_vmspace, 0, 2)
+    assert (device.used, vm.cnt.v_swappgsout) == (2, 2)
+    drain(vm)
+    assert vm.cnt.v_swappgsout == 2, "nothing was changed, nothing is written again"
+    fill(proc.p_vmspace, 0, 1)
+    assert device.used == 1
+    assert proc.p_vmspace.vm_pmap.lookup(BASE)[1] & VM_PROT_WRITE  # type: ignore[index]
+
+
+def test_a_page_used_after_advice_gets_its_second_chance() -> None:
+    vm, proc = make_vm(ram=RAM * PAGE_SIZE)
+    map_anon(proc.p_vmspace, BASE, 40)
+    fill(proc.p_vmspace, 0, 40)
+    assert proc.p_vmspace.vm_map.madvise(BASE, BASE + 20 * PAGE_SIZE, MADV_DONTNEED) == 0
+    verify(proc.p_vmspace, 0, 5)
+    vm.cnt.v_free_target = vm.cnt.v_free_count + 15
+    vm_pageout_scan(vm)
+    object_ = next(iter(proc.p_vmspace.vm_map.entries())).vm_object
+    assert object_ is not None
+    assert [page for page in range(40) if page not in object_.pages] == list(range(5, 20))
 
 
 @pytest.mark.parametrize("release", ["freebsd-10.1", "freebsd-12.1"])
