@@ -80,6 +80,7 @@ class UcCpu:
         self._tag = ctypes.c_uint16()
         self._fp = self._fp_batch()
         enter_user_mode(engine)
+        engine.save_context()
         engine.hook_insn_skip(UC_X86_INS_CPUID, self._cpuid)
         self.set_fpregs(initial_fpregs())
         self.set_frame(TrapFrame())
@@ -134,6 +135,17 @@ class UcCpu:
         if self._frame is not None:
             setattr(self._frame, name, base)
         self.engine.reg_write_bytes(name, base.to_bytes(8, "little"))
+
+    def forget_exception(self) -> None:
+        """End the exception whose hook is running, which Unicorn itself never does.
+
+        It keeps the vector as "in flight": the next #DE or #GP would be a double fault, and the one after it nothing.
+        No register holds that; a whole context does.
+        """
+        frame, fpregs = self.get_frame(), self.get_fpregs()
+        self.engine.restore_context()
+        self.set_fpregs(fpregs)
+        self.set_frame(frame)
 
     # floating point
 

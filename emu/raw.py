@@ -218,7 +218,7 @@ class RegisterBatch:
 class Engine:
     """One x86-64 Unicorn instance in virtual-TLB mode."""
 
-    __slots__ = ("__weakref__", "_emu_start", "_entries", "_handle", "_hooks", "_lib", "_rip", "_short", "_stop_fn", "_uc_ctl",
+    __slots__ = ("__weakref__", "_context", "_emu_start", "_entries", "_handle", "_hooks", "_lib", "_rip", "_short", "_stop_fn", "_uc_ctl",
                  "exception", "handle")  # fmt: skip
 
     def __init__(self, cpu_model: int) -> None:
@@ -228,6 +228,7 @@ class Engine:
         self._hooks: list[tuple[int, object]] = []
         self._entries: dict[int, TlbEntry] = {}
         self.exception: BaseException | None = None
+        self._context: ctypes.c_void_p | None = None
         self.handle: int = 0
         self._check(self._lib.uc_open(UC_ARCH_X86, UC_MODE_64, ctypes.byref(handle)), "open")
         self.handle = handle.value or 0
@@ -247,6 +248,9 @@ class Engine:
     def close(self) -> None:
         """Free the instance and everything it translated; a second call does nothing."""
         if self.handle:
+            if self._context is not None:
+                self._lib.uc_context_free(self._context)
+                self._context = None
             handle, self.handle = self.handle, 0
             self._check(self._lib.uc_close(handle), "close")
             self._hooks.clear()
@@ -336,6 +340,18 @@ class Engine:
         self._ctl("code flush", _UC_CTL_WRITE | _UC_CTL_TB_FLUSH)
 
     # registers and contexts
+
+    def save_context(self) -> None:
+        """Remember the whole processor as it is now, for :meth:`restore_context`."""
+        if self._context is None:
+            context = ctypes.c_void_p()
+            self._check(self._lib.uc_context_alloc(self.handle, ctypes.byref(context)), "context")
+            self._context = context
+        self._check(self._lib.uc_context_save(self.handle, self._context), "context save")
+
+    def restore_context(self) -> None:
+        """Make the processor what it was at :meth:`save_context`, what no register shows included."""
+        self._check(self._lib.uc_context_restore(self.handle, self._context), "context restore")
 
     def batch(self, *names: str) -> RegisterBatch:
         """Prepare a list of registers that moves in one call."""

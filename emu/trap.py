@@ -126,6 +126,7 @@ class Traps:
             self._cpu.set_frame(frame)
             vector = VECTOR_GP
         self._trap(vector)
+        self._cpu.forget_exception()
 
     def _undefined(self) -> bool:
         self._trap(VECTOR_UD)
