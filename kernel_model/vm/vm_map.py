@@ -215,13 +215,16 @@ class VmMap:
 
     lookup_entry = vm_map_tree.vm_map_lookup_entry
     entry_resize_free = vm_map_tree.vm_map_entry_resize_free
+    entry_resize = vm_map_tree.vm_map_entry_resize
 
     insert = vm_map_insert.vm_map_insert
     simplify_entry = vm_map_insert.vm_map_simplify_entry
+    try_merge_entries = vm_map_insert.vm_map_try_merge_entries
     clip_start = vm_map_insert.vm_map_clip_start
     clip_end = vm_map_insert.vm_map_clip_end
 
     findspace = vm_map_find.vm_map_findspace
+    findspace_address = vm_map_find.vm_map_findspace_address
     find = vm_map_find.vm_map_find
     find_min = vm_map_find.vm_map_find_min
     fixed = vm_map_find.vm_map_fixed
@@ -280,6 +283,12 @@ def vm_map_create(vm: Vm, pmap: Pmap, min_: int, max_: int) -> VmMap:
     """
     kassert(min_ <= max_, "vm_map_create: %#x above %#x", min_, max_)
     return VmMap(vm, pmap, min_, max_)
+
+
+def vm_map_init(map_: VmMap, pmap: Pmap, min_: int, max_: int) -> None:
+    """Give a map, which must be empty and unlocked, its bounds and its pmap anew.  FreeBSD: vm_map_init(9)."""
+    kassert(map_.nentries == 0 and map_.lock_state == UNLOCKED, "vm_map_init: %r in use", map_)
+    map_.__init__(map_.vm, pmap, min_, max_)  # type: ignore[misc]
 
 
 def vm_map_min(map_: VmMap) -> int:

@@ -60,7 +60,11 @@ from kernel_model.vm.vm_map_flags import (
     MAP_WXORX,
 )
 from kernel_model.vm.vm_map_report import INSERT, report
-from kernel_model.vm.vm_map_text import vm_map_entry_set_vnode_text
+from kernel_model.vm.vm_map_text import (
+    vm_map_entry_release_writecount,
+    vm_map_entry_set_vnode_text,
+    vm_map_entry_update_writecount,
+)
 from kernel_model.vm.vm_map_tree import (
     vm_map_entry_link,
     vm_map_entry_resize_free,
@@ -111,6 +115,7 @@ PAGESIZES = (PAGE_SIZE, NBPDR, 1 << 30)
 
 _GROWS = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
 _NO_CHARGE = MAP_ACC_NO_CHARGE | MAP_NOFAULT | MAP_CREATE_GUARD
+_COUNTED = MAP_ENTRY_VN_EXEC | MAP_ENTRY_WRITECNT
 _WX = VM_PROT_WRITE | VM_PROT_EXECUTE
 _PREFAULT = MAP_PREFAULT | MAP_PREFAULT_PARTIAL
 _EFLAGS_ALL = (
@@ -265,6 +270,9 @@ def _link_new(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry, cow: int) -> Non
     if not entry.eflags & MAP_ENTRY_GUARD or release.size_counts_guards:
         map_.size += end - start
     map_.pmap.map_changed(start, end)
+    if entry.eflags & _COUNTED:
+        vm_map_entry_set_vnode_text(entry, add=True)
+        vm_map_entry_update_writecount(entry)
     if map_.vm.on_map_change is not None:
         report(map_, INSERT, entry, start, end)
     if not cow & _GROWS and not release.insert_skips_simplify:
@@ -340,11 +348,7 @@ def vm_map_simplify_entry(map_: VmMap, entry: VmMapEntry) -> None:
         return
     prev = entry.prev
     if _mergeable(prev, entry):
-        vm_map_entry_unlink(map_, prev)
-        entry.start = prev.start
-        entry.offset = prev.offset
-        vm_map_entry_resize_free(map_, entry.prev)
-        _merged(map_, entry, prev)
+        _merge_below(map_, prev, entry)
     nxt = entry.next
     if _mergeable(entry, nxt):
         vm_map_entry_unlink(map_, nxt)
@@ -353,9 +357,30 @@ def vm_map_simplify_entry(map_: VmMap, entry: VmMapEntry) -> None:
         _merged(map_, entry, nxt)
 
 
+def vm_map_try_merge_entries(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> VmMapEntry:
+    """Merge two neighbours when nothing distinguishes them; returns the entry that covers *prev*'s range now.
+
+    FreeBSD: vm_map_try_merge_entries(), since 13.0.
+    """
+    if prev is map_.header or prev.eflags & map_.nomerge or not _mergeable(prev, entry):
+        return prev
+    _merge_below(map_, prev, entry)
+    return entry
+
+
+def _merge_below(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
+    """Make *prev*, the entry below, part of *entry*."""
+    vm_map_entry_unlink(map_, prev)
+    entry.start = prev.start
+    entry.offset = prev.offset
+    vm_map_entry_resize_free(map_, entry.prev)
+    _merged(map_, entry, prev)
+
+
 def _merged(map_: VmMap, entry: VmMapEntry, gone: VmMapEntry) -> None:
     """Dispose of a neighbour that became part of *entry*.  FreeBSD: vm_map_merged_neighbor_dispose()."""
     map_.pmap.map_changed(entry.start, entry.end)
+    vm_map_entry_release_writecount(gone)
     obj = gone.vm_object
     if obj is not None:
         vm_object_deallocate(obj)
@@ -439,8 +464,9 @@ def _clipped(map_: VmMap, new: VmMapEntry) -> None:
         obj = new.vm_object
         if obj is not None:
             vm_object_reference(obj)
-        if new.eflags & MAP_ENTRY_VN_EXEC:
+        if new.eflags & _COUNTED:
             vm_map_entry_set_vnode_text(new, add=True)
+            vm_map_entry_update_writecount(new)
 
 
 def vm_map_pmap_enter(

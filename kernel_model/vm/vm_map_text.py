@@ -1,6 +1,8 @@
 """Keeps count, at the vnode, of the entries that run it or may write it.
 
 FreeBSD: vm_map_entry_set_vnode_text() and the MAP_ENTRY_WRITECNT part of vm_map_process_deferred(), sys/vm/vm_map.c.
+Differs: FreeBSD counts the bytes of writable mappings and lets vm_mmap(9) and the ELF activator make the
+first count; here each entry counts as one, from vm_map_insert on.
 """
 
 from __future__ import annotations

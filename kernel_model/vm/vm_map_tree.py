@@ -129,6 +129,16 @@ def vm_map_entry_resize_free(map_: VmMap, entry: VmMapEntry) -> None:
         _refree(entry)
 
 
+def vm_map_entry_resize(map_: VmMap, entry: VmMapEntry, grow_amount: int) -> None:
+    """Move the end of *entry* by *grow_amount* bytes, which may be negative.
+
+    FreeBSD: vm_map_entry_resize(), since 13.0.
+    """
+    entry.end += grow_amount
+    kassert(entry.start < entry.end <= entry.next.start, "vm_map_entry_resize: %r", entry)
+    vm_map_entry_resize_free(map_, entry)
+
+
 def _refree(node: VmMapEntry | None) -> None:
     """Recompute max_free from *node* up, until nothing changes."""
     while node is not None:

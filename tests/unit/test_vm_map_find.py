@@ -145,6 +145,18 @@ def test_optimal_space_falls_back_to_any(name):
 
 
 @pytest.mark.parametrize("name", FREEBSD)
+def test_optimal_space_starts_over_when_the_aligned_place_is_taken(name):
+    """The only gap fits, but not once it is aligned: the second search takes it as it is."""
+    release = RELEASES[name]
+    process = with_entries(name, (MIN, MIN + 0x1000), (MIN + 0x1000 + 2 * NBPDR, MAX))
+    number = process.out("mkobj", type="vnode", size=4096)
+    process.objects[number].flags |= OBJ_COLORED
+    args = {"obj": number, "addr": MIN, "len": 2 * NBPDR, "prot": 1, "max": 7}
+    assert process.do("find", space=release.vmfs_super_space, **args) == KERN_NO_SPACE
+    assert process.out("find", space=release.vmfs_optimal_space, **args) == MIN + 0x1000
+
+
+@pytest.mark.parametrize("name", FREEBSD)
 def test_max_addr_bounds_the_mapping(name):
     """From 10.0 on; 9.3 does not know the argument."""
     process = with_entries(name, (MIN, MIN + 0x10000), (MAX - 0x1000, MAX))

@@ -121,6 +121,19 @@ def test_insert_in_the_middle_merges_with_both_neighbours(name):
     assert process.map.size == 0x3000
 
 
+def test_try_merge_says_which_entry_is_left():
+    """vm_map_try_merge_entries: the survivor covers the lower entry's range; the header and stack gaps never merge."""
+    process = rig("freebsd-15.0")
+    process.do("insert", start=0x10000, end=0x12000, prot=3, max=7)
+    process.do("clip", addr=0x11000)
+    low, high = process.map.entries()
+    with process.map.locked():
+        assert process.map.try_merge_entries(process.map.header, low) is process.map.header
+        assert process.map.try_merge_entries(low, high) is high
+        assert process.map.try_merge_entries(high, process.map.header) is high
+    assert process.ranges() == [(0x10000, 0x12000)]
+
+
 @pytest.mark.parametrize(
     "change",
     [

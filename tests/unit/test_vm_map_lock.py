@@ -4,7 +4,7 @@ import pytest
 
 from kernel_model.errors import KernelPanic
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map import vm_map_create, vm_map_max, vm_map_min, vm_map_pmap
+from kernel_model.vm.vm_map import vm_map_create, vm_map_init, vm_map_max, vm_map_min, vm_map_pmap
 from kernel_model.vm.vm_map_flags import MAP_BUSY_WAKEUP, MAP_ENTRY_IN_TRANSITION, MAP_WIREFUTURE
 from kernel_model.vm.vm_param import KERN_NO_SPACE, KERN_SUCCESS, USRSTACK
 from tests.conformance.rig import FREEBSD, MODERN, PG, process_rig, rig
@@ -25,6 +25,17 @@ def test_create_makes_an_empty_map(map_):
     assert new.header.next is new.header.prev is new.header
     assert (new.header.end, new.header.start) == (0x1000, 0x9000)
     assert list(new.entries()) == []
+
+
+def test_init_gives_an_empty_map_new_bounds(map_):
+    map_.lock()
+    map_.unlock()
+    vm_map_init(map_, map_.pmap, 0x4000, 0x8000)
+    assert (map_.min_offset, map_.max_offset, map_.timestamp) == (0x4000, 0x8000, 0)
+    with map_.locked():
+        assert map_.insert(None, 0, 0x4000, 0x8000, 3, 7, 0) == KERN_SUCCESS
+    with pytest.raises(KernelPanic, match="in use"):
+        vm_map_init(map_, map_.pmap, 0, 0x1000)
 
 
 def test_exclusive_acquisitions_count(map_):

@@ -1,8 +1,10 @@
 """The search tree against a sorted list."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernel_model.errors import KernelPanic
 from kernel_model.vm.vm_map_tree import first_gap
 from tests.conformance.rig import rig
 
@@ -88,6 +90,21 @@ def test_resize_free_after_the_end_or_the_start_moved():
     assert middle.adj_free == 2 * PG
     assert low.adj_free == 4 * PG
     map_.assert_consistent()
+
+
+def test_entry_resize_moves_the_end_itself():
+    """vm_map_entry_resize, the form since 13."""
+    process = rig("freebsd-15.0", min=BASE, max=BASE + 64 * PG)
+    map_ = process.map
+    process.do("insert", start=BASE, end=BASE + 8 * PG, prot=0, max=7)
+    entry = process.entry(BASE)
+    for pages in (4, -6):
+        map_.entry_resize(entry, pages * PG)
+        map_.size += pages * PG
+        map_.assert_consistent()
+    assert entry.end == BASE + 6 * PG
+    with pytest.raises(KernelPanic):
+        map_.entry_resize(entry, -6 * PG)
 
 
 def test_adj_free_and_max_free_are_the_page_s_formulas():
