@@ -198,13 +198,15 @@ class Pmap:
         """
         if advice not in (MADV_DONTNEED, MADV_FREE):
             return
-        for vpn in self._range(start, end):
+        vpns = self._range(start, end)
+        for vpn in vpns:
             m, _, wired = self.ptes[vpn]
             m.referenced = False
             if not wired:
                 del self.ptes[vpn]
                 _pv_remove(m, self, vpn)
-        self.hardware.invalidate(start, end)
+        if vpns:
+            self.hardware.invalidate(start, end)
 
     def copy(self, source: Pmap, start: VmOffset, length: int) -> None:
         """Take over *source*'s mappings of [start, start+length), unwired.  FreeBSD: pmap_copy().
