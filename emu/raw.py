@@ -218,8 +218,10 @@ class RegisterBatch:
 class Engine:
     """One x86-64 Unicorn instance in virtual-TLB mode."""
 
-    __slots__ = ("__weakref__", "_context", "_emu_start", "_entries", "_handle", "_hooks", "_lib", "_rip", "_short", "_stop_fn", "_uc_ctl",
-                 "exception", "handle")  # fmt: skip
+    __slots__ = (
+        "__weakref__", "_context", "_emu_start", "_entries", "_handle", "_hooks", "_lib", "_rip", "_short", "_stop_fn",
+        "_uc_ctl", "exception", "handle",
+    )  # fmt: skip
 
     def __init__(self, cpu_model: int) -> None:
         self._lib = library()

@@ -124,8 +124,9 @@ class Traps:
             # The gates of all other vectors belong to the kernel: INT n is a protection fault at itself.
             frame.rip -= 2
             self._cpu.set_frame(frame)
-            vector = VECTOR_GP
-        self._trap(vector)
+            self._trap(VECTOR_GP, (vector & 0xFF) * 8 + 2)
+        else:
+            self._trap(vector)
         self._cpu.forget_exception()
 
     def _undefined(self) -> bool:
@@ -137,8 +138,8 @@ class Traps:
         self._cpu.set_frame(self._cpu.get_frame())
         self._trap(VECTOR_GP)
 
-    def _trap(self, vector: int) -> None:
-        trap(self.td, vector)
+    def _trap(self, vector: int, error: int = 0) -> None:
+        trap(self.td, vector, error)
         self._cpu.engine.stop()
 
     def _bytes_before(self, rip: int) -> bytes:

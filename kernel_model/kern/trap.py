@@ -168,7 +168,9 @@ def _refuse(td: Thread, verdict: Verdict, va: VmOffset, access: int, fault: int 
 def page_fault_error(proc: Proc, va: VmOffset, access: int) -> int:
     """The error code a processor would have pushed: PGEX_*."""
     error = PGEX_U
-    if va >> PAGE_SHIFT in proc.p_vmspace.vm_pmap.ptes:
+    # Linux calls every address of the kernel present, so that nobody learns which one is.
+    linux_kernel = va >= VM_MAXUSER_ADDRESS and proc.p_sysent.is_linux
+    if linux_kernel or va >> PAGE_SHIFT in proc.p_vmspace.vm_pmap.ptes:
         error |= PGEX_P
     if access & VM_PROT_WRITE:
         error |= PGEX_W
