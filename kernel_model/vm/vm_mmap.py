@@ -62,10 +62,13 @@ from kernel_model.vm.vm_param import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from kernel_model.kern.proc import Proc
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vm_page import VmPage
 
 PROT_NONE = 0
 PROT_READ = 1
@@ -104,6 +107,8 @@ MINCORE_REFERENCED = 0x2
 MINCORE_MODIFIED = 0x4
 MINCORE_REFERENCED_OTHER = 0x8
 MINCORE_MODIFIED_OTHER = 0x10
+MINCORE_PIECE = 1 << 20
+"""Pages that one piece of mincore's answer tells about."""
 
 P_OSREL_MAP_ANON = 800104
 P_OSREL_MAP_FSTRICT = 1100036
@@ -459,9 +464,11 @@ def _grow_break(proc: Proc, base: VmOffset, old: VmOffset, new: VmOffset) -> Non
 # -- residency ----------------------------------------------------------------------------------------------
 
 
-def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> bytearray:
-    """mincore(2): one byte of MINCORE_* for each page; ENOMEM when a page is not mapped.
+def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> Iterator[bytes]:
+    """mincore(2): one byte of MINCORE_* for each page, in pieces; ENOMEM when a page is not mapped.
 
+    The caller copies each piece out before it asks for the next: what a program can be told is bounded by
+    the memory it has for the answer, and the work by the pages that are resident.
     FreeBSD: kern_mincore().
     """
     map_ = proc.p_vmspace.vm_map
@@ -472,36 +479,54 @@ def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> bytearray:
     found, entry = map_.lookup_entry(start)
     if not found:
         raise SyscallError(ENOMEM)
-    vec = bytearray((end - start) >> PAGE_SHIFT)
+    resident: list[tuple[int, int]] = []
     while entry is not map_.header and entry.start < end:
         if entry.end < end and (entry.next is map_.header or entry.next.start > entry.end):
             raise SyscallError(ENOMEM)
         if not entry.eflags & MAP_ENTRY_IS_SUB_MAP and entry.object is not None:
-            _mincore_entry(map_, entry, start, end, vec)
+            _mincore_entry(map_, entry, start, end, resident)
         entry = entry.next
-    return vec
+    return _mincore_pieces(resident, start >> PAGE_SHIFT, end >> PAGE_SHIFT)
+
+
+def _mincore_pieces(resident: list[tuple[int, int]], first: int, stop: int) -> Iterator[bytes]:
+    """The bytes of pages ``[first, stop)``, MINCORE_PIECE at a time; *resident* is in address order."""
+    at = 0
+    for low in range(first, stop, MINCORE_PIECE):
+        high = min(low + MINCORE_PIECE, stop)
+        piece = bytearray(high - low)
+        while at < len(resident) and resident[at][0] < high:
+            vpn, info = resident[at]
+            piece[vpn - low] = info
+            at += 1
+        yield bytes(piece)
 
 
 def _mincore_entry(
-    map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset, vec: bytearray
+    map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset, resident: list[tuple[int, int]]
 ) -> None:
+    """Append ``(page number, MINCORE_*)`` of the entry's pages that are in memory."""
     obj = entry.vm_object
     ptes = map_.pmap.ptes
-    simple = obj is not None and obj.type in (OBJT_DEFAULT, OBJT_SWAP, OBJT_VNODE)
+    known = obj is not None and obj.type in (OBJT_DEFAULT, OBJT_SWAP, OBJT_VNODE)
+    pages: dict[int, VmPage] = obj.pages if obj is not None and known else {}
     first = (entry.offset - entry.start) >> PAGE_SHIFT
-    low = max(entry.start, start) >> PAGE_SHIFT
-    high = min(entry.end, end) >> PAGE_SHIFT
-    for vpn in range(low, high):
+    wanted = range(max(entry.start, start) >> PAGE_SHIFT, min(entry.end, end) >> PAGE_SHIFT)
+    if len(wanted) <= len(ptes) + len(pages):
+        candidates: Iterable[int] = wanted
+    else:
+        candidates = sorted({vpn for vpn in ptes if vpn in wanted} | {i - first for i in pages if i - first in wanted})
+    for vpn in candidates:
         pte = ptes.get(vpn)
         if pte is not None:
             m = pte[0]
             info = MINCORE_INCORE | MINCORE_REFERENCED | (MINCORE_MODIFIED if m.dirty else 0)
-        elif obj is not None and simple and vpn + first in obj.pages:
-            m = obj.pages[vpn + first]
+        elif vpn + first in pages:
+            m = pages[vpn + first]
             info = MINCORE_INCORE if m.valid else 0
         else:
             continue
         if info:
             info |= MINCORE_REFERENCED_OTHER if m.referenced else 0
             info |= MINCORE_MODIFIED_OTHER if m.dirty else 0
-        vec[vpn - (start >> PAGE_SHIFT)] = info
+        resident.append((vpn, info))

@@ -46,7 +46,9 @@ def sys_madvise(td: Thread, addr: int, size: int, behav: int) -> int:
 
 def sys_mincore(td: Thread, addr: int, size: int, vec: int) -> int:
     """mincore(2)."""
-    copyout(td, vec, vm_mmap.kern_mincore(td.td_proc, addr, size))
+    for piece in vm_mmap.kern_mincore(td.td_proc, addr, size):
+        copyout(td, vec, piece)
+        vec += len(piece)
     return 0
 
 

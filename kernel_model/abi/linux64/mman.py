@@ -15,6 +15,7 @@ from kernel_model.abi.errno import (
     EBADF,
     EBUSY,
     EEXIST,
+    EFAULT,
     EINVAL,
     EIO,
     ENODEV,
@@ -465,6 +466,9 @@ def _replace(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> 
 
 # -- residency and wiring -----------------------------------------------------------------------------------
 
+_INCORE = bytes(info & 1 for info in range(256))
+"""MINCORE_* to Linux's one bit."""
+
 
 def sys_mincore(td: Thread, addr: int, size: int, vec: int) -> int:
     """mincore(2): one bit a page."""
@@ -472,15 +476,18 @@ def sys_mincore(td: Thread, addr: int, size: int, vec: int) -> int:
     if addr & PAGE_MASK:
         raise SyscallError(EINVAL)
     start, end = addr, addr + size
-    if end > TASK_SIZE + PAGE_SIZE:
+    if end > TASK_SIZE:
         raise SyscallError(ENOMEM)
+    if vec + ((size + PAGE_MASK) >> PAGE_SHIFT) > TASK_SIZE:
+        raise SyscallError(EFAULT)
     end = (end + PAGE_MASK) & ~PAGE_MASK
     if end == start:
         return 0
     stop = mapped_until(map_, start, end)
     if stop > start:
-        answer = vm_mmap.kern_mincore(td.td_proc, start, stop - start)
-        copyout(td, vec, bytes(byte & 1 for byte in answer))
+        for piece in vm_mmap.kern_mincore(td.td_proc, start, stop - start):
+            copyout(td, vec, piece.translate(_INCORE))
+            vec += len(piece)
     if stop < end:
         raise SyscallError(ENOMEM)
     return 0
