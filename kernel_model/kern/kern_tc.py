@@ -9,6 +9,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
+SLICE = 100_000_000
+"""Longest sleep on the host's clock without a look at signals, nanoseconds."""
+
 
 class Clock(Protocol):
     """Nanoseconds as ints."""
@@ -46,7 +49,8 @@ class HostClock:
         return time.process_time_ns()
 
     def sleep(self, nanoseconds: int) -> None:
-        time.sleep(nanoseconds / 1e9)
+        # Python goes on sleeping after a signal of the host: only between slices can the caller look at it.
+        time.sleep(min(max(nanoseconds, 0), SLICE) / 1e9)
 
 
 @dataclass(slots=True, eq=False)

@@ -37,6 +37,8 @@ ITIMER_VIRTUAL = 1
 ITIMER_PROF = 2
 HZ_NS = 1_000_000
 """Resolution of what counts ticks: kern.hz is 1000."""
+LONGEST = (1 << 33) * NS
+"""272 years: nothing waits longer, and a clock that was slept on so often still fits its structures."""
 
 _REAL = (CLOCK_REALTIME, 9, 10)
 _UP = (CLOCK_MONOTONIC, CLOCK_UPTIME, 7, 8, 11, 12)
@@ -86,19 +88,19 @@ def pack_timeval(nanoseconds: int) -> bytes:
 
 
 def read_timespec(td: Thread, va: int) -> int:
-    """The struct timespec at *va* in nanoseconds; EINVAL unless it is a valid span of time."""
+    """The struct timespec at *va* in nanoseconds, at most LONGEST; EINVAL unless it is a valid span of time."""
     seconds, nanoseconds = struct.unpack("<qq", copyin(td, va, 16))
     if seconds < 0 or not 0 <= nanoseconds < NS:
         raise SyscallError(EINVAL)
-    return int(seconds * NS + nanoseconds)
+    return min(int(seconds * NS + nanoseconds), LONGEST)
 
 
 def read_timeval(td: Thread, va: int) -> int:
-    """The struct timeval at *va* in nanoseconds; EINVAL unless it is a valid span of time."""
+    """The struct timeval at *va* in nanoseconds, at most LONGEST; EINVAL unless it is a valid span of time."""
     seconds, microseconds = struct.unpack("<qq", copyin(td, va, 16))
     if seconds < 0 or not 0 <= microseconds < 1_000_000:
         raise SyscallError(EINVAL)
-    return int(seconds * NS + microseconds * 1000)
+    return min(int(seconds * NS + microseconds * 1000), LONGEST)
 
 
 # -- reading ------------------------------------------------------------------------------------------------
