@@ -3,6 +3,7 @@
 Its findspace takes an alignment, of any value, and keeps ordinary mappings out of a stack's reserve; its
 stacks never have a guard page, and a grown piece has all rights and is no stack entry itself.
 
+FreeBSD: sys/vm/vm_map.c has the functions of these names; theirs are in vm_map_find, vm_stack and vm_stack_gap.
 DragonFly: vm_map_findspace(), vm_map_stack(), vm_map_growstack() in sys/vm/vm_map.c; vm_map(9), vm_map_findspace(9),
 vm_map_stack(9) there.
 Differs: MAP_ENTRY_STACK is our MAP_ENTRY_GROWS_DOWN; pieces coalesce by attributes alone, DragonFly's

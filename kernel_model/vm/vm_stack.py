@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
-from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
+from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_map_dragonfly import MAP_FIXED, dragonfly_growstack, dragonfly_stack
 from kernel_model.vm.vm_map_flags import (
@@ -47,7 +47,7 @@ from kernel_model.vm.vm_param import (
     round_page,
     trunc_page,
 )
-from kernel_model.vm.vm_stack_gap import is_procstack, vm_map_growstack_gap, vm_map_stack_gap
+from kernel_model.vm.vm_stack_gap import is_procstack, lim_cur, vm_map_growstack_gap, vm_map_stack_gap
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
@@ -56,14 +56,6 @@ if TYPE_CHECKING:
     from kernel_model.vm.vmspace import VmSpace
 
 _BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
-
-
-def lim_cur(proc: VmProc | None, which: int) -> int:
-    """A soft limit of *proc*.  Requires: its process lock.  FreeBSD: lim_cur(9)."""
-    if proc is None:
-        return RLIM_INFINITY
-    proc.p_lock.assert_owned()
-    return proc.p_limit.lim_cur(which)
 
 
 def vm_map_stack(map_: VmMap, addrbos: int, max_ssize: int, prot: int, max_: int, cow: int) -> KernReturn:

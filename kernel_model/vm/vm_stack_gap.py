@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
-from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
+from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_entry_delete
 from kernel_model.vm.vm_map_flags import (
@@ -61,6 +61,14 @@ if TYPE_CHECKING:
 P2_STKGAP_DISABLE = 0x00000800
 NT_FREEBSD_FCTL_STKGAP_DISABLE = 0x00000004
 _BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
+
+
+def lim_cur(proc: VmProc | None, which: int) -> int:
+    """A soft limit of *proc*.  Requires: its process lock.  FreeBSD: lim_cur(9)."""
+    if proc is None:
+        return RLIM_INFINITY
+    proc.p_lock.assert_owned()
+    return proc.p_limit.lim_cur(which)
 
 
 def is_procstack(vm: Vm, proc: VmProc, vmspace: VmSpace, addr: int) -> bool:
@@ -260,8 +268,7 @@ class _GapGrowth:
         probe = vm.probe
         need = self.need
         ssize = self.vmspace.vm_ssize << PAGE_SHIFT
-        limits = self.proc.p_limit
-        limit = limits.lim_cur(RLIMIT_STACK)
+        limit = lim_cur(self.proc, RLIMIT_STACK)
         self.procstack = is_procstack(vm, self.proc, self.vmspace, self.addr)
         if self.procstack:
             if probe is not None:
@@ -279,15 +286,14 @@ class _GapGrowth:
         vm = self.vm
         probe = vm.probe
         map_ = self.map
-        limits = self.proc.p_limit
         if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
             wired = map_.pmap.wired_count << PAGE_SHIFT
-            limit = limits.lim_cur(RLIMIT_MEMLOCK)
+            limit = lim_cur(self.proc, RLIMIT_MEMLOCK)
             if probe is not None:
                 probe.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit)
             if wired + amount > limit:
                 return False
-        limit = limits.lim_cur(RLIMIT_VMEM)
+        limit = lim_cur(self.proc, RLIMIT_VMEM)
         if probe is not None:
             probe.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
         return map_.size + amount <= limit
