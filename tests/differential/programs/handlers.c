@@ -108,8 +108,12 @@ int main(void)
 	sigprocmask(SIG_BLOCK, 0, &pending);
 	printf("mask is back %d\n", sigismember(&pending, SIGUSR2));
 	on(SIGALRM, plain, 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	sigprocmask(SIG_BLOCK, &set, 0); /* or the timer may come before the wait */
 	setitimer(ITIMER_REAL, &timer, 0);
-	pause();
+	sigsuspend(&empty);
+	sigprocmask(SIG_SETMASK, &empty, 0);
 	show("timer");
 	printf("alarm %u %u\n", alarm(10), alarm(0));
 	printf("ignored %d\n", signal(SIGTERM, SIG_IGN) == SIG_DFL && raise(SIGTERM) == 0);
