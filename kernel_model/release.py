@@ -114,10 +114,8 @@ class Release:
     find_stacks: bool = True
     """vm_map_find and vm_map_fixed make stacks when cow has a GROWS_* bit."""
     find_min: bool = True
-    find_remap: bool = False
     cluster_anon: int = 0
     """Default of vm.cluster_anon: 0 no, 1 only without a hint, 2 always."""
-    cluster_anon_known: bool = False
     fixed_check_excl: bool = True
     fixed_returns_delete: bool = False
     vmfs_optimal_space: int = 2
@@ -135,7 +133,6 @@ class Release:
     inherit_zero: bool = False
     madvise_returns_errno: bool = False
     madvise_free_skips_shadows: bool = False
-    madvise_skips_guards: bool = False
     madvise_maps_wired: bool = False
     """MADV_WILLNEED maps pages of wired entries as well."""
     wire_locks_first: bool = False
@@ -173,8 +170,6 @@ class Release:
     """Making a wired entry writable copies its pages only if it still needs a copy; else always."""
     copy_entry_charges: Literal["always", "fork"] = "fork"
     """When vm_fault_copy_entry sets the new object's charge."""
-    fault_retries_shortage: bool = False
-    fault_restarts_dead: bool = False
 
     # system calls
     mmap_checks_flags: bool = True
@@ -366,9 +361,7 @@ _12_1 = replace(
     findspace_returns_address=True,
     findspace_last_gap_blind=True,
     find_alignspace=True,
-    find_remap=True,
     cluster_anon=1,
-    cluster_anon_known=True,
     protect_waits_busy=True,
     madvise_returns_errno=True,
     madvise_free_skips_shadows=True,
@@ -380,7 +373,6 @@ _12_1 = replace(
     bypass_swapped=True,
     laundry_queue=True,
     copy_entry_charges="always",
-    fault_restarts_dead=True,
     mmap_checks_flags=True,
     break_below_base="unchanged",
     break_wire_undoes=True,
@@ -415,10 +407,8 @@ _15_0 = replace(
     protect_clips_first=False,
     protect_guard_first=False,
     protect_flags=True,
-    madvise_skips_guards=True,
     submap_checks_first=True,
     fork_inherits_flags=True,
-    fault_retries_shortage=True,
     cow_invalidates_shared=True,
     mmap_prot_max=True,
     mprotect_masks_prot=False,
