@@ -508,6 +508,19 @@ def test_record_locks_of_another_process_are_seen(tmp_path: Path):
     assert [item.owner for item in vp.v_lockf] == ["other"]
 
 
+def test_readers_share_and_writers_do_not(host: FileHost):
+    first = make(host)
+    second = host.ok("open", "f", 2, 0)
+    host.ok("flock", first, 1)
+    host.ok("flock", second, 1 | 4)
+    assert host.call("flock", second, 2 | 4) == -EAGAIN[host.abi]
+    host.ok("flock", first, 8)
+    host.ok("flock", second, 2 | 4)
+    assert host.call("flock", first, 1 | 4) == -EAGAIN[host.abi]
+    assert host.call("flock", first, 2) < 0
+    assert killed(host)
+
+
 def test_flock_belongs_to_the_open_file(host: FileHost):
     first = make(host)
     second = host.ok("open", "f", 2, 0)

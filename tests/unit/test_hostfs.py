@@ -287,6 +287,20 @@ def test_names_that_are_not_utf8(outside: Path):
     assert contents(machine, b"\xc3\x28") == b"raw"
 
 
+def test_dots_stop_at_the_root_of_a_chroot(outside: Path):
+    (outside / "root/work/jail").mkdir()
+    (outside / "root/work/jail/link").symlink_to("/../plain")
+    machine = host(outside)
+    machine.ok("chroot", "jail")
+    machine.ok("chdir", "/")
+    for path in ("../plain", "/../plain", "../../plain", "link", "/plain", "/work/jail"):
+        assert contents(machine, path) == ENOENT, path
+    va = machine.space(10)
+    assert machine.get(va, machine.ok("getcwd", va, 10)) == b"/\0"
+    machine.proc.p_ucred = Ucred(1001, 1001, 1001)
+    assert machine.call("chroot", "/") == -1
+
+
 def test_getcwd_follows_renames_and_notices_removal(outside: Path):
     machine = host(outside)
     machine.ok("mkdir", "a", 0o755)
