@@ -14,8 +14,8 @@ ROWS = [(match["file"], match["test"]) for match in ROW.finditer(README)]
 PAGES = (
     "vm_map", "vm_map_check_protection", "vm_map_create", "vm_map_delete", "vm_map_entry_resize_free", "vm_map_find",
     "vm_map_findspace", "vm_map_inherit", "vm_map_init", "vm_map_insert", "vm_map_lock", "vm_map_lookup",
-    "vm_map_madvise", "vm_map_max", "vm_map_protect", "vm_map_remove", "vm_map_simplify_entry", "vm_map_stack", "vm_map_submap",
-    "vm_map_sync", "vm_map_wire",
+    "vm_map_madvise", "vm_map_max", "vm_map_protect", "vm_map_remove", "vm_map_simplify_entry", "vm_map_stack",
+    "vm_map_submap", "vm_map_sync", "vm_map_wire",
 )  # fmt: skip
 
 
