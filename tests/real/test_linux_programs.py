@@ -93,6 +93,11 @@ DYNAMIC = {
     "sha256sum": ["sha256sum", "text"],
     "python3": ["python3", "-S", "-c", "import sys; print(sum(i * i for i in range(10000)), sys.argv, 0.1 + 0.2)", "a"],
     "perl": ["perl", "-ne", PERL, "text"],
+    "tar": ["tar", "--sort=name", "--numeric-owner", "-cf", "-", "dir"],
+    "diff": ["diff", "-u", "text", "dir/a"],
+    "find": ["find", ".", "-name", "[a-c]", "-printf", "%p %s %y\\n"],
+    "grep": ["grep", "-rn", "guard 9.. limit", "."],
+    "openssl": ["openssl", "dgst", "-sha512", "text"],
     "date": ["date", "-u", "-d", "@1000000000"],
     "awk": ["mawk", "{ s += $2 } END { printf \"%d %.6f\\n\", s, s / NR }", "text"],
 }
@@ -121,6 +126,11 @@ def test_sqlite3_static(database, made, same_as_native) -> None:
 def test_a_dynamic_program_of_the_host(job, installed, same_as_native) -> None:
     program, *rest = DYNAMIC[job]
     same_as_native([installed(program), *rest], files=FILES)
+
+
+def test_a_static_pie_of_rust(made, same_as_native) -> None:
+    same_as_native([str(made("typos")), "--version"])
+    same_as_native([str(made("typos")), "--no such option"])
 
 
 PARANOID = {
