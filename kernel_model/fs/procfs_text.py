@@ -113,6 +113,11 @@ def pid_cmdline(proc: Proc) -> bytes:
     return b"".join(arg + b"\0" for arg in proc.p_args)
 
 
+def pid_environ(proc: Proc) -> bytes:
+    """The first environment; what the program changed since is not in it, unlike on Linux."""
+    return b"".join(string + b"\0" for string in proc.p_envv)
+
+
 def _sizes(proc: Proc) -> tuple[int, int]:
     """Pages mapped and pages resident."""
     vmspace = proc.p_vmspace

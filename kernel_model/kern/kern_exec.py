@@ -290,6 +290,7 @@ def _commit(imgp: ImageParams) -> None:
         proc.p_ucred = imgp.newcred
     _set_textvp(imgp)
     proc.p_args = list(imgp.args.argv)
+    proc.p_envv = list(imgp.args.envv)
     proc.p_execpath = imgp.execpath.decode(errors="surrogateescape")
 
 

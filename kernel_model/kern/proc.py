@@ -84,6 +84,8 @@ class Proc:
     p_sid: int = 0
     p_comm: str = ""
     p_args: list[bytes] = field(default_factory=list)
+    p_envv: list[bytes] = field(default_factory=list)
+    """The environment that the last execve(2) was given."""
     p_execpath: str = ""
     p_osrel: int = 0
     p_fctl0: int = 0

@@ -169,6 +169,8 @@ def test_self_is_the_caller(host: FileHost):
     assert host.get(va, host.ok("readlink", "/proc/self", va, 64)) == b"%d" % pid
     host.proc.p_comm, host.proc.p_args = "program", [b"program", b"-x", b"\xff"]
     assert text(host, "/proc/self/cmdline") == b"program\0-x\0\xff\0"
+    host.proc.p_envv = [b"A=1", b"B="]
+    assert text(host, "/proc/self/environ") == b"A=1\0B=\0"
     assert text(host, f"/proc/{pid}/comm") == b"program\n"
     assert text(host, "/proc/curproc/stat").startswith(b"%d (program) R 1 " % pid)
     assert len(text(host, "/proc/self/stat").split()) == 52
