@@ -89,7 +89,7 @@ def broken(**changes):
         ("p.jsonl", broken(args={"obj": 9})),
         ("q.jsonl", broken(op="mkobj", args={"type": "tape"})),
         ("r.jsonl", broken(rc=None)),
-        ("h.jsonl.gz", gzip.compress(b'{"release":')[:-9]),
+        ("h.jsonl.gz", gzip.compress(b'{"release":', mtime=0)[:-9]),
         ("i.jsonl", b"\xff\xfe\n"),
     ],
 )
