@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_OSRELEASE, LINUX_VERSION
+from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
 from kernel_model.rlimit import (
     RLIM_INFINITY,
     RLIMIT_AS,
@@ -44,12 +44,12 @@ def _table(rows: list[tuple[str, str]], separator: str) -> bytes:
 
 def osrelease(kernel: Kernel) -> bytes:
     """What uname -r says to a Linux program."""
-    return LINUX_OSRELEASE.encode()
+    return LINUX_RELEASE.encode()
 
 
 def kernel_version(kernel: Kernel) -> bytes:
     """/proc/version."""
-    return f"{LINUX_OSNAME} version {LINUX_OSRELEASE} (growstack) {LINUX_VERSION}\n".encode()
+    return f"{LINUX_OSNAME} version {LINUX_RELEASE} (growstack) {LINUX_VERSION}\n".encode()
 
 
 def cpuinfo(kernel: Kernel) -> bytes:

@@ -1,4 +1,4 @@
-"""Which Linux kernel a Linux program is told it runs on.
+"""Which Linux kernel a Linux program is told it runs on: uname(2) and /proc say the same.
 
 FreeBSD: sys/compat/linux/linux_mib.c.
 """
@@ -6,6 +6,6 @@ FreeBSD: sys/compat/linux/linux_mib.c.
 from __future__ import annotations
 
 LINUX_OSNAME = "Linux"
-LINUX_OSRELEASE = "5.15.0"
-"""glibc refuses less than 3.2; the calls that are there are those of about this version."""
-LINUX_VERSION = "#1 SMP"
+LINUX_RELEASE = "6.1.0-growstack"
+"""New enough for every libc of Debian 12."""
+LINUX_VERSION = "#1 SMP PREEMPT_DYNAMIC growstack"

@@ -28,6 +28,7 @@ from kernel_model.kern.copyin import copyin, copyinstr, copyout, fuword32, suwor
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
 from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.ktrace import Unsupported
 from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
 
 FULL, PARTIAL, STUB, NONE = Support.FULL, Support.PARTIAL, Support.STUB, Support.NONE
-LINUX_RELEASE = "6.1.0-growstack"
-"""What uname says: new enough for every libc of Debian 12."""
-LINUX_VERSION = "#1 SMP PREEMPT_DYNAMIC growstack"
 
 
 def unsupported(td: Thread, what: str, name: str, number: int = 0) -> None:
@@ -54,7 +52,7 @@ def unsupported(td: Thread, what: str, name: str, number: int = 0) -> None:
 def sys_uname(td: Thread, buf: int) -> int:
     """uname(2)."""
     kernel = td.td_proc.kernel
-    fields = ("Linux", kernel.hostname, LINUX_RELEASE, LINUX_VERSION, "x86_64", "(none)")
+    fields = (LINUX_OSNAME, kernel.hostname, LINUX_RELEASE, LINUX_VERSION, "x86_64", "(none)")
     copyout(td, buf, b"".join(field.encode()[:64].ljust(65, b"\0") for field in fields))
     return 0
 
