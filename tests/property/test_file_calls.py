@@ -132,7 +132,7 @@ def run_model(top: Path, todo: list[tuple]) -> list[int]:
     return results
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(todo=st.lists(calls, min_size=5, max_size=40))
 def test_calls_give_what_the_host_gives(tmp_path_factory, todo):
     theirs, ours = tmp_path_factory.mktemp("native"), tmp_path_factory.mktemp("model")

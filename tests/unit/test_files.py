@@ -128,6 +128,17 @@ def test_status_flags(host: FileHost):
     assert host.call("fcntl", fd, 12345, 0) == -EINVAL
 
 
+def test_exclusive_creation(host: FileHost, tmp_path: Path):
+    exclusive = O_CREATE[host.abi] | (0x80 if host.abi == "linux" else 0x800)
+    assert host.ok("open", "f", exclusive, 0o644) == 3
+    assert host.call("open", "f", exclusive, 0o644) == -17
+    (tmp_path / "dangling").symlink_to("nothing")
+    assert host.call("open", "dangling", exclusive, 0o644) == -17
+    assert host.ok("open", "dangling", O_CREATE[host.abi], 0o644) == 4
+    assert (tmp_path / "nothing").exists()
+    assert host.call("mkdir", "f", 0o755) == host.call("symlink", "x", "f") == host.call("link", "f", "f") == -17
+
+
 def test_access_modes_are_kept(host: FileHost):
     make(host)
     va = host.space(8)
