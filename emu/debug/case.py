@@ -6,13 +6,16 @@ that the rules of ``emu.debug.causes`` ask.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.debug.codec import access_name
 from emu.debug.disasm import Instruction, disassemble
 from kernel_model.vm.probe import CHECK, Step
+from kernel_model.vm.vm import VM_PROT_EXECUTE
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import PAGE_SIZE
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 NEAR_STACK = 1 << 16
 """An access this close to rsp is one to the stack."""
 FAR_FRAME = 1 << 16
+MAX_CALLERS = 6
 GROWTH_CHECKS = ("reserve", "guard", "stack_limit", "stack_racct", "memlock", "vmem", "insert", "wire")
 """Checks that only an address in a stack's area reaches."""
 
@@ -80,9 +84,33 @@ class Case:
 
     @cached_property
     def function(self) -> str:
-        """`` in NAME`` for the code that faulted, empty when it has no symbol."""
+        """`` in NAME`` for the code that faulted; without a symbol the nearest caller that has one, or nothing."""
         place = self.place(self.event.rip)
-        return f" in {place.symbol}" if place is not None and place.symbol else ""
+        if place is None:
+            return ""
+        if place.symbol:
+            return f" in {place.symbol}"
+        caller = next((caller for caller in self.callers if caller.symbol), None)
+        return f" in {Path(place.file).name}, called from {caller.symbol}" if caller is not None else ""
+
+    @cached_property
+    def callers(self) -> tuple[Place, ...]:
+        """What the return addresses on top of the stack are called, nearest first; some may be stale."""
+        if self.symbols is None:
+            return ()
+        base = self.registers.get("stack_base", self.rsp)
+        found: list[Place] = []
+        data = self.event.stack_bytes[(-base) % 8 :]
+        for (word,) in struct.iter_unpack("<Q", data[: len(data) & ~7]):
+            entry = self.snapshot.at(word)
+            if entry is None or not entry.prot & VM_PROT_EXECUTE:
+                continue
+            if not self.symbols.returns_to(word, self.snapshot.entries):
+                continue
+            place = self.place(word)
+            if place is not None and all(place.addr != known.addr for known in found):
+                found.append(place)
+        return tuple(found[:MAX_CALLERS])
 
     @property
     def access(self) -> str:

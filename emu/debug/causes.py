@@ -128,7 +128,7 @@ def _null(case: Case) -> Reason | None:
         what = "call through a null pointer" if event.addr == 0 else f"jump to {event.addr:#x}"
         return Reason("null", f"{what}{_called_from(case)}")
     if event.addr == 0:
-        return Reason("null", f"null pointer: {case.access}{case.function} at address 0")
+        return Reason("null", f"null pointer: {case.access} at address 0{case.function}")
     return Reason("null", f"null pointer plus {event.addr:#x}: {case.access}{case.function}")
 
 
@@ -315,21 +315,19 @@ def _jump(case: Case) -> Reason | None:
     where = _kind_of_memory(case, entry)
     name = case.name(event.addr)
     target = f"{name} ({event.addr:#x})" if name else f"{event.addr:#x}"
+    text = as_text(event.addr)
+    made_of = f", the text {text!r}" if text else ""
     if returned and not called:
-        return Reason("return-address", f"return address is not code: {target} is {where}")
+        return Reason("return-address", f"return address is not code: {target}{made_of}, {where}")
     if entry is None:
-        text = as_text(event.addr)
-        return Reason("wild-jump", f"jump to {target}{', the text ' + repr(text) if text else ''}: {where}{called}")
-    return Reason("jump-to-data", f"jump to data: {target} is {where}{called}")
+        return Reason("wild-jump", f"jump to {target}{made_of}, {where}{called}")
+    return Reason("jump-to-data", f"jump to data: {target}, {where}{called}")
 
 
 def _called_from(case: Case) -> str:
     """`` called from NAME`` when the word at rsp looks like the return address of a call."""
     word = case.word_at(case.rsp)
-    if word is None:
-        return ""
-    entry = case.snapshot.at(word)
-    if entry is None or not entry.prot & VM_PROT_EXECUTE or not entry.vnode:
+    if word is None or case.symbols is None or not case.symbols.returns_to(word, case.snapshot.entries):
         return ""
     name = case.name(word)
     return f", called from {name or hex(word)}"
@@ -337,17 +335,17 @@ def _called_from(case: Case) -> str:
 
 def _kind_of_memory(case: Case, entry: EntryState | None) -> str:
     if entry is None:
-        return "nothing is mapped there"
+        return "where nothing is mapped"
     if entry.eflags & MAP_ENTRY_GROWS_DOWN:
-        return "the stack, mapped without execute"
+        return "in the stack, mapped without execute"
     if entry.vnode:
         place = case.place(case.event.addr)
         section = f"{place.section} of " if place is not None and place.section else ""
-        return f"{section}{entry.vnode}, mapped without execute"
+        return f"in {section}{entry.vnode}, mapped without execute"
     place = case.place(case.event.addr)
     if place is not None and place.section:
-        return f"{place.section} of {place.file}, mapped without execute"
-    return f"anonymous memory {describe_range(entry)} without execute{case.made_by(entry)}"
+        return f"in {place.section} of {place.file}, mapped without execute"
+    return f"in anonymous memory {describe_range(entry)} without execute{case.made_by(entry)}"
 
 
 def _past_eof(case: Case) -> Reason | None:

@@ -116,6 +116,15 @@ class SymbolTable:
         _, file, line = self._lines[index]
         return file, line
 
+    def code(self, addr: int, count: int) -> bytes:
+        """*count* bytes of the file's image at *addr* (without bias); fewer where the file has none."""
+        for vaddr, offset, filesz, _, _ in self.segments:
+            if vaddr <= addr < vaddr + filesz:
+                with self.path.open("rb") as file:
+                    file.seek(offset + addr - vaddr)
+                    return file.read(min(count, vaddr + filesz - addr))
+        return b""
+
     def bias(self, start: int, offset: int) -> int:
         """Difference between run-time and link-time addresses, from one mapping of the file."""
         if not self.dynamic:
@@ -232,6 +241,26 @@ class Symbols:
                 self._tables[path] = None
         return self._tables[path]
 
+    def _bias(self, table: SymbolTable, owner: EntryState, entries: Iterable[EntryState]) -> int:
+        """By the lowest mapping of the file, its beginning.
+
+        One page of a file may belong to two segments, and the offset of an entry that was copied on write is no offset
+        in the file any more.
+        """
+        first = next((entry for entry in entries if entry.vnode == owner.vnode and entry.offset == 0), owner)
+        return table.bias(first.start, first.offset)
+
+    def returns_to(self, addr: int, entries: Iterable[EntryState]) -> bool:
+        """Whether the instruction before *addr* is a call, so that *addr* can be a return address."""
+        owner = _owner(addr, entries)
+        if owner is None or not owner.prot & 4:
+            return False
+        table = self.table(owner.vnode)
+        if table is None:
+            return False
+        before = table.code(addr - self._bias(table, owner, entries) - 7, 7)
+        return len(before) == 7 and any(before[7 - length] == opcode for length, opcode in _CALLS)
+
     def find(self, addr: int, entries: Iterable[EntryState]) -> Place | None:
         """What *addr* is called in a map of *entries*; None when no file is mapped there.
 
@@ -243,7 +272,7 @@ class Symbols:
         table = self.table(owner.vnode)
         if table is None:
             return Place(addr, owner.vnode, offset=addr - owner.start + owner.offset)
-        bias = table.bias(owner.start, owner.offset)
+        bias = self._bias(table, owner, entries)
         section = table.section(addr - bias)
         inside = section.name if section is not None else ""
         symbol = table.find(addr - bias) if section is not None else None
@@ -253,6 +282,10 @@ class Symbols:
         source, line = table.line(addr - bias) if symbol.code else ("", 0)
         offset = addr - bias - symbol.start
         return Place(addr, owner.vnode, symbol.name, offset, source, line, inside, symbol.size)
+
+
+_CALLS = ((5, 0xE8), (2, 0xFF), (3, 0xFF), (6, 0xFF), (7, 0xFF))
+"""Bytes of a call instruction and its first one: direct, through a register, through memory."""
 
 
 def _owner(addr: int, entries: Iterable[EntryState]) -> EntryState | None:

@@ -87,6 +87,8 @@ def _facts(case: Case) -> Iterator[str]:
     if insn is not None:
         where = ", ".join(f"{operand.text} = {operand.addr:#x}" for operand in insn.memory)
         yield f"  instruction  {insn}{f'    {where}' if where else ''}"
+    if case.callers:
+        yield f"  called from  {'  <-  '.join(str(caller) for caller in case.callers)}"
     if event.syscall is not None:
         arguments = event.syscall.decoded or tuple(f"{value:#x}" for value in event.syscall.args)
         yield f"  system call  {event.syscall.name}({', '.join(arguments)})"

@@ -32,7 +32,7 @@ TUNABLES = ("sgrowsiz", "stack_guard_page", "maxssiz", "old_mlock", "overcommit"
 """Fields of Vm that decide faults; a snapshot has each under its name."""
 WINDOW = 2048
 """Entries kept on either side of the address in a very large map."""
-STACK_BYTES = 256
+STACK_BYTES = 1024
 CODE_BYTES = 16
 DEEPEST = 256 << 20
 """Bytes of stack that are searched for repeated return addresses."""

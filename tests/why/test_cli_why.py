@@ -142,14 +142,14 @@ def test_a_cut_trace_says_so_and_can_be_read_in_part(capfd, tmp_path):
     assert "cut off" in err
     status, out, _ = emu(capfd, "why", path, "--partial")
     assert status == 0
-    assert out.startswith("null pointer: read of 1 byte in length")
+    assert out.startswith("null pointer: read of 1 byte at address 0 in length")
 
 
 def test_text_trace_with_filters(capfd):
-    status, out, err = emu(capfd, "run", "--trace", "syscall,signal,fault,map", "--guest", "null")
+    status, _, err = emu(capfd, "run", "--trace", "syscall,signal,fault,map", "--guest", "null")
     assert status == 139
     assert 'write(1, "fault at: 0x0\\n", 14) = 14' in err
-    assert "SIGSEGV/SEGV_MAPERR: null pointer: read of 1 byte in length at address 0" in err
+    assert "SIGSEGV/SEGV_MAPERR: null pointer: read of 1 byte at address 0 in length" in err
     assert "signal  SIGSEGV {SEGV_MAPERR, addr 0x0} kills" in err
     assert "\x1b" not in err
     _, _out, err = emu(capfd, "run", "--trace", "all", "--filter", "kind=fault,result=refused", "--guest", "null")
