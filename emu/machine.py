@@ -152,7 +152,7 @@ class Machine:
         self, root: str | os.PathLike[str], cwd: str | os.PathLike[str] | None, *, rw: bool, streams: tuple[Stream, ...]
     ) -> tuple[Proc, Thread]:
         kernel = self.kernel
-        cred = Ucred(*(os.getuid(),) * 3, *(os.getgid(),) * 3, tuple(os.getgroups()) or (os.getgid(),))
+        cred = Ucred(*(os.getuid(),) * 3, *(os.getgid(),) * 3, tuple(os.getgroups()))
         rootvp, cdir = mount_root(kernel, root, None if cwd is None else os.fspath(cwd), rw=rw)
         pid = kernel.newpid()
         proc = Proc(
@@ -175,7 +175,7 @@ class Machine:
         return proc, td
 
     def _plimit(self) -> Plimit:
-        limit = Plimit()
+        limit = Plimit.initial(self.vm)
         numbers = {name.removeprefix("RLIMIT_").lower(): number for number, name in RLIMIT_NAMES.items()}
         for name, value in self._limits.items():
             if name not in numbers:

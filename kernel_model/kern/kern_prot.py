@@ -118,7 +118,10 @@ def sys_setpgid(td: Thread, pid: int, pgid: int) -> int:
 
 def sys_getgroups(td: Thread, size: int, groups: int) -> int:
     """getgroups(2): EINVAL when *size* is too small, unless it is 0."""
-    known = td.td_proc.p_ucred.cr_groups
+    cred = td.td_proc.p_ucred
+    known = cred.cr_groups
+    if not known and not td.td_proc.p_sysent.is_linux:
+        known = (cred.cr_gid,)  # FreeBSD keeps the effective group there
     if size == 0:
         return len(known)
     if size < len(known):
