@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING
 from kernel_model.abi.errno import (
     EACCES,
     EBADF,
-    EBUSY,
     EEXIST,
-    EFAULT,
     EINVAL,
-    EIO,
     ENODEV,
     ENOMEM,
     EOPNOTSUPP,
@@ -26,32 +23,24 @@ from kernel_model.abi.errno import (
 )
 from kernel_model.errors import SyscallError
 from kernel_model.fs.vnode import VREG
-from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_PATH
 from kernel_model.kern.kern_mman import vn_mmap
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.ktrace import Unsupported
-from kernel_model.rlimit import RLIMIT_MEMLOCK
 from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GUARD,
-    MAP_ENTRY_USER_WIRED,
-    MAP_WIREFUTURE,
     VM_MAP_WIRE_NOHOLES,
     VM_MAP_WIRE_USER,
 )
-from kernel_model.vm.vm_object import vm_object_reference
-from kernel_model.vm.vm_object_pages import vm_object_page_remove
 from kernel_model.vm.vm_param import (
-    KERN_FAILURE,
     KERN_PROTECTION_FAILURE,
     KERN_RESOURCE_SHORTAGE,
     KERN_SUCCESS,
     PAGE_MASK,
-    PAGE_SHIFT,
     PAGE_SIZE,
     VM_MAXUSER_ADDRESS,
     WORD_MASK,
@@ -62,7 +51,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
-    from kernel_model.vm.vm_map_entry import VmMapEntry
 
 TASK_SIZE = VM_MAXUSER_ADDRESS - PAGE_SIZE
 MMAP_MIN_ADDR = 65536
@@ -97,13 +85,6 @@ READ_IMPLIES_EXEC = 0x0400000
 GROWSDOWN_RESERVE = 2 << 20
 """Bytes reserved for a MAP_GROWSDOWN mapping, as by the FreeBSD Linux ABI."""
 
-MS_ASYNC = 1
-MS_INVALIDATE = 2
-MS_SYNC = 4
-MCL_CURRENT = 1
-MCL_FUTURE = 2
-MCL_ONFAULT = 4
-
 
 def linux_page_range(addr: VmOffset, size: VmOffset) -> tuple[VmOffset, VmOffset]:
     """[addr, addr + size) in whole pages, the size wrapping to 0 as in C."""
@@ -135,6 +116,15 @@ def mapped_until(map_: VmMap, start: VmOffset, end: VmOffset) -> VmOffset:
     return min(here, end)
 
 
+def next_mapped(map_: VmMap, here: VmOffset, end: VmOffset) -> VmOffset:
+    """Where, from the hole at *here* on, something is mapped again; *end* when nothing is."""
+    _found, entry = map_.lookup_entry(here)
+    entry = entry.next
+    while entry is not map_.header and entry.eflags & MAP_ENTRY_GUARD:
+        entry = entry.next
+    return end if entry is map_.header else min(entry.start, end)
+
+
 # -- mmap ---------------------------------------------------------------------------------------------------
 
 
@@ -149,7 +139,7 @@ def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, o
         if fp.f_flag & O_PATH:
             raise SyscallError(EBADF)
     if flags & MAP_HUGETLB:
-        _unsupported(td, "MAP_HUGETLB")
+        unsupported(td, "MAP_HUGETLB")
         raise SyscallError(EINVAL if fp is not None else ENOMEM)
     if size == 0:
         raise SyscallError(EINVAL)
@@ -174,7 +164,8 @@ def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, o
     return addr
 
 
-def _unsupported(td: Thread, name: str) -> None:
+def unsupported(td: Thread, name: str) -> None:
+    """Tell that a flag or an advice is not modelled."""
     kt = td.td_proc.kernel.ktrace
     if kt.unsupported is not None:
         kt.emit(Unsupported("flag", name, pid=td.td_proc.p_pid))
@@ -329,286 +320,6 @@ def _grows_from(map_: VmMap, start: VmOffset, grows: int) -> VmOffset:
     return entry.start
 
 
-# -- madvise ------------------------------------------------------------------------------------------------
-
-MADV_DONTNEED = 4
-MADV_FREE = 8
-MADV_REMOVE = 9
-MADV_DONTFORK = 10
-MADV_DOFORK = 11
-MADV_WIPEONFORK = 18
-MADV_KEEPONFORK = 19
-MADV_POPULATE_READ = 22
-MADV_POPULATE_WRITE = 23
-_BSD_ADVICE = {0: 0, 1: 1, 2: 2, 3: 3, MADV_FREE: 5}
-"""Advice that FreeBSD knows as well."""
-_HARMLESS = frozenset((12, 13, 14, 15, 16, 17, 20, 21))
-"""KSM, huge pages, core dumps, cold and pageout: nothing here depends on them."""
-_INHERIT = {MADV_DONTFORK: 2, MADV_DOFORK: 1, MADV_WIPEONFORK: 3, MADV_KEEPONFORK: 1}
-
-
-def sys_madvise(td: Thread, addr: int, size: int, advice: int) -> int:
-    """madvise(2): ENOMEM when there was a hole, after the rest was done."""
-    map_ = td.td_proc.p_vmspace.vm_map
-    known = advice in _BSD_ADVICE or advice in _HARMLESS or advice in _INHERIT
-    populate = advice in (MADV_POPULATE_READ, MADV_POPULATE_WRITE)
-    if not (known or populate or advice in (MADV_DONTNEED, MADV_REMOVE)) or addr & PAGE_MASK:
-        raise SyscallError(EINVAL)
-    start, end = linux_page_range(addr, size)
-    if (size and start == end) or end > WORD_MASK:
-        raise SyscallError(EINVAL)
-    if start == end:
-        return 0
-    if advice == MADV_REMOVE:
-        _unsupported(td, "MADV_REMOVE")
-        raise SyscallError(EINVAL)
-    if populate:
-        return _madvise_populate(map_, start, end, write=advice == MADV_POPULATE_WRITE)
-    hole = False
-    here = start
-    while here < end:
-        stop = mapped_until(map_, here, end)
-        if stop > here:
-            _advise(td, map_, here, stop, advice)
-            here = stop
-        if here < end:
-            hole = True
-            here = _next_mapped(map_, here, end)
-    if hole:
-        raise SyscallError(ENOMEM)
-    return 0
-
-
-def _next_mapped(map_: VmMap, here: VmOffset, end: VmOffset) -> VmOffset:
-    _found, entry = map_.lookup_entry(here)
-    entry = entry.next
-    while entry is not map_.header and entry.eflags & MAP_ENTRY_GUARD:
-        entry = entry.next
-    return end if entry is map_.header else min(entry.start, end)
-
-
-def _advise(td: Thread, map_: VmMap, start: VmOffset, end: VmOffset, advice: int) -> None:
-    if advice == MADV_DONTNEED:
-        discard(map_, start, end)
-    elif advice in _INHERIT:
-        if map_.inherit(start, end, _INHERIT[advice]) != KERN_SUCCESS:
-            _unsupported(td, "MADV_WIPEONFORK")
-            raise SyscallError(EINVAL)
-    elif advice in _BSD_ADVICE:
-        _ = map_.madvise(start, end, _BSD_ADVICE[advice])
-
-
-def _madvise_populate(map_: VmMap, start: VmOffset, end: VmOffset, *, write: bool) -> int:
-    if mapped_until(map_, start, end) < end:
-        raise SyscallError(ENOMEM)
-    access = VM_PROT_WRITE if write else VM_PROT_READ
-    for va in range(start, end, PAGE_SIZE):
-        rv = vm_fault(map_, va, access)
-        if rv != KERN_SUCCESS:
-            raise SyscallError(EINVAL if rv == KERN_PROTECTION_FAILURE else ENOMEM)
-    return 0
-
-
-def discard(map_: VmMap, start: VmOffset, end: VmOffset) -> None:
-    """MADV_DONTNEED of Linux: private pages are gone, the next touch sees zeros or the file again.
-
-    Requires: [start, end) is mapped without holes.
-    """
-    here = start
-    while here < end:
-        found, entry = map_.lookup_entry(here)
-        if not found:
-            return
-        stop = min(entry.end, end)
-        if entry.eflags & MAP_ENTRY_USER_WIRED:
-            raise SyscallError(EINVAL)
-        _discard_entry(map_, entry, here, stop)
-        here = stop
-
-
-def _discard_entry(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> None:
-    obj = entry.vm_object
-    if obj is None or entry.inheritance == 0:
-        return
-    first = (entry.offset + start - entry.start) >> PAGE_SHIFT
-    count = (end - start) >> PAGE_SHIFT
-    chain = []
-    while obj is not None and obj.is_anon:
-        if obj.ref_count > 1:
-            _replace(map_, entry, start, end)
-            return
-        chain.append((obj, first))
-        first += obj.backing_object_offset >> PAGE_SHIFT
-        obj = obj.backing_object
-    for private, index in chain:
-        vm_object_page_remove(private, index, index + count)
-
-
-def _replace(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> None:
-    """Map the same range anew: what is shared with another process must stay as it is there."""
-    prot, maxprot, inheritance = entry.protection, entry.max_protection, entry.inheritance
-    offset = entry.offset + start - entry.start
-    obj = entry.vm_object
-    while obj is not None and obj.is_anon:
-        offset += obj.backing_object_offset
-        obj = obj.backing_object
-    cow = 0
-    if obj is None:
-        offset = 0
-    else:
-        vm_object_reference(obj)
-        cow = vm_mmap.docow_flags(vm_mmap.MAP_PRIVATE, writecounted=False)
-    if map_.fixed(obj, offset, start, end - start, prot, maxprot, cow) != KERN_SUCCESS:
-        raise SyscallError(ENOMEM)
-    if inheritance != 1:
-        _ = map_.inherit(start, end, inheritance)
-
-
-# -- residency and wiring -----------------------------------------------------------------------------------
-
-_INCORE = bytes(info & 1 for info in range(256))
-"""MINCORE_* to Linux's one bit."""
-
-
-def sys_mincore(td: Thread, addr: int, size: int, vec: int) -> int:
-    """mincore(2): one bit a page."""
-    map_ = td.td_proc.p_vmspace.vm_map
-    if addr & PAGE_MASK:
-        raise SyscallError(EINVAL)
-    start, end = addr, addr + size
-    if end > TASK_SIZE:
-        raise SyscallError(ENOMEM)
-    if vec + ((size + PAGE_MASK) >> PAGE_SHIFT) > TASK_SIZE:
-        raise SyscallError(EFAULT)
-    end = (end + PAGE_MASK) & ~PAGE_MASK
-    if end == start:
-        return 0
-    stop = mapped_until(map_, start, end)
-    if stop > start:
-        for piece in vm_mmap.kern_mincore(td.td_proc, start, stop - start):
-            copyout(td, vec, piece.translate(_INCORE))
-            vec += len(piece)
-    if stop < end:
-        raise SyscallError(ENOMEM)
-    return 0
-
-
-def sys_msync(td: Thread, addr: int, size: int, flags: int) -> int:
-    """msync(2)."""
-    map_ = td.td_proc.p_vmspace.vm_map
-    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or addr & PAGE_MASK:
-        raise SyscallError(EINVAL)
-    if flags & MS_ASYNC and flags & MS_SYNC:
-        raise SyscallError(EINVAL)
-    start, end = linux_page_range(addr, size)
-    if end > WORD_MASK:
-        raise SyscallError(ENOMEM)
-    here = start
-    hole = False
-    while here < end:
-        stop = mapped_until(map_, here, end)
-        if stop > here:
-            _msync_piece(map_, here, stop, flags)
-            here = stop
-        if here < end:
-            hole = True
-            here = _next_mapped(map_, here, end)
-    if hole:
-        raise SyscallError(ENOMEM)
-    return 0
-
-
-def _msync_piece(map_: VmMap, start: VmOffset, end: VmOffset, flags: int) -> None:
-    if flags & MS_INVALIDATE:
-        found, entry = map_.lookup_entry(start)
-        while found and entry is not map_.header and entry.start < end:
-            if entry.eflags & MAP_ENTRY_USER_WIRED:
-                raise SyscallError(EBUSY)
-            entry = entry.next
-    if flags & MS_SYNC and map_.sync(start, end, True, False) == KERN_FAILURE:
-        raise SyscallError(EIO)
-
-
-def _may_lock(proc: Proc, size: VmOffset) -> None:
-    """Linux: can_do_mlock() and RLIMIT_MEMLOCK, from which the super-user is free."""
-    if proc.p_ucred.cr_uid == 0:
-        return
-    limit = proc.p_limit.lim_cur(RLIMIT_MEMLOCK)
-    if limit == 0:
-        raise SyscallError(EPERM)
-    if (proc.p_vmspace.vm_pmap.wired_count << PAGE_SHIFT) + size > limit:
-        raise SyscallError(ENOMEM)
-
-
-def _lock_range(addr: VmOffset, size: VmOffset) -> tuple[VmOffset, VmOffset]:
-    size = (size + (addr & PAGE_MASK) + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
-    addr &= ~PAGE_MASK
-    if addr + size > WORD_MASK:
-        raise SyscallError(EINVAL)
-    return addr, addr + size
-
-
-def sys_mlock(td: Thread, addr: int, size: int) -> int:
-    """mlock(2)."""
-    proc = td.td_proc
-    start, end = _lock_range(addr, size)
-    _may_lock(proc, end - start)
-    if start == end:
-        return 0
-    map_ = proc.p_vmspace.vm_map
-    if mapped_until(map_, start, end) < end:
-        raise SyscallError(ENOMEM)
-    if map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES) != KERN_SUCCESS:
-        raise SyscallError(ENOMEM)
-    return 0
-
-
-def sys_mlock2(td: Thread, addr: int, size: int, flags: int) -> int:
-    """mlock2(2): MLOCK_ONFAULT locks at once here."""
-    if flags & ~1:
-        raise SyscallError(EINVAL)
-    return sys_mlock(td, addr, size)
-
-
-def sys_munlock(td: Thread, addr: int, size: int) -> int:
-    """munlock(2)."""
-    map_ = td.td_proc.p_vmspace.vm_map
-    start, end = _lock_range(addr, size)
-    if start == end:
-        return 0
-    if mapped_until(map_, start, end) < end:
-        raise SyscallError(ENOMEM)
-    here = start
-    while here < end:
-        _found, entry = map_.lookup_entry(here)
-        stop = min(entry.end, end)
-        if entry.eflags & MAP_ENTRY_USER_WIRED:
-            _ = map_.unwire(here, stop, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
-        here = stop
-    return 0
-
-
-def sys_mlockall(td: Thread, flags: int) -> int:
-    """mlockall(2)."""
-    proc = td.td_proc
-    if not flags or flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) or flags == MCL_ONFAULT:
-        raise SyscallError(EINVAL)
-    map_ = proc.p_vmspace.vm_map
-    _may_lock(proc, map_.size if flags & MCL_CURRENT else 0)
-    map_.modflags(MAP_WIREFUTURE if flags & MCL_FUTURE else 0, 0)
-    if flags & MCL_CURRENT:
-        for entry in list(map_.entries()):
-            if not entry.eflags & MAP_ENTRY_GUARD and entry.protection:
-                _ = map_.wire(entry.start, entry.end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
-    return 0
-
-
-def sys_munlockall(td: Thread) -> int:
-    """munlockall(2)."""
-    vm_mmap.kern_munlockall(td.td_proc)
-    return 0
-
-
 # -- brk ----------------------------------------------------------------------------------------------------
 
 
@@ -640,13 +351,5 @@ SYSCALLS: dict[int, Sysent] = {
     10: Sysent("mprotect", "pux", Support.FULL, sys_mprotect),
     11: Sysent("munmap", "pu", Support.FULL, sys_munmap),
     12: Sysent("brk", "p", Support.FULL, sys_brk),
-    26: Sysent("msync", "pux", Support.FULL, sys_msync),
-    27: Sysent("mincore", "pub", Support.FULL, sys_mincore),
-    28: Sysent("madvise", "pud", Support.PARTIAL, sys_madvise, "no MADV_REMOVE"),
-    149: Sysent("mlock", "pu", Support.FULL, sys_mlock),
-    150: Sysent("munlock", "pu", Support.FULL, sys_munlock),
-    151: Sysent("mlockall", "x", Support.FULL, sys_mlockall),
-    152: Sysent("munlockall", "", Support.FULL, sys_munlockall),
-    325: Sysent("mlock2", "pux", Support.FULL, sys_mlock2),
 }
 """Number to row."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from kernel_model.abi.linux64 import misc, mman, mremap, signal, sys_file
+from kernel_model.abi.linux64 import madvise, misc, mlock, mman, mremap, signal, sys_file
 from kernel_model.abi.linux64.syscalls import SYSCALLS
 from kernel_model.kern.sysent import Sysent
 
@@ -28,6 +28,6 @@ def table() -> dict[int, Sysent]:
         for number, name in SYSCALLS.items()
     }
     rows.update(sys_file.FILES_SYSCALLS)
-    for part in (mman, mremap, signal, misc):
+    for part in (mman, mremap, madvise, mlock, signal, misc):
         rows.update(part.SYSCALLS)
     return rows
