@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 	case 'd': smash((unsigned long)data); return 0;
 	case 'n': return nothing();
 	case 'f': p = malloc(1 << 20); memset(p, 1, 1 << 20); free(p); return p[100];
-	case 'z': return 1 / (argc - 2);
+	case 'z': return argv[1][0] / (argc - 2);
 	case 'o': p = malloc(1 << 20); p[(1 << 20) + 8192] = 1; return 0;
 	}
 	return 0;
