@@ -31,6 +31,8 @@ SMALLEST_RUN = 4
 """Order of the smallest run: a one-page object may grow to sixteen pages in place."""
 MADVISE_PAGES = 16
 """A longer stretch of freed frames goes back to the host instead of being cleared by hand."""
+LEAST_WARM = 4096
+"""So many cleared frames, or an eighth of the memory, may cost the host memory before they are returned to it."""
 ZEROES = bytes(MADVISE_PAGES * PAGE_SIZE)
 ZERO_PAGE = bytes(PAGE_SIZE)
 
@@ -62,7 +64,10 @@ class RunPiece(NamedTuple):
 class VmPhys:
     """The frames of one machine."""
 
-    __slots__ = ("_bump", "_free_runs", "_map", "_pool", "_pool_next", "frames", "host_base", "mem", "page_count")
+    __slots__ = (
+        "_bump", "_free_runs", "_map", "_pool", "_pool_next", "_warm", "_warm_limit", "frames", "host_base", "mem",
+        "page_count",
+    )  # fmt: skip
 
     def __init__(self, page_count: int, span: int = LARGEST_SPAN) -> None:
         self.page_count = page_count
@@ -74,6 +79,9 @@ class VmPhys:
         self._pool_next = 0
         self._bump = page_count
         self._free_runs: dict[int, list[int]] = {}
+        self._warm: list[int] = []
+        """Frames of runs that were cleared by hand: the host still keeps memory for them."""
+        self._warm_limit = max(LEAST_WARM, page_count >> 3)
 
     def close(self) -> None:
         """Give the memory back to the host now, unless somebody still holds a view of it; nothing may be used after."""
@@ -147,6 +155,10 @@ class VmPhys:
         """Clear one frame."""
         start = frame << PAGE_SHIFT
         self.mem[start : start + PAGE_SIZE] = ZERO_PAGE
+        if frame >= self.page_count:
+            self._warm.append(frame)
+            if len(self._warm) >= self._warm_limit:
+                self._cool()
 
     def zero_frames(self, frames: Iterable[int]) -> None:
         """Clear many frames; long stretches are returned to the host, which gives zeroes back later."""
@@ -184,6 +196,30 @@ class VmPhys:
             size = length << PAGE_SHIFT
             first = start << PAGE_SHIFT
             self.mem[first : first + size] = ZEROES[:size]
+            self._warm.extend(range(start, end))
+            if len(self._warm) >= self._warm_limit:
+                self._cool()
+
+    def _cool(self) -> None:
+        """Return cleared frames to the host: there are many more of them than the machine has memory.
+
+        Some may hold a page again; one that is all zero reads the same from fresh memory of the host.
+        """
+        frames = sorted(set(self._warm))
+        self._warm.clear()
+        start = end = -1
+        for frame in frames:
+            if bytes(self.page(frame)) != ZERO_PAGE:
+                continue
+            if frame != end:
+                self._give_back(start, end)
+                start = frame
+            end = frame + 1
+        self._give_back(start, end)
+
+    def _give_back(self, start: int, end: int) -> None:
+        if end > start:
+            self._map.madvise(mmap.MADV_DONTNEED, start << PAGE_SHIFT, (end - start) << PAGE_SHIFT)
 
     def _carve(self, order: int) -> PhysRun | None:
         """The numbers ran out: cut a larger free run, after merging neighbours if that is what it takes."""
