@@ -1,4 +1,4 @@
-"""Signals of the host while guest code runs.
+"""Signals of the host, and the clock's ticks, while guest code runs.
 
 Model only.  Python runs a signal handler between two of its own instructions, and while the engine runs there are
 none.  A thread waits on the descriptor that Python writes to when a signal arrives, and stops the engine; then the
@@ -66,3 +66,27 @@ class HostSignals:
         if self._count >= PATIENCE:
             raise KeyboardInterrupt
         self._post(number)
+
+
+class Ticker:
+    """``with Ticker(stop):`` around the engine while the program has a timer: leaves it every *interval* seconds."""
+
+    __slots__ = ("_done", "_interval", "_stop")
+
+    def __init__(self, stop: Callable[[], None], interval: float) -> None:
+        self._stop = stop
+        self._interval = interval
+        self._done = _thread.allocate_lock()
+
+    def __enter__(self) -> Ticker:
+        self._done.acquire()
+        _thread.start_new_thread(self._tick, ())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.release()
+
+    def _tick(self) -> None:
+        while not self._done.acquire(timeout=self._interval):
+            self._stop()
+        self._done.release()

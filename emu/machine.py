@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.cpu import UcCpu
-from emu.interrupt import HostSignals
+from emu.interrupt import HostSignals, Ticker
 from emu.pmap import UcPmapHardware, mirror_of
 from emu.raw import (
     UC_ERR_EXCEPTION,
@@ -37,6 +37,7 @@ from kernel_model.kern.kern_oom import out_of_memory
 from kernel_model.kern.kern_resource import Plimit
 from kernel_model.kern.kern_sig import KSigInfo, SigActs, ast, psignal
 from kernel_model.kern.kern_stdio import stdio_files
+from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread, Ucred
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from kernel_model.vm.vmspace import VmSpace
 
 EXPECTED = (UC_ERR_OK, UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP)
+TICK_NS = 5_000_000
+"""How long the engine runs at most while the program has a timer."""
 """How the engine ends when the program stopped for a reason of its own."""
 
 
@@ -206,6 +209,8 @@ class Machine:
     def _step(self) -> None:
         """Run the engine until something makes it stop."""
         td = self.thread
+        if self.proc.p_itimers:
+            self._look_at_timers()
         if td.td_ast:
             ast(td)
             if self.proc.p_state:
@@ -214,11 +219,20 @@ class Machine:
         cpu = td.td_cpu
         if not isinstance(cpu, UcCpu):
             panic("thread %d has no processor", td.td_tid)
-        status = hw.run(cpu.resume_rip())
+        if self.proc.p_itimers:
+            with Ticker(self._stop, TICK_NS / 1e9):
+                status = hw.run(cpu.resume_rip())
+        else:
+            status = hw.run(cpu.resume_rip())
         if status not in EXPECTED or (status != UC_ERR_OK and not td.td_ast):
             raise MachineError(f"unicorn stopped with error {status} at {cpu.get_frame().rip:#x}")
         if self.paranoid and not self.proc.p_state:
             self.verify()
+
+    def _look_at_timers(self) -> None:
+        """Send the signals of timers that ran out; a stepped clock moves on by what the engine ran for."""
+        if not itimers_due(self.proc) and self.kernel.seed is not None:
+            self.kernel.clock.sleep(TICK_NS)
 
     def _current(self) -> UcPmapHardware:
         """The mirror of the process's address space, with an engine that holds the thread's registers."""

@@ -268,6 +268,7 @@ def sys_setitimer(td: Thread, which: int, itv: int, oitv: int) -> int:
     old = _pack_itimer(proc, which)
     if value:
         proc.p_itimers[which] = Itimer(_itimer_now(proc, which) + value, interval)
+        td.td_ast = True  # the machine must begin to look at the clock
     else:
         _ = proc.p_itimers.pop(which, None)
     if oitv:
@@ -282,6 +283,7 @@ def sys_alarm(td: Thread, seconds: int) -> int:
     now = _itimer_now(proc, ITIMER_REAL)
     if seconds:
         proc.p_itimers[ITIMER_REAL] = Itimer(now + seconds * NS)
+        td.td_ast = True
     return 0 if timer is None else max((timer.it_due - now + NS // 2) // NS, 1)
 
 

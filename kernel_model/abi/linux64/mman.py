@@ -1,7 +1,7 @@
 """The Linux calls on memory, in terms of the one vm_map there is.
 
-FreeBSD: linux_mmap_common(), sys/compat/linux/linux_mmap.c.  Linux: mm/mmap.c, mm/mprotect.c,
-mm/madvise.c, mm/msync.c, mm/mlock.c for the order of checks and the errnos; mremap is in mremap.py.
+FreeBSD: linux_mmap_common(), sys/compat/linux/linux_mmap.c.  Linux: mm/mmap.c, mm/mprotect.c for the order of checks
+and the errnos.  mremap, madvise and the mlock family have files of their own.
 Differs: mappings are placed bottom-up; PROT_WRITE or PROT_EXEC always grants PROT_READ, as x86 does in effect;
 MAP_GROWSDOWN reserves 2 MiB below; MAP_LOCKED and MAP_POPULATE that fail are silent, as on Linux.
 """
