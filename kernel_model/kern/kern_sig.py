@@ -83,7 +83,9 @@ def kern_sigaction(td: Thread, signo: int, action: SigAction | None) -> SigActio
             raise SyscallError(EINVAL)
         action.sa_mask &= ~CANTMASK
         acts.ps_sigact[signo] = action
-        ignored = action.sa_handler == SIG_IGN or (action.sa_handler == SIG_DFL and sigprop(signo) & SIGPROP_IGNORE)
+        ignored = action.sa_handler == SIG_IGN or (
+            action.sa_handler == SIG_DFL and sigprop(signo, linux=proc.p_sysent.is_linux) & SIGPROP_IGNORE
+        )
         if ignored:
             proc.p_sigqueue[:] = [ksi for ksi in proc.p_sigqueue if ksi.ksi_signo != signo]
             td.td_sigqueue[:] = [ksi for ksi in td.td_sigqueue if ksi.ksi_signo != signo]
@@ -137,9 +139,10 @@ def interrupted(td: Thread) -> int:
     FreeBSD: sigintr() and cursig() in sleepq_catch_signals().
     """
     acts = td.td_proc.p_sigacts
+    linux = td.td_proc.p_sysent.is_linux
     for ksi in deliverable(td):
         action = acts.ps_sigact[ksi.ksi_signo]
-        if acts.ignores(ksi.ksi_signo):
+        if acts.ignores(ksi.ksi_signo, linux=linux):
             continue
         return ERESTART if action.sa_flags & SA_RESTART else EINTR
     return 0
@@ -213,10 +216,10 @@ def _send(proc: Proc, td: Thread, queue: list[KSigInfo], ksi: KSigInfo) -> None:
     kassert(0 < signo < NSIG, "signal %d sent", signo)
     if proc.p_state:
         return
-    if proc.p_sigacts.ignores(signo) and not ksi.ksi_trap:
+    linux = proc.p_sysent.is_linux
+    if proc.p_sigacts.ignores(signo, linux=linux) and not ksi.ksi_trap:
         _tell(td, ksi, "ignore")
         return
-    linux = proc.p_sysent.is_linux
     if (signo in (SIGKILL, SIGSTOP) or (linux and signo < NSIG // 2)) and any(
         known.ksi_signo == signo for known in queue
     ):
@@ -281,7 +284,7 @@ def postsig(td: Thread, ksi: KSigInfo) -> None:
     signo = ksi.ksi_signo
     action = acts.ps_sigact[signo]
     if action.sa_handler == SIG_DFL or signo == SIGKILL:
-        prop = sigprop(signo)
+        prop = sigprop(signo, linux=proc.p_sysent.is_linux)
         if prop & SIGPROP_IGNORE and not ksi.ksi_trap:
             _tell(td, ksi, "ignore")
         elif prop & SIGPROP_STOP:

@@ -91,11 +91,11 @@ class SigActs:
         """What a child starts with."""
         return SigActs([SigAction(a.sa_handler, a.sa_flags, a.sa_mask, a.sa_restorer) for a in self.ps_sigact])
 
-    def ignores(self, signo: int) -> bool:
+    def ignores(self, signo: int, *, linux: bool = False) -> bool:
         """Whether *signo* is dropped when it is sent: ps_sigignore."""
         handler = self.ps_sigact[signo].sa_handler
         if handler == SIG_DFL:
-            return bool(sigprop(signo) & SIGPROP_IGNORE) and signo != SIGCONT
+            return bool(sigprop(signo, linux=linux) & SIGPROP_IGNORE) and signo != SIGCONT
         return handler == SIG_IGN and signo != SIGCONT
 
     def catches(self, signo: int) -> bool:
