@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError
+from kernel_model.fs.vnode import VDIR, VREG
 from kernel_model.kern.copyin import copyin, copyout
 
 if TYPE_CHECKING:
@@ -43,6 +44,29 @@ def copy_between(
         done += put
         if put < got:
             break
+    return done
+
+
+def copy_file_range(
+    td: Thread, source: File, inoffp: int, target: File, outoffp: int, count: int
+) -> int:
+    """copy_file_range(2) of two files that may be read and written; offsets are where the pointers say.
+
+    Raises: EISDIR; EINVAL for what is no regular file, or for overlapping parts of one file.
+    """
+    for fp in (source, target):
+        vp = fp.f_vnode
+        if vp is not None and vp.v_type == VDIR:
+            raise SyscallError(E.EISDIR)
+        if vp is None or vp.v_type != VREG:
+            raise SyscallError(E.EINVAL)
+    start, end = read_offset(td, source, inoffp), read_offset(td, target, outoffp)
+    count = min(count, MAXPHYS_COPY)
+    if source.f_vnode is target.f_vnode and start < end + count and end < start + count:
+        raise SyscallError(E.EINVAL)
+    done = copy_between(td, source, start, target, end, count)
+    write_offset(td, source, inoffp, start + done)
+    write_offset(td, target, outoffp, end + done)
     return done
 
 

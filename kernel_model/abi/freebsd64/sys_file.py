@@ -20,7 +20,7 @@ from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, read_offset, write_offset
+from kernel_model.kern.kern_copyfile import copy_file_range
 from kernel_model.kern.kern_descrip import (
     FREAD,
     FWRITE,
@@ -306,13 +306,7 @@ def sys_copy_file_range(
         raise SyscallError(E.EINVAL)
     fdesc = td.td_proc.p_fd
     source, target = fdesc.fget(infd, FREAD), fdesc.fget(outfd, FWRITE)
-    if source.f_vnode is None or target.f_vnode is None:
-        raise SyscallError(E.EINVAL)
-    start, end = read_offset(td, source, inoffp), read_offset(td, target, outoffp)
-    done = copy_between(td, source, start, target, end, min(count, MAXPHYS_COPY))
-    write_offset(td, source, inoffp, start + done)
-    write_offset(td, target, outoffp, end + done)
-    return done
+    return copy_file_range(td, source, inoffp, target, outoffp, count)
 
 
 FULL, PARTIAL, STUB = Support.FULL, Support.PARTIAL, Support.STUB

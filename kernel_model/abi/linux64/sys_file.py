@@ -29,7 +29,7 @@ from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyinstr, copyout
-from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, read_offset, write_offset
+from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, copy_file_range, read_offset, write_offset
 from kernel_model.kern.kern_descrip import (
     DTYPE_FIFO,
     DTYPE_PIPE,
@@ -280,21 +280,9 @@ def sys_copy_file_range(
     known_flags(flags, 0)
     fdesc = td.td_proc.p_fd
     source, target = fdesc.fget(infd, FREAD), fdesc.fget(outfd, FWRITE)
-    for fp in (source, target):
-        if fp.f_vnode is not None and fp.f_vnode.v_type == VDIR:
-            raise SyscallError(E.EISDIR)
-        if fp.f_type != DTYPE_VNODE or not fp.f_ops.fo_seekable(fp):
-            raise SyscallError(E.EINVAL)
     if target.f_flag & O_APPEND:
         raise SyscallError(E.EBADF)
-    start, end = read_offset(td, source, inoffp), read_offset(td, target, outoffp)
-    count = min(count, MAXPHYS_COPY)
-    if source.f_vnode is target.f_vnode and start < end + count and end < start + count:
-        raise SyscallError(E.EINVAL)
-    done = copy_between(td, source, start, target, end, count)
-    write_offset(td, source, inoffp, start + done)
-    write_offset(td, target, outoffp, end + done)
-    return done
+    return copy_file_range(td, source, inoffp, target, outoffp, count)
 
 
 def sys_fadvise64(td: Thread, fd: int, offset: int, length: int, advice: int) -> int:
