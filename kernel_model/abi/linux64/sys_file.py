@@ -33,7 +33,6 @@ from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, copy_fil
 from kernel_model.kern.kern_descrip import (
     DTYPE_FIFO,
     DTYPE_PIPE,
-    DTYPE_VNODE,
     FREAD,
     FWRITE,
     O_APPEND,
