@@ -15,9 +15,10 @@ from kernel_model.ktrace import KTrace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.hostfd import MemVnode
+    from kernel_model.fs.hostfd import MemStore, MemVnode
     from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.kern.sysent import SyscallReturn
     from kernel_model.release import Release
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_object import VmObject
@@ -45,6 +46,8 @@ class Kernel:
     """Shows a line to the person at the terminal: why a program died inside execve.  FreeBSD: uprintf(9)."""
     shared_pages: dict[str, VmObject] = field(default_factory=dict)
     """The page that programs of an ABI share with the kernel; see kern_sharedpage."""
+    adapters: dict[str, dict[int, Callable[..., SyscallReturn]]] = field(default_factory=dict)
+    """By ABI and number, what subr_syscall has made of the rows that were used."""
     tunables: dict[str, int] = field(default_factory=dict)
     """sysctl(8) names that were set, or given when the machine was made."""
     lastpid: int = FIRST_PID - 1
@@ -52,6 +55,8 @@ class Kernel:
     """Inode number of the newest pipe."""
     shm_dictionary: dict[bytes, MemVnode] = field(default_factory=dict)
     """Named shared memory objects."""
+    shm_store: MemStore | None = None
+    """What holds the contents of all shared memory objects; None until the first."""
 
     def __post_init__(self) -> None:
         self.ktrace = KTrace(self.vm)

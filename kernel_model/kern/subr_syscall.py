@@ -54,7 +54,7 @@ def bind(td: Thread) -> Syscall:
     td.td_proc.kernel.vm.curproc = td.td_proc
     td.td_proc.kernel.curthread = td
     kt = td.td_proc.kernel.ktrace
-    calls: dict[int, Call] = {}
+    calls = td.td_proc.kernel.adapters.setdefault(td.td_proc.p_sysent.name, {})
     slow = _slow_path(td, calls)
     refuse = _refuse_linux if td.td_proc.p_sysent.is_linux else _refuse
 
