@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kernel_model.ktrace import MAP
 from kernel_model.ktrace.replica import decide, with_guard, with_limit, with_release, without_entry
 from kernel_model.ktrace.snapshot import MapSnapshot
 from kernel_model.vm.vm_param import USRSTACK
@@ -89,3 +90,26 @@ def test_another_release_refuses_with_its_own_code(old, new):
     again = decide(with_release(event.snapshot, new), event.addr, 2)
     assert (again.result, again.signo, again.code) == (other.result, other.signo, other.code)
     assert (again.result, again.code) != (event.result, event.code)
+
+
+def test_a_fault_inside_a_call_leaves_the_call_its_cause():
+    """Growth by copyout is the fault's; what the same call maps afterwards is the call's."""
+    model = Model("freebsd-12.1")
+    changes = []
+    model.kt.subscribe(MAP, changes.append)
+    model.kt.syscall_enter(model.td, "FreeBSD ELF64", 3, "read", (0, STACK - 8, 8), "fbu", TEXT)
+    event = model.touch(STACK - 8)
+    model.map_at(0x800000000, 0x1000)
+    model.kt.syscall_return(model.td, 8, 0)
+    model.map_at(0x800010000, 0x1000)
+    kinds = [(change.what, change.cause.kind, change.cause.seq) for change in changes]
+    assert event.syscall is not None
+    assert event.syscall.name == "read"
+    call = event.syscall.seq
+    assert kinds == [
+        ("insert", "fault", event.seq),
+        ("grow", "fault", event.seq),
+        ("insert", "syscall", call),
+        ("insert", "kernel", 0),
+    ]
+    assert model.vm.probe is None

@@ -111,6 +111,13 @@ def test_structures_of_both_abis(memory):
     assert shown == "SIGSEGV, {0x201000, flags=SA_ONSTACK|SA_SIGINFO}, NULL"
 
 
+def test_a_failed_call_wrote_nothing(memory):
+    model, put = memory
+    limit = put(0x100, bytes(16))
+    shown = decoded(model, call("getrlimit", "np", 3, limit, errno=22))
+    assert shown == f"RLIMIT_STACK, {limit:#x}"
+
+
 def test_unreadable_memory_stays_a_number(memory):
     model, _ = memory
     assert decoded(model, call("open", "sxo", 0x1234, 0, 0)) == "0x1234, O_RDONLY, 0"
