@@ -132,7 +132,9 @@ class Case:
         for entry in self.snapshot.entries:
             if entry.start <= self.event.addr or entry.eflags & MAP_ENTRY_GUARD:
                 continue
-            return entry if entry.eflags & MAP_ENTRY_GROWS_DOWN else None
+            # DragonFly keeps no flag on the pieces that it grew, only the reserve.
+            grows = entry.eflags & MAP_ENTRY_GROWS_DOWN or (entry.avail_ssize and self.snapshot.release == "dragonfly")
+            return entry if grows else None
         return None
 
     @property
