@@ -33,6 +33,7 @@ from kernel_model.fs.vnode import (
     VattrSet,
     Vnode,
 )
+from kernel_model.vm.vm_param import PAGE_MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,17 +182,65 @@ class HostFdVnode(Vnode):
             return b"host:[%d]" % self.fd
 
 
+class MemStore:
+    """How much of the host's memory all unnamed files of one machine take together, and may take.
+
+    Model only: FreeBSD reserves swap for them.
+    """
+
+    __slots__ = ("fds", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.fds: set[int] = set()
+
+    def used(self) -> int:
+        """Bytes that the host has stored."""
+        return sum(os.fstat(fd).st_blocks for fd in self.fds) * 512
+
+    def reserve(self, fd: int, start: int, end: int) -> None:
+        """Ask for the bytes ``[start, end)`` of one file: ENOSPC when its holes there are more than is left."""
+        start &= ~PAGE_MASK
+        end = (end + PAGE_MASK) & ~PAGE_MASK
+        left = self.limit - self.used()
+        if end - start <= left:
+            return
+        while start < end:
+            data = _seek(fd, start, os.SEEK_DATA, end)
+            left -= min(data, end) - start
+            if left < 0:
+                raise SyscallError(E.ENOSPC)
+            start = _seek(fd, data, os.SEEK_HOLE, end)
+
+
+def _seek(fd: int, offset: int, whence: int, end: int) -> int:
+    """The next data or hole from *offset*, at most *end*."""
+    if offset >= end:
+        return end
+    try:
+        return min(os.lseek(fd, offset, whence), end)
+    except OSError:
+        return end  # ENXIO: behind the last byte is nothing but a hole
+
+
 @dataclass(slots=True, eq=False, kw_only=True, repr=False)
 class MemVnode(HostFdVnode):
     """An unnamed file of our own: shm_open(SHM_ANON), memfd_create(2)."""
 
+    store: MemStore
     mode: int = 0o600
     uid: int = 0
     gid: int = 0
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         """Nobody holds it any more."""
+        self.store.fds.discard(self.fd)
         close(self.fd)
+
+    def v_pwritev(self, bufs: Sequence[memoryview | bytes], offset: int) -> int:
+        """Write; ENOSPC when the machine's unnamed files take all they may."""
+        self.store.reserve(self.fd, offset, offset + sum(map(len, bufs)))
+        return HostFdVnode.v_pwritev(self, bufs, offset)
 
     def getattr(self) -> Vattr:
         """The host's, but the owner and permissions are the guest's."""
@@ -202,13 +251,14 @@ class MemVnode(HostFdVnode):
     def setattr(self, change: VattrSet) -> None:
         """Size, permissions and owner."""
         if change.va_size is not None:
-            os.ftruncate(self.fd, change.va_size)
+            HostFdVnode.setattr(self, VattrSet(va_size=change.va_size))
         self.mode = self.mode if change.va_mode is None else change.va_mode
         self.uid = self.uid if change.va_uid is None else change.va_uid
         self.gid = self.gid if change.va_gid is None else change.va_gid
 
     def allocate(self, offset: int, length: int) -> None:
         """posix_fallocate(3)."""
+        self.store.reserve(self.fd, offset, offset + length)
         try:
             os.posix_fallocate(self.fd, offset, length)
         except OSError as error:
@@ -263,11 +313,15 @@ def hostfd_vnode(fd: int) -> HostFdVnode:
     return HostFdVnode(v_type=vtype, v_mount=HOSTFD_MOUNT, fd=fd, append=append)
 
 
-def mem_vnode(name: bytes, mode: int, uid: int, gid: int) -> MemVnode:
-    """Make an empty unnamed file; *name* is what /proc shows."""
-    fd = os.memfd_create(os.fsdecode(name) or "shm", os.MFD_CLOEXEC)
+def mem_vnode(store: MemStore, name: bytes, mode: int, uid: int, gid: int) -> MemVnode:
+    """Make an empty unnamed file in *store*; *name* is what /proc shows."""
+    try:
+        fd = os.memfd_create(os.fsdecode(name) or "shm", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise host_error(error) from None
+    store.fds.add(fd)
     return MemVnode(
-        v_type=VREG, v_mount=HOSTFD_MOUNT, fd=fd, mode=mode, uid=uid, gid=gid, v_name=name
+        v_type=VREG, v_mount=HOSTFD_MOUNT, fd=fd, store=store, mode=mode, uid=uid, gid=gid, v_name=name
     )
 
 

@@ -2,7 +2,8 @@
 
 FreeBSD: sys/kern/uipc_shm.c.
 Differs: the contents are in an unnamed file of the host and are paged like any file, instead of being charged to
-swap; the object's type is a regular file in every respect; seals are refused.
+swap, but all of them together take no more than the machine's swap space; the object's type is a regular file in
+every respect; seals are refused.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.hostfd import mem_vnode
+from kernel_model.fs.hostfd import MemStore, mem_vnode
 from kernel_model.fs.vnode import VREAD, VWRITE
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
@@ -39,7 +40,10 @@ SHM_ANON = 1
 def new_memory(td: Thread, name: bytes, mode: int) -> MemVnode:
     """An empty object owned by the caller."""
     cred = td.td_proc.p_ucred
-    return mem_vnode(name, mode & ~td.td_proc.p_fd.fd_cmask & 0o777, cred.cr_uid, cred.cr_gid)
+    kernel = td.td_proc.kernel
+    if kernel.shm_store is None:
+        kernel.shm_store = MemStore(kernel.vm.swap_total)
+    return mem_vnode(kernel.shm_store, name, mode & ~td.td_proc.p_fd.fd_cmask & 0o777, cred.cr_uid, cred.cr_gid)
 
 
 def install_memory(td: Thread, vp: MemVnode, fflag: int, *, cloexec: bool) -> int:
