@@ -5,9 +5,9 @@ truth; what it replaces is written into the engine when the thread goes back to 
 to RIP after a SYSCALL hook.
 
 FreeBSD: sys/amd64/amd64/machdep.c, exec_machdep.c; fpu.c for the 512-byte image.
-Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.align is asked for) and unmasked SSE exceptions are
-never raised, and arithmetic sets no exception flags in MXCSR or FPSW; FPREM and the transcendental x87 instructions
-have the precision of a double (musl's strtod rounds the smallest numbers by FPREM).
+Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.align is asked for) and unmasked SSE
+exceptions are never raised, and arithmetic sets no exception flags in MXCSR or FPSW; FPREM and the transcendental x87
+instructions have the precision of a double (musl's strtod rounds the smallest numbers by FPREM).
 """
 
 from __future__ import annotations
@@ -174,9 +174,8 @@ class UcCpu:
 
     def set_fpregs(self, image: bytes) -> None:
         """Load an FXSAVE image; reserved MXCSR bits are dropped."""
-        ctypes.memmove(self._area, image, FXSAVE_SIZE)
         mxcsr = int.from_bytes(image[24:28], "little") & MXCSR_MASK
-        self._area[24:28] = mxcsr.to_bytes(4, "little")
+        ctypes.memmove(self._area, image[:24] + mxcsr.to_bytes(4, "little") + image[28:], FXSAVE_SIZE)
         self._tag.value = sum(3 << 2 * i for i in range(8) if not image[4] >> i & 1)
         self.engine.write_registers_at(*self._fp)
 

@@ -236,7 +236,6 @@ class Machine:
 
     def _current(self) -> UcPmapHardware:
         """The mirror of the process's address space, with an engine that holds the thread's registers."""
-        td = self.thread
         vmspace = self.proc.p_vmspace
         hw = mirror_of(vmspace.vm_pmap)
         if hw.engine is None:
@@ -313,6 +312,8 @@ class Machine:
     def __enter__(self) -> Machine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 

@@ -9,6 +9,7 @@ Model only: FreeBSD's pmap needs no such thing, it has page tables.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.vm.vm import OBJ_FICTITIOUS, VM_PROT_ALL, VM_PROT_READ
@@ -354,7 +355,7 @@ def _sweep(have: list[Piece], want: list[Piece]) -> Changes:
     old_pieces, new_pieces = iter(have), iter(want)
     old: Piece | None = next(old_pieces, None)
     new: Piece | None = next(new_pieces, None)
-    for low, high in zip(borders, borders[1:], strict=False):
+    for low, high in pairwise(borders):
         while old is not None and old.end <= low:
             old = next(old_pieces, None)
         while new is not None and new.end <= low:

@@ -24,7 +24,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from emu.cpu import CPU_SKYLAKE_CLIENT
-from emu.mirror import Piece, Promises, RegionTable, accessible, changes, entries_in, merged, reach, wanted_pieces, whole_entries
+from emu.mirror import (
+    Piece,
+    Promises,
+    RegionTable,
+    accessible,
+    changes,
+    entries_in,
+    merged,
+    reach,
+    wanted_pieces,
+    whole_entries,
+)
 from emu.raw import (
     UC_MEM_FETCH,
     UC_MEM_FETCH_UNMAPPED,
@@ -102,7 +113,8 @@ class UcPmapHardware:
     __slots__ = (
         "_allowed", "_code", "_delta", "_dirty", "_faults", "_filled", "_filling", "_high", "_hint_high", "_hint_low",
         "_hint_prot", "_limit", "_low", "_map", "_odd", "_probe", "_promises", "_ptes", "_regions", "_since_flush",
-        "_special", "_stale", "_stale_high", "_stale_low", "doomed", "engine", "fills", "on_code", "pending", "pmap", "running",
+        "_special", "_stale", "_stale_high", "_stale_low", "doomed", "engine", "fills", "on_code", "pending", "pmap",
+        "running",
     )  # fmt: skip
 
     def __init__(self, pmap: Pmap) -> None:

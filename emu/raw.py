@@ -14,7 +14,7 @@ import functools
 import mmap
 import os
 from importlib.machinery import PathFinder
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from kernel_model.errors import KernelPanic
 
@@ -211,7 +211,7 @@ class RegisterBatch:
 
     def write(self, values: Sequence[int]) -> None:
         """Write *values*, one for each name."""
-        self._buffer[:] = values
+        self._buffer[:] = values  # type: ignore[call-overload]  # any sequence will do, and a list costs time
         self._fn_write(self._handle, self._ids, self._pointers, self._count)
 
 
@@ -265,7 +265,7 @@ class Engine:
         text = self._lib.uc_strerror(status)
         raise MachineError(f"unicorn: {what}: {text.decode() if text else status}")
 
-    def _ctl(self, what: str, control: int, *arguments: Any) -> None:
+    def _ctl(self, what: str, control: int, *arguments: object) -> None:
         control = control - (1 << 32) if control >> 31 else control
         self._check(self._short.uc_ctl(ctypes.c_void_p(self.handle), control, *arguments), what)
 

@@ -93,7 +93,7 @@ class Traps:
             cpu.in_syscall = True
             result = syscall(rax, rdi, rsi, rdx, r10, r8, r9)
             cpu.in_syscall = False
-            if result.__class__ is int:
+            if isinstance(result, int):
                 if result is EJUSTRETURN or result == EJUSTRETURN:
                     syscall = bind(td)
                     stop()

@@ -42,7 +42,8 @@ class Command(Protocol):
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
     """The whole parser, with the arguments of *chosen* only: the others are never imported."""
-    parser = argparse.ArgumentParser(prog="emu", description="See what an operating system does with a program's memory.")
+    description = "See what an operating system does with a program's memory."
+    parser = argparse.ArgumentParser(prog="emu", description=description)
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, line in COMMANDS.items():

@@ -30,7 +30,13 @@ def _table(abi: str) -> dict[int, Sysent]:
 
 
 def _record(number: int, row: Sysent) -> dict[str, Any]:
-    return {"number": number, "name": row.name, "letters": row.letters, "support": row.support.name.lower(), "caveat": row.caveat}
+    return {
+        "number": number,
+        "name": row.name,
+        "letters": row.letters,
+        "support": row.support.name.lower(),
+        "caveat": row.caveat,
+    }
 
 
 def run(options: argparse.Namespace) -> int:

@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _python() -> Finding:
-    return Finding("python", sys.version_info >= (3, 11), f"{platform.python_implementation()} {platform.python_version()}")
+    version = f"{platform.python_implementation()} {platform.python_version()}"
+    return Finding("python", sys.version_info >= (3, 11), version)
 
 
 def _library(name: str, distribution: str) -> Finding:
@@ -79,7 +80,8 @@ def _mirror() -> Finding:
         machine.execve(str(grow.path), ["grow"], {})
         status = machine.run()
         machine.verify()
-    return Finding("mirror", status == grow.expect.exit, f"grow exits {status}, map and mappings agree after every trap")
+    text = f"grow exits {status}, map and mappings agree after every trap"
+    return Finding("mirror", status == grow.expect.exit, text)
 
 
 _CHECKS: tuple[Callable[[], Finding], ...] = (

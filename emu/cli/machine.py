@@ -32,19 +32,29 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{parser.prog} [options] PROG [ARG...]"
     program = parser.add_argument_group("the program")
     program.add_argument("--guest", metavar="NAME", help="run this bundled program (see `emu guests`) instead of PROG")
-    program.add_argument("--env", metavar="NAME=VALUE", action="append", default=[], help="set a variable of the program")
+    program.add_argument(
+        "--env", metavar="NAME=VALUE", action="append", default=[], help="set a variable of the program"
+    )
     program.add_argument("--clear-env", action="store_true", help="start from an empty environment")
-    program.add_argument("program", metavar="PROG [ARG...]", nargs=argparse.REMAINDER, help="the program and its arguments")
+    program.add_argument(
+        "program", metavar="PROG [ARG...]", nargs=argparse.REMAINDER, help="the program and its arguments"
+    )
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--root", metavar="DIR", default="/", help="directory that is the program's / (default: /)")
     machine.add_argument("--cwd", metavar="DIR", help="working directory, inside the root")
     machine.add_argument("--rw", action="store_true", help="let the program write outside its working directory too")
-    machine.add_argument("--abi", choices=("auto", "freebsd", "linux"), default="auto", help="default: by the ELF brand")
+    machine.add_argument(
+        "--abi", choices=("auto", "freebsd", "linux"), default="auto", help="default: by the ELF brand"
+    )
     machine.add_argument("--release", metavar="NAME", help="kernel to play (default: freebsd-10.1)")
-    machine.add_argument("--limit", metavar="NAME=SIZE", action="append", default=[], help="stack=8M,vmem=1G,data=..,nofile=..")
+    machine.add_argument(
+        "--limit", metavar="NAME=SIZE", action="append", default=[], help="stack=8M,vmem=1G,data=..,nofile=.."
+    )
     machine.add_argument("--ram", metavar="SIZE", help="physical memory of the machine")
     machine.add_argument("--seed", metavar="N", type=int, help="deterministic clock, pids and random numbers")
-    machine.add_argument("--strict-alignment", action="store_true", help="raise #GP for misaligned SSE operands; slower")
+    machine.add_argument(
+        "--strict-alignment", action="store_true", help="raise #GP for misaligned SSE operands; slower"
+    )
     machine.add_argument("--paranoid", action="store_true", help="compare mirror and map after every trap")
 
 

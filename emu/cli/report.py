@@ -19,4 +19,5 @@ def report_panic(error: KernelPanic) -> None:
         print(note, file=sys.stderr)
     for frame in traceback.extract_tb(error.__traceback__)[-_LAST_FRAMES:]:
         print(f"  at {frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})", file=sys.stderr)
-    print("emu: this is a fault of the emulator, not of the program; please report it with the lines above", file=sys.stderr)
+    blame = "this is a fault of the emulator, not of the program; please report it with the lines above"
+    print(f"emu: {blame}", file=sys.stderr)

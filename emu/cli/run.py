@@ -24,7 +24,8 @@ _NAMED = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``emu run``."""
     seen = parser.add_argument_group("what to show")
-    seen.add_argument("--show", metavar="WHAT", default="", help="growth, maps, stats (comma separated), on standard error")
+    choices = "growth, maps, stats (comma separated), on standard error"
+    seen.add_argument("--show", metavar="WHAT", default="", help=choices)
     add_trace_arguments(parser)
     add_machine_arguments(parser)
 

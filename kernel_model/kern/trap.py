@@ -1,7 +1,8 @@
 """Exceptions of the processor, and the signals they become.
 
 FreeBSD: trap(), trap_pfault(), sys/amd64/amd64/trap.c; vm_fault_trap(), sys/vm/vm_fault.c.
-Linux: arch/x86/kernel/traps.c and arch/x86/mm/fault.c, for what a Linux program sees.  Signal numbers and codes here are FreeBSD's.
+Linux: arch/x86/kernel/traps.c and arch/x86/mm/fault.c, for what a Linux program sees.  Signal numbers and codes here
+are FreeBSD's.
 
     page fault --> trap_pfault --> vm_fault --> repaired: True
                                             \\-> fault_signal --> trapsignal: False

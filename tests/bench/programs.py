@@ -6,7 +6,10 @@ Each text is Intel syntax with the number ROUNDS where the code has 0x11111111; 
 from __future__ import annotations
 
 import struct
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROUNDS = 0x11111111
 TEXT = 0x400000
@@ -58,7 +61,8 @@ def elf(path: Path, body: bytes, data_pages: int = 0) -> Path:
         offset = 0x1000 + (len(body) + PAGE - 1) // PAGE * PAGE
         headers.append((1, 6, offset, DATA, data_pages * PAGE))
     ident = b"\x7fELF" + bytes([2, 1, 1, ELFOSABI_FREEBSD]) + bytes(8)
-    image = bytearray(ident + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, TEXT + 0x1000, 64, 0, 0, 64, 56, len(headers), 64, 0, 0))
+    rest = (2, 62, 1, TEXT + 0x1000, 64, 0, 0, 64, 56, len(headers), 64, 0, 0)
+    image = bytearray(ident + struct.pack("<HHIQQQIHHHHHH", *rest))
     for kind, flags, offset, va, size in headers:
         image += struct.pack("<IIQQQQQQ", kind, flags, offset, va, va, size, size, PAGE)
     image = image.ljust(0x1000, b"\0") + body

@@ -90,10 +90,12 @@ def main() -> int:
             native = measure(["/usr/sbin/chroot", str(root), program, *arguments])
             ours = measure([sys.executable, "-m", "emu", "run", "--root", str(root), "--cwd", "/", program, *arguments])
             theirs = measure([python, str(runner), str(root), str(root / program[1:]), *arguments])
-            remarks = [f"{who} is wrong" for who, run in (("emu", ours), ("qiling", theirs)) if run.output != native.output]
+            runs = {"emu": ours, "qiling": theirs}
+            remarks = [f"{who} is wrong" for who, run in runs.items() if run.output != native.output]
             ratio = theirs.seconds / ours.seconds
             slower += ratio < 1 and not remarks
-            print(f"{label:20} {ours.seconds:7.3f}s {theirs.seconds:7.3f}s {ratio:6.2f}x  {'; '.join(remarks)}", flush=True)
+            times = f"{ours.seconds:7.3f}s {theirs.seconds:7.3f}s {ratio:6.2f}x"
+            print(f"{label:20} {times}  {'; '.join(remarks)}", flush=True)
     return 1 if slower else 0
 
 

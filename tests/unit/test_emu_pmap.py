@@ -220,14 +220,13 @@ def test_code_that_changes_its_own_block() -> None:
 
 def test_a_recycled_frame_shows_no_old_code() -> None:
     with Box() as box:
+        frames = set()
         for number in (3, 4):
             box.insert(DATA, 1, VM_PROT_ALL)
             assert box.run(f"b8{number:02x}0000000f05", DATA).rax == number
-            frame = box.space.vm_pmap.extract(DATA)
+            frames.add(box.space.vm_pmap.extract(DATA))
             assert box.map.remove(DATA, DATA + PAGE_SIZE) == 0
-            if number == 4:
-                assert frame == first, "the test needs the frame to be used again"
-            first = frame
+        assert len(frames) == 1, "the test needs the frame to be used again"
 
 
 # -- regions ------------------------------------------------------------------------------

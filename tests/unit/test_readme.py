@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"```console\n\$ (emu [^\n]*)\n(.*?)\n?```", README, re.DOTA
 
 
 def _shown(text: str) -> list[str]:
-    """Output lines without what depends on where the package lies: its path is on the stack, and moves what is below."""
+    """Output lines without what depends on where the package lies: its path is on the stack and moves all below."""
     text = re.sub(r"/\S*/guest/bin/", ".../guest/bin/", text)
     text = re.sub(r"0x7f[0-9a-f]{7}(?!000)[0-9a-f]{3}\b", "0x7f(stack)", text)
     text = re.sub(r"\d+ bytes higher", "(some) bytes higher", text)
