@@ -23,7 +23,8 @@ from emu.debug.verdict import Verdict, headline, judge
 from emu.view.trace import outcome
 from emu.view.why import what_if_text, why_text
 from kernel_model.errors import UsageError
-from kernel_model.ktrace import FaultEvent, MapChange
+from kernel_model.kern.signo import signame
+from kernel_model.ktrace import ExecStage, FaultEvent, MapChange, SignalEvent
 from kernel_model.ktrace.replica import decide
 from kernel_model.vm.vm import prot_string
 
@@ -45,6 +46,8 @@ class Evidence:
     faults: list[FaultEvent] = field(default_factory=list)
     """Refused faults, and the one asked for by number."""
     repaired: int = 0
+    ending: str = ""
+    """What ended the process without a fault."""
 
     def add(self, event: object, wanted: int | None) -> None:
         """Take what matters from one event."""
@@ -54,6 +57,12 @@ class Evidence:
             if not event.repaired or event.seq == wanted:
                 self.faults.append(event)
             self.repaired += event.repaired
+        elif isinstance(event, SignalEvent) and event.action in ("kill", "core"):
+            at = f" at {event.rip:#x}" if event.rip else ""
+            self.ending = self.ending or f"killed by {signame(event.signo)}{at}, which no fault raised"
+        elif isinstance(event, ExecStage) and event.stage == "failed":
+            reason = event.operands.get("reason", event.operands.get("errno", ""))
+            self.ending = f"execve of {event.path} failed: {reason}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +90,9 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         return _list(evidence)
     fault = _choose(evidence, options)
+    if fault is None and evidence.ending:
+        print(evidence.ending)
+        return 0
     if fault is None:
         print(f"no fault was refused ({evidence.repaired:,} were repaired)", file=sys.stderr)
         return EX_NOTHING
@@ -135,12 +147,12 @@ def _read(path: Path, options: argparse.Namespace) -> Evidence:
 
 def _run(options: argparse.Namespace) -> Evidence:
     """Run the program with every fault recorded; its output and input are its own."""
-    from kernel_model.ktrace import FAULT, MAP
+    from kernel_model.ktrace import EXEC, FAULT, MAP, SIGNAL
 
     program = chosen_program(options)
     with build_machine(options) as machine:
         evidence = Evidence(symbols_under(machine.root))
-        for kind in (FAULT, MAP):
+        for kind in (FAULT, MAP, SIGNAL, EXEC):
             machine.kernel.ktrace.subscribe(kind, lambda event: evidence.add(event, options.fault))
         machine.execve(program.path, program.argv, program.env)
         machine.run()

@@ -219,6 +219,6 @@ def as_text(value: int) -> str:
 def distance(count: int) -> str:
     """*count* bytes for people: exact when near, in large units when far."""
     for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
-        if count >= 1 << shift and count & 0xFFF:
+        if count >= 1 << shift and (count & 0xFFF or count >= 1 << 30):
             return f"{count / (1 << shift):,.4g} {unit}"
     return pages(count)

@@ -11,6 +11,7 @@ from emu.debug.blame import describe_change
 from emu.debug.case import Case, describe_range, distance
 from emu.debug.causes import limit_text
 from emu.debug.codec import access_name
+from emu.debug.decode import Decoder
 from kernel_model.kern.signo import signame
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.probe import CHECK, STAGE, Step
@@ -90,7 +91,7 @@ def _facts(case: Case) -> Iterator[str]:
     if case.callers:
         yield f"  called from  {'  <-  '.join(str(caller) for caller in case.callers)}"
     if event.syscall is not None:
-        arguments = event.syscall.decoded or tuple(f"{value:#x}" for value in event.syscall.args)
+        arguments = event.syscall.decoded or Decoder.plain(event.syscall)
         yield f"  system call  {event.syscall.name}({', '.join(arguments)})"
     yield from _map_lines(case)
     yield from _counters(event)
@@ -105,7 +106,8 @@ def _map_lines(case: Case) -> Iterator[str]:
     high = event.above.start if event.above is not None else case.snapshot.max_offset
     yield f"  hole         [{low:#x}, {high:#x})"
     if event.below is not None:
-        yield f"  below        {entry_line(event.below)}, {distance(event.addr - event.below.end)} lower"
+        below = event.addr - event.below.end
+        yield f"  below        {entry_line(event.below)}, {f'{distance(below)} lower' if below else 'right below'}"
     if event.above is not None:
         yield f"  above        {entry_line(event.above)}, {distance(event.above.start - event.addr)} higher"
 

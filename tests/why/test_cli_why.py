@@ -51,6 +51,16 @@ def test_nothing_to_explain(capfd, tmp_path):
     assert "repaired" in err
 
 
+def test_an_end_without_a_fault_is_told(capfd):
+    status, out, _ = emu(capfd, "why", "--limit", "vmem=100K", "--guest", "hello")
+    assert status == 0
+    assert out.startswith("execve of ")
+    assert "a stack of 0x20000000 bytes cannot be mapped: KERN_NO_SPACE" in out
+    status, out, _ = emu(capfd, "why", "/bin/sh", "-c", "kill -TERM $$")
+    assert status == 0
+    assert out.startswith("killed by SIGTERM")
+
+
 def test_list_and_one_fault_by_number(capfd, tmp_path):
     path = traced(capfd, tmp_path, "segv_codes")
     status, out, _ = emu(capfd, "why", path, "--list")
