@@ -35,9 +35,13 @@ COMMANDS: dict[str, str] = {
 class Command(Protocol):
     """What a module of this package offers."""
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's own arguments."""
+        ...
 
-    def run(self, options: argparse.Namespace) -> int: ...
+    def run(self, options: argparse.Namespace) -> int:
+        """Do the work; the answer is the exit status."""
+        ...
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

@@ -40,15 +40,19 @@ class HostClock:
     boottime: int = field(default_factory=time.monotonic_ns)
 
     def nanotime(self) -> int:
+        """The host's time of day."""
         return time.time_ns()
 
     def nanouptime(self) -> int:
+        """Since the machine was made, and never 0."""
         return time.monotonic_ns() - self.boottime + 1
 
     def cputime(self) -> int:
+        """What the host's process has used."""
         return time.process_time_ns()
 
     def sleep(self, nanoseconds: int) -> None:
+        """Sleep, at most one slice of it."""
         # Python goes on sleeping after a signal of the host: only between slices can the caller look at it.
         time.sleep(min(max(nanoseconds, 0), SLICE) / 1e9)
 
@@ -65,15 +69,19 @@ class SteppedClock:
     epoch: int = 1_400_000_000_000_000_000
 
     def nanotime(self) -> int:
+        """One step later than at the last look."""
         self.now += self.step
         return self.epoch + self.now
 
     def nanouptime(self) -> int:
+        """One step later than at the last look."""
         self.now += self.step
         return self.now
 
     def cputime(self) -> int:
+        """As if the program had always been running."""
         return self.now
 
     def sleep(self, nanoseconds: int) -> None:
+        """Move on at once."""
         self.now += nanoseconds

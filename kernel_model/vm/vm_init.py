@@ -44,35 +44,53 @@ class StackTop(Protocol):
     """Where the process stack of an image type ends: struct sysentvec."""
 
     @property
-    def sv_usrstack(self) -> int: ...
+    def sv_usrstack(self) -> int:
+        """The address above the highest byte of the stack."""
+        ...
 
 
 class VmProc(Protocol):
     """The process whose system call or fault is being served, as far as sys/vm looks at it."""
 
     @property
-    def p_vmspace(self) -> Any: ...  # noqa: ANN401  VmSpace stands above this module
+    def p_vmspace(self) -> Any:  # noqa: ANN401  VmSpace stands above this module
+        """Its address space."""
+        ...
 
     @property
-    def p_limit(self) -> Limits: ...
+    def p_limit(self) -> Limits:
+        """Its resource limits."""
+        ...
 
     @property
-    def p_flag2(self) -> int: ...
+    def p_flag2(self) -> int:
+        """P2_* flags."""
+        ...
 
     @property
-    def p_fctl0(self) -> int: ...
+    def p_fctl0(self) -> int:
+        """NT_FREEBSD_FCTL_* wishes of its image."""
+        ...
 
     @property
-    def p_sysent(self) -> StackTop: ...
+    def p_sysent(self) -> StackTop:
+        """Its image type."""
+        ...
 
     @property
-    def p_textvp(self) -> object | None: ...
+    def p_textvp(self) -> object | None:
+        """The vnode of its program."""
+        ...
 
     @property
-    def p_lock(self) -> ProcLock: ...
+    def p_lock(self) -> ProcLock:
+        """The process lock."""
+        ...
 
     @property
-    def p_ucred(self) -> Ucred: ...
+    def p_ucred(self) -> Ucred:
+        """Whose memory it uses."""
+        ...
 
 
 class Vm:

@@ -1,1 +1,4 @@
-"""The native FreeBSD/amd64 ABI."""
+"""The native FreeBSD/amd64 ABI.
+
+FreeBSD: sys/kern/syscalls.master, sys/amd64.
+"""
