@@ -73,6 +73,8 @@ def build_machine(options: argparse.Namespace) -> Machine:
         one = find_guest(options.guest).on(release)
         limits = dict(one.limits) | limits
         strict = strict or one.strict_alignment
+        if os.path.realpath(options.root) != "/":
+            raise UsageError("--guest and --root: the bundled programs lie outside that root; leave --root away")
     if not os.path.isdir(options.root):
         raise UsageError(f"--root {options.root}: not a directory")
     return Machine(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
 from emu.debug.tracing import Tracing, add_trace_arguments
 from kernel_model.errors import UsageError
-from kernel_model.kern.signo import signame
+from kernel_model.kern.signo import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, signame
 from kernel_model.ktrace import UNSUPPORTED, Unsupported
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from emu.machine import Machine
 
 SHOWS = ("growth", "maps", "stats")
+_EXPLAINED = (SIGILL, SIGTRAP, SIGFPE, SIGBUS, SIGSEGV)
+"""Signals that come of what an instruction did."""
 _NAMED = 8
 """So many kinds of missing things are named after a run."""
 
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
             status = machine.run()
             tracing.finish(status)
         _show_the_end(machine, shows)
-        if machine.proc.p_xsig:
+        if machine.proc.p_xsig in _EXPLAINED:
             _say(f"emu: killed by {signame(machine.proc.p_xsig)}; `emu why` with the same program says why")
     if missing:
         _say(f"emu: not modelled: {_listed(missing)}")
