@@ -425,9 +425,7 @@ def _overrun(case: Case) -> Reason | None:
         return None
     beyond = case.event.addr - below.end
     past = "right behind the end" if beyond == 0 else f"{pages(beyond)} past the end"
-    return Reason(
-        "overrun", f"{case.access}{case.function}, {past} of {describe_range(below)}{case.made_by(below)}"
-    )
+    return Reason("overrun", f"{case.access}{case.function}, {past} of {describe_range(below)}{case.made_by(below)}")
 
 
 def _wild(case: Case) -> Reason | None:

@@ -144,10 +144,12 @@ def _step_text(step: Step) -> str:
 def _repaired_fault(event: FaultEvent) -> str:
     """A fault with KERN_SUCCESS: the same as its JSON object without what is null, empty or 0, but faster."""
     parts = [
-        (f'{{"kind":"fault","seq":{event.seq},"pid":{event.pid},"tid":{event.tid},"rip":{event.rip},'
-        f'"access":"{_ACCESS.get(event.access, "read")}","addr":{event.addr},"size":{event.size},'
-        f'"where":"{event.where}","steps":[{",".join([_step_text(step) for step in event.steps])}],"result":0,'
-        f'"before":{_counters_text(event.before)},"after":{_counters_text(event.after)},"abi":"{event.abi}"')
+        (
+            f'{{"kind":"fault","seq":{event.seq},"pid":{event.pid},"tid":{event.tid},"rip":{event.rip},'
+            f'"access":"{_ACCESS.get(event.access, "read")}","addr":{event.addr},"size":{event.size},'
+            f'"where":"{event.where}","steps":[{",".join([_step_text(step) for step in event.steps])}],"result":0,'
+            f'"before":{_counters_text(event.before)},"after":{_counters_text(event.after)},"abi":"{event.abi}"'
+        )
     ]
     if event.value is not None:
         parts.append(f',"value":{event.value}')

@@ -120,9 +120,7 @@ def _renumbered(snapshot: MapSnapshot) -> MapSnapshot:
             order.append(number)
             number = snapshot.objects[number].backing
     new = {old: number for number, old in enumerate(order)}
-    objects = tuple(
-        replace(snapshot.objects[old], backing=new.get(snapshot.objects[old].backing, -1)) for old in order
-    )
+    objects = tuple(replace(snapshot.objects[old], backing=new.get(snapshot.objects[old].backing, -1)) for old in order)
     entries = tuple(entry._replace(object=new.get(entry.object, -1)) for entry in snapshot.entries)
     return replace(snapshot, entries=entries, objects=objects)
 
@@ -194,4 +192,3 @@ def write_reproducer(verdict: Verdict, path: str | Path) -> None:
         Path(path).write_text(reproducer(verdict), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-

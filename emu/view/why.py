@@ -59,9 +59,7 @@ QUESTIONS: dict[str, str] = {
     "object_alive": "is the object alive",
 }
 """Each check of the fault path as a question that ``ok`` answers with yes."""
-_HEX = frozenset(
-    {"va", "addr", "start", "end", "below", "above", "frame", "source", "eflags", "offset"}
-)
+_HEX = frozenset({"va", "addr", "start", "end", "below", "above", "frame", "source", "eflags", "offset"})
 _OBJECT_TYPES = ("anonymous", "swap", "vnode", "device", "phys", "dead", "sg", "mgtdevice")
 
 
@@ -72,16 +70,23 @@ def why_text(verdict: Verdict) -> str:
     lines += ["", "decision"] + [f"  {line}" for line in decision_lines(verdict.event.steps)]
     lines.append(f"  {_outcome(verdict.event)}")
     lines += _changes(verdict)
-    lines += _blame(verdict.case)
+    if verdict.event.vector == 14:
+        lines += _blame(verdict.case)
     return "\n".join(lines) + "\n"
 
 
 def _facts(case: Case) -> Iterator[str]:
     event = case.event
-    what = "system call" if event.syscall is not None and event.where != "user" else event.where
-    yield f"fault {event.seq:<8} pid {event.pid}, thread {event.tid}, in {what if what != 'user' else 'the program'}"
+    where = "the program" if event.where in ("user", "trap") else "the kernel"
+    if event.syscall is not None and event.where != "user":
+        where = "a system call"
+    yield f"fault {event.seq:<8} pid {event.pid}, thread {event.tid}, in {where}"
     value = "" if event.value is None or event.access != 2 else f", value {event.value:#x}"
-    yield f"  access       {case.access} at {event.addr:#x}{value}"
+    in_memory = event.vector == 14 or event.size
+    if in_memory:
+        yield f"  access       {case.access} at {event.addr:#x}{value}"
+    else:
+        yield f"  exception    {event.vector}"
     place = case.place(event.rip)
     yield f"  at           {event.rip:#x}{f'  {place}' if place is not None else ''}"
     insn = case.instruction
@@ -93,7 +98,8 @@ def _facts(case: Case) -> Iterator[str]:
     if event.syscall is not None:
         arguments = event.syscall.decoded or Decoder.plain(event.syscall)
         yield f"  system call  {event.syscall.name}({', '.join(arguments)})"
-    yield from _map_lines(case)
+    if in_memory:
+        yield from _map_lines(case)
     yield from _counters(event)
 
 
@@ -101,6 +107,9 @@ def _map_lines(case: Case) -> Iterator[str]:
     event = case.event
     if event.entry is not None:
         yield f"  entry        {entry_line(event.entry)}"
+        return
+    if event.addr >= case.snapshot.max_offset:
+        yield f"  outside      user space ends at {case.snapshot.max_offset:#x}"
         return
     low = event.below.end if event.below is not None else 0
     high = event.above.start if event.above is not None else case.snapshot.max_offset

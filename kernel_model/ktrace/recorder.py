@@ -168,9 +168,7 @@ class FaultRecorder:
 def counters(vm: Vm, vmspace: VmSpace) -> Counters:
     """The sizes of *vmspace* and the free pages of *vm* now."""
     map_ = vmspace.vm_map
-    return Counters(
-        map_.nentries, map_.size, vmspace.vm_ssize, vmspace.vm_pmap.resident_count, vm.cnt.v_free_count
-    )
+    return Counters(map_.nentries, map_.size, vmspace.vm_ssize, vmspace.vm_pmap.resident_count, vm.cnt.v_free_count)
 
 
 def spot(map_: VmMap, va: int) -> tuple[EntryState | None, EntryState | None, EntryState | None]:

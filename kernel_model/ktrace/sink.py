@@ -154,9 +154,7 @@ class KTrace:
         pid = td.td_proc.p_pid
         seq = self.next_seq()
         self.curthread = td
-        self.call = SyscallEvent(
-            "enter", abi, number, name, args, letters, None, 0, rip, seq, pid, td.td_tid
-        )
+        self.call = SyscallEvent("enter", abi, number, name, args, letters, None, 0, rip, seq, pid, td.td_tid)
         self.vm.cause = Cause(SYSCALL, name, number, rip, seq, pid)
         for listener in self.syscalls or ():
             listener(self.call)

@@ -272,9 +272,7 @@ def evidence_of(td: Thread, rip: int, va: int, spot: Iterable[EntryState | None]
 def _as_before(snapshot: MapSnapshot, spot: Iterable[EntryState | None]) -> tuple[EntryState, ...]:
     """The entries with the reserves that they had before a classic vm_map_growstack refused and trimmed them."""
     reserves = {entry.start: entry.avail_ssize for entry in spot if entry is not None}
-    return tuple(
-        entry._replace(avail_ssize=reserves.get(entry.start, entry.avail_ssize)) for entry in snapshot.entries
-    )
+    return tuple(entry._replace(avail_ssize=reserves.get(entry.start, entry.avail_ssize)) for entry in snapshot.entries)
 
 
 def near_stack(vmspace: VmSpace, va: int, rsp: int) -> bool:
