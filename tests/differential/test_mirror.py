@@ -221,8 +221,13 @@ anywhere = st.one_of(
     st.builds(lambda p, o: DATA + p * PAGE_SIZE + o, page, st.sampled_from([0, 8, 0xFF8])),
     st.builds(lambda p: STACK_TOP - p * PAGE_SIZE - 8, st.integers(0, STACK_PAGES + 2)),
 )
-near = st.builds(lambda p: DATA + p * PAGE_SIZE, st.integers(0, 3))
+few = st.integers(1, 4)
+near = st.builds(lambda p: DATA + p * PAGE_SIZE, few)
 """Few pages, so that one is used several times."""
+FIRST = (
+    ("map", 0, 6, 3), ("stack",), *(("access", DATA + page * PAGE_SIZE, WRITE, page) for page in range(1, 5)),
+)  # fmt: skip
+"""Something to work on: pages that are resident and translated."""
 operation = st.one_of(
     st.tuples(st.just("map"), page, length, some_prot),
     st.tuples(st.just("unmap"), page, length),
@@ -231,8 +236,12 @@ operation = st.one_of(
     st.tuples(st.just("access"), anywhere, st.sampled_from([READ, WRITE, EXECUTE]), value),
     st.tuples(st.just("access"), anywhere, st.sampled_from([READ, WRITE]), value),
     st.tuples(st.just("access"), near, st.just(WRITE), value),
+    st.tuples(st.just("access"), near, st.just(WRITE), value),
     st.tuples(st.just("access"), near, st.just(READ), value),
-    st.tuples(st.just("map"), st.just(0), st.just(8), st.just(3)),
+    st.tuples(st.just("fork")),
+    st.tuples(st.just("unmap"), few, few),
+    st.tuples(st.just("protect"), few, few, some_prot),
+    st.tuples(st.just("map"), few, few, some_prot),
     st.tuples(st.just("fork")),
     st.tuples(st.just("child_store"), anywhere, value),
     st.tuples(st.just("child_exit")),
@@ -241,9 +250,9 @@ operation = st.one_of(
 
 @pytest.mark.parametrize("release", ["freebsd-10.1", "freebsd-12.1", "freebsd-15.0"])
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=st.lists(operation, min_size=5, max_size=40))
+@given(steps=st.lists(operation, min_size=10, max_size=50))
 def test_mirror_equals_the_reference(release: str, steps: list[tuple[str, ...]]) -> None:
     pair = Pair(release)
-    for name, *args in steps:
+    for name, *args in (*FIRST, *steps):
         pair.step(name, *args)  # type: ignore[arg-type]
     pair.close()
