@@ -1,8 +1,8 @@
 """The mirror against the reference pmap: the same operations, step by step, must have the same effect.
 
 One world has ``NullHardware`` and a processor of six lines that looks into the page table at each access; the other
-runs real instructions on the engine.  After each step the maps, page tables, page contents and fault outcomes are equal,
-and the mirror proves itself.
+runs real instructions on the engine.  After each step the maps, page tables, page contents and fault outcomes are
+equal, and the mirror proves itself.
 """
 
 from __future__ import annotations

@@ -7,9 +7,14 @@ import pytest
 from emu.mirror import Piece
 from emu.raw import UC_ERR_EXCEPTION, UC_ERR_OK
 from kernel_model.errors import MirrorDesync
+from kernel_model.kern.machdep import TrapFrame
+from kernel_model.vm.pmap import remove_all
+from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
+from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE, SGROWSIZ
+from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
 from tests.unit.emu_box import CODE, DATA, EXECUTE, READ, RW, RX, WRITE, Access, Box
 
 # mov rdi,DATA; mov rax,[rdi]; inc rsi; syscall
@@ -229,6 +234,81 @@ def test_a_recycled_frame_shows_no_old_code() -> None:
         assert len(frames) == 1, "the test needs the frame to be used again"
 
 
+def test_a_frame_that_a_pager_filled_anew_shows_no_old_code() -> None:
+    """Nobody says code_changed(): the page at the frame is another one."""
+    with Box() as box:
+        for number in (3, 4):
+            box.insert(DATA, 1, VM_PROT_ALL)
+            assert vm_fault(box.map, DATA, WRITE) == 0
+            place = box.place(DATA)
+            # mov eax,NUMBER; syscall
+            box.vm.phys.mem[place : place + 7] = bytes.fromhex(f"b8{number:02x}0000000f05")
+            box.cpu.set_frame(TrapFrame(rip=DATA))
+            box.hw.run(box.cpu.resume_rip())
+            assert box.cpu.get_frame().rax == number
+            assert box.map.remove(DATA, DATA + PAGE_SIZE) == 0
+
+
+# -- stale translations -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pages", [1, 4, 100])
+def test_write_protection_by_fork_reaches_the_tlb(pages: int) -> None:
+    """Regions stay as they are: only the flush keeps the parent out of the page that the child has now."""
+    with Box() as box:
+        box.insert(DATA, pages)
+        # mov [rdi],rax; syscall
+        box.run("4889070f05", rdi=DATA, rax=1)
+        box.hw.verify()
+        child, charge = vmspace_fork(box.space)
+        assert box.vm.curproc is not None
+        assert swap_reserve_by_cred(box.vm, charge, box.vm.curproc.p_ucred)
+        box.cpu.set_frame(TrapFrame(rip=CODE, rdi=DATA, rax=2))
+        box.hw.run(box.cpu.resume_rip())
+        m = child.vm_pmap.ptes[DATA >> PAGE_SHIFT][0]
+        assert box.vm.phys.mem[m.frame << PAGE_SHIFT] == 1
+        assert box.peek(DATA, 1) == b"\2"
+        vmspace_free(child)
+
+
+def test_a_page_taken_away_reaches_the_tlb() -> None:
+    with Box() as box:
+        box.insert(DATA, 1)
+        box.run("4889070f05", rdi=DATA, rax=1)
+        m = box.space.vm_pmap.ptes[DATA >> PAGE_SHIFT][0]
+        remove_all(m)
+        faults = box.vm.cnt.v_vm_faults
+        box.cpu.set_frame(TrapFrame(rip=CODE, rdi=DATA, rax=2))
+        box.hw.run(box.cpu.resume_rip())
+        assert box.vm.cnt.v_vm_faults > faults
+        assert box.peek(DATA, 1) == b"\2"
+
+
+def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many regions they follow only when somebody looks; a store must not meet the old right of one."""
+    with Box() as box:
+        box.insert(DATA, 4, READ)
+        assert box.run(LOAD).rsi == 1
+        monkeypatch.setattr("emu.pmap.EAGER_REGIONS", 0)
+        assert box.map.protect(DATA, DATA + 4 * PAGE_SIZE, RW) == 0
+        assert box.run(STORE).rsi == 1
+        assert box.status == UC_ERR_OK
+        assert box.hw._dirty
+        box.hw.verify()
+        assert not box.hw._dirty
+
+
+def test_many_changes_are_kept_as_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Box() as box:
+        monkeypatch.setattr("emu.pmap.EAGER_REGIONS", 0)
+        monkeypatch.setattr("emu.pmap.LAZY_SPANS", 8)
+        for index in range(100):
+            box.insert(DATA + index * 0x4000, 1, READ)
+            box.hw.settle()
+        assert len(box.hw._dirty) <= 8
+        box.hw.verify()
+
+
 # -- regions ------------------------------------------------------------------------------
 
 
@@ -254,6 +334,32 @@ def test_one_protection_over_two_regions() -> None:
         box.insert(DATA + 0x2000, 2, READ)
         box.hw.settle()
         assert box.map.protect(DATA, DATA + 0x4000, RX) == 0
+        box.hw.verify()
+
+
+def test_an_entry_that_outgrows_its_promise_moves_as_a_whole() -> None:
+    with Box() as box:
+        box.insert(DATA, 22)
+        box.hw.settle()
+        box.insert(DATA + 22 * PAGE_SIZE, 11)
+        box.hw.verify()
+        assert len(box.hw.regions()) == 1
+
+
+def test_a_stack_stays_one_region() -> None:
+    with Box() as box:
+        size = 16 << 20
+        top = DATA + size
+        assert box.map.stack(DATA, size, RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
+        for step in range(1, 40):
+            assert vm_fault(box.map, top - step * SGROWSIZ - 8, WRITE) == 0
+            box.hw.settle()
+        assert box.map.nentries >= 40
+        assert len(box.hw.regions()) <= 16
+        box.hw.verify()
+        assert box.map.remove(DATA, top) == 0
+        assert box.map.stack(DATA, size, RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
+        assert vm_fault(box.map, top - 3 * SGROWSIZ, WRITE) == 0
         box.hw.verify()
 
 

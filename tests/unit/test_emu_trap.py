@@ -1,0 +1,104 @@
+"""Exceptions and system calls of whole programs: a few bytes in an ELF file, on a complete machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emu.machine import ExecFailed, Machine
+from kernel_model.errors import UsageError
+from tests.bench.programs import code, elf
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIGILL, SIGTRAP, SIGFPE, SIGBUS, SIGSEGV = 132, 133, 136, 138, 139
+"""What a shell shows: 128 + FreeBSD's number."""
+
+
+def run(path: Path, text: str, **options: object) -> int:
+    """Run the bytes *text*, then exit(0), with the mirror proved after every trap."""
+    program = elf(path / "program", code(text, 1))
+    with Machine(cwd=path, stdin=None, stdout=None, stderr=None, paranoid=True, **options) as machine:  # type: ignore[arg-type]
+        machine.execve(str(program), ["program"], {})
+        return machine.run()
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("90", 0),
+        ("f4", SIGBUS),  # hlt
+        ("ec", SIGBUS),  # in al,dx
+        ("ee", SIGBUS),  # out dx,al
+        ("0f30", SIGBUS),  # wrmsr
+        ("0f34", SIGBUS),  # sysenter
+        ("cd80", SIGBUS),  # int 0x80
+        ("cd0d", SIGBUS),  # int 13
+        ("0f0b", SIGILL),  # ud2
+        ("c5fc58c1", SIGILL),  # vaddps ymm0,ymm0,ymm1: no AVX
+        ("cc", SIGTRAP),  # int3
+        ("31c9f7f1", SIGFPE),  # xor ecx,ecx; div ecx
+        ("31c0488900", SIGSEGV),  # xor eax,eax; mov [rax],rax
+        ("48b80000000000000080488b00", SIGBUS),  # mov rax,1<<63; mov rax,[rax]: not canonical
+        ("48b80000000000000080ffe0", SIGBUS),  # mov rax,1<<63; jmp rax
+        ("48b80000008000000000ffe0", SIGSEGV),  # mov rax,1<<31; jmp rax
+        # fninit; push 0x37b; fldcw [rsp]; fld1; fldz; fdivp; fwait: #MF, division by zero unmasked
+        ("dbe3687b030000d92c24d9e8d9eedef99b", SIGFPE),
+    ],
+)
+def test_what_kills(tmp_path: Path, text: str, status: int) -> None:
+    assert run(tmp_path, text) == status
+
+
+def test_system_call_that_succeeds_clears_carry(tmp_path: Path) -> None:
+    # mov eax,20 (getpid); stc; syscall; jc bad; jmp ok; bad: ud2; ok:
+    assert run(tmp_path, "b814000000f90f057202eb020f0b") == 0
+
+
+def test_failed_system_call_sets_carry(tmp_path: Path) -> None:
+    # mov edi,99; mov eax,6 (close); clc; syscall; jnc bad; cmp eax,9 (EBADF); je ok; bad: ud2; ok:
+    assert run(tmp_path, "bf63000000b806000000f80f05730583f80974020f0b") == 0
+
+
+def test_two_machines_do_not_meet(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    programs = [elf(tmp_path / name / "program", code("90", 1)) for name in ("a", "b")]
+    machines = [Machine(stdin=None, stdout=None, stderr=None) for _ in programs]
+    for machine, program in zip(machines, programs, strict=True):
+        machine.execve(str(program), ["program"], {})
+    assert [machine.run() for machine in machines] == [0, 0]
+    for machine in machines:
+        machine.close()
+
+
+def test_missing_program_is_the_users_mistake(tmp_path: Path) -> None:
+    with Machine(cwd=tmp_path, stdin=None, stdout=None, stderr=None) as machine, pytest.raises(ExecFailed) as caught:
+        machine.execve("/nowhere", ["nowhere"], {})
+    assert caught.value.errno == 2
+
+
+def test_bad_release_and_limit() -> None:
+    with pytest.raises(UsageError, match="no release"):
+        Machine(release="minix-3")
+    with pytest.raises(UsageError, match="no resource limit"):
+        Machine(limits={"patience": 3})
+
+
+@pytest.mark.parametrize("text", ["ebfe", "b8140000000f05ebf7"], ids=["jmp", "getpid"])
+def test_control_c_reaches_a_busy_program(tmp_path: Path, text: str) -> None:
+    """``jmp .`` runs no instruction of ours, and a loop of system calls hardly leaves the engine."""
+    program = elf(tmp_path / "program", code(text, 1))
+    command = [sys.executable, "-m", "emu", "run", "--cwd", str(tmp_path), "--", str(program)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE)
+    time.sleep(1.5)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert b"Traceback" not in errors
