@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import (
-    EINVAL,
-    ENOMEM,
-)
+from kernel_model.abi.errno import EINTR, EINVAL, ENOMEM
 from kernel_model.abi.linux64.mman import linux_page_range, mapped_until, next_mapped, unsupported
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent
@@ -71,7 +68,7 @@ def sys_madvise(td: Thread, addr: int, size: int, advice: int) -> int:
         unsupported(td, "MADV_REMOVE")
         raise SyscallError(EINVAL)
     if populate:
-        return _madvise_populate(map_, start, end, write=advice == MADV_POPULATE_WRITE)
+        return _madvise_populate(td, start, end, write=advice == MADV_POPULATE_WRITE)
     hole = False
     here = start
     while here < end:
@@ -98,7 +95,9 @@ def _advise(td: Thread, map_: VmMap, start: VmOffset, end: VmOffset, advice: int
         _ = map_.madvise(start, end, _BSD_ADVICE[advice])
 
 
-def _madvise_populate(map_: VmMap, start: VmOffset, end: VmOffset, *, write: bool) -> int:
+def _madvise_populate(td: Thread, start: VmOffset, end: VmOffset, *, write: bool) -> int:
+    """A signal ends it: without one it can take hours, because what is only read never uses up the memory."""
+    map_ = td.td_proc.p_vmspace.vm_map
     if mapped_until(map_, start, end) < end:
         raise SyscallError(ENOMEM)
     access = VM_PROT_WRITE if write else VM_PROT_READ
@@ -106,6 +105,8 @@ def _madvise_populate(map_: VmMap, start: VmOffset, end: VmOffset, *, write: boo
         rv = vm_fault(map_, va, access)
         if rv != KERN_SUCCESS:
             raise SyscallError(EINVAL if rv == KERN_PROTECTION_FAILURE else ENOMEM)
+        if td.td_ast:
+            raise SyscallError(EINTR)
     return 0
 
 

@@ -160,7 +160,7 @@ def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, o
             return _mmap_growsdown(proc, addr, size, vmprot, flags)
         addr = _mmap_anonymous(proc, addr, size, vmprot, bsd)
     if flags & (MAP_LOCKED | MAP_POPULATE):
-        _populate(proc, addr, size, vmprot, lock=bool(flags & MAP_LOCKED))
+        _populate(td, addr, size, vmprot, lock=bool(flags & MAP_LOCKED))
     return addr
 
 
@@ -258,9 +258,9 @@ def _floor(map_: VmMap, addr: VmOffset) -> VmOffset:
     return map_.min_offset if entry is map_.header else min(entry.end, addr)
 
 
-def _populate(proc: Proc, addr: VmOffset, size: VmOffset, prot: int, *, lock: bool) -> None:
-    """Make a new mapping resident; failures are silent.  Linux: mm_populate()."""
-    map_ = proc.p_vmspace.vm_map
+def _populate(td: Thread, addr: VmOffset, size: VmOffset, prot: int, *, lock: bool) -> None:
+    """Make a new mapping resident, until a signal comes; failures are silent.  Linux: mm_populate()."""
+    map_ = td.td_proc.p_vmspace.vm_map
     if lock:
         _ = map_.wire(addr, addr + size, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
         return
@@ -268,7 +268,7 @@ def _populate(proc: Proc, addr: VmOffset, size: VmOffset, prot: int, *, lock: bo
     if not prot & access:
         return
     for va in range(addr, addr + size, PAGE_SIZE):
-        if vm_fault(map_, va, access) != KERN_SUCCESS:
+        if vm_fault(map_, va, access) != KERN_SUCCESS or td.td_ast:
             return
 
 
