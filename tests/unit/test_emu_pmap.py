@@ -166,7 +166,7 @@ def test_a_program_that_unmaps_its_own_code() -> None:
         def hook() -> None:
             if box.map.lookup_entry(DATA)[0]:
                 assert box.map.remove(DATA, DATA + PAGE_SIZE) == 0
-                box.hw.settle()
+                box.hw.synchronise()
 
         box.on_syscall = hook
         box.poke(DATA, bytes.fromhex("0f050f05"))
@@ -289,7 +289,7 @@ def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch)
     with Box() as box:
         box.insert(DATA, 4, READ)
         assert box.run(LOAD).rsi == 1
-        monkeypatch.setattr("emu.pmap.EAGER_REGIONS", 0)
+        monkeypatch.setattr("emu.pmap.MANY_REGIONS", 0)
         assert box.map.protect(DATA, DATA + 4 * PAGE_SIZE, RW) == 0
         assert box.run(STORE).rsi == 1
         assert box.status == UC_ERR_OK
@@ -300,7 +300,8 @@ def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch)
 
 def test_many_changes_are_kept_as_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     with Box() as box:
-        monkeypatch.setattr("emu.pmap.EAGER_REGIONS", 0)
+        monkeypatch.setattr("emu.pmap.MANY_REGIONS", 0)
+        monkeypatch.setattr("emu.pmap.LAG", 4)
         monkeypatch.setattr("emu.pmap.LAZY_SPANS", 8)
         for index in range(100):
             box.insert(DATA + index * 0x4000, 1, READ)
@@ -315,7 +316,7 @@ def test_many_changes_are_kept_as_few_spans(monkeypatch: pytest.MonkeyPatch) -> 
 def test_regions_follow_clips_and_protections() -> None:
     with Box() as box:
         box.insert(DATA, 16)
-        box.hw.settle()
+        box.hw.synchronise()
         assert box.map.protect(DATA + 0x3000, DATA + 0x5000, READ) == 0
         assert box.map.remove(DATA + 0x8000, DATA + 0x9000) == 0
         box.insert(DATA + 0x20000, 2, 0)
@@ -332,7 +333,7 @@ def test_one_protection_over_two_regions() -> None:
     with Box() as box:
         box.insert(DATA, 2)
         box.insert(DATA + 0x2000, 2, READ)
-        box.hw.settle()
+        box.hw.synchronise()
         assert box.map.protect(DATA, DATA + 0x4000, RX) == 0
         box.hw.verify()
 
@@ -340,7 +341,7 @@ def test_one_protection_over_two_regions() -> None:
 def test_an_entry_that_outgrows_its_promise_moves_as_a_whole() -> None:
     with Box() as box:
         box.insert(DATA, 22)
-        box.hw.settle()
+        box.hw.synchronise()
         box.insert(DATA + 22 * PAGE_SIZE, 11)
         box.hw.verify()
         assert len(box.hw.regions()) == 1
@@ -353,7 +354,7 @@ def test_a_stack_stays_one_region() -> None:
         assert box.map.stack(DATA, size, RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
         for step in range(1, 40):
             assert vm_fault(box.map, top - step * SGROWSIZ - 8, WRITE) == 0
-            box.hw.settle()
+            box.hw.synchronise()
         assert box.map.nentries >= 40
         assert len(box.hw.regions()) <= 16
         box.hw.verify()
@@ -366,13 +367,13 @@ def test_a_stack_stays_one_region() -> None:
 def test_changes_that_cancel_out_cost_nothing() -> None:
     with Box() as box:
         box.insert(DATA, 16)
-        box.hw.settle()
+        box.hw.synchronise()
         operations: list[str] = []
         for name in ("mem_map_ptr", "mem_unmap", "mem_protect"):
             _count(box, name, operations)
         assert box.map.protect(DATA + 0x3000, DATA + 0x5000, READ) == 0
         assert box.map.protect(DATA + 0x3000, DATA + 0x5000, RW) == 0
-        box.hw.settle()
+        box.hw.synchronise()
         assert operations == []
 
 
@@ -392,7 +393,7 @@ def _count(box: Box, name: str, operations: list[str]) -> None:
 def test_promised_frames_become_the_objects() -> None:
     with Box() as box:
         box.insert(DATA, 8)
-        box.hw.settle()
+        box.hw.synchronise()
         (shown,) = [piece for piece in box.hw._regions if piece.start == DATA]
         box.run(STORE)
         obj = box.map.lookup_entry(DATA)[1].vm_object
@@ -410,7 +411,7 @@ def test_frames_return_when_everything_is_gone() -> None:
     box.insert(DATA + 0x100000, 300)
     box.run(STORE)
     assert box.map.remove(PAGE_SIZE, 1 << 46) == 0
-    box.hw.settle()
+    box.hw.synchronise()
     assert box.vm.phys.reserved_frames() == before
     box.close()
 
