@@ -61,6 +61,10 @@ TICK_NS = 5_000_000
 """How the engine ends when the program stopped for a reason of its own."""
 
 
+MAX_RAM = 1 << 44
+"""A quarter of the addresses that the frames have on the host: 16 TiB."""
+
+
 class ExecFailed(UsageError):
     """The first program could not be executed; ``errno`` is FreeBSD's number."""
 
@@ -133,6 +137,8 @@ class Machine:
     ) -> None:
         if release not in RELEASES:
             raise UsageError(f"no release is called {release!r}")
+        if ram is not None and ram > MAX_RAM:
+            raise UsageError(f"no machine has {ram:#x} bytes of memory: {MAX_RAM:#x} at most")
         self.vm = Vm(RELEASES[release], ram if ram is not None else DEFAULT_RAM)
         self.vm.make_hardware = UcPmapHardware
         self.kernel = Kernel(self.vm, seed=seed)

@@ -2,13 +2,16 @@
 
 Model only.  Each subcommand is a module of this package with ``HELP``, ``add_arguments(parser)`` and
 ``run(options) -> int``; only the chosen one is imported, because ``emu run`` of a short program is mostly
-start-up.  Exit status: the program's own; 2 for bad use; 70 when the model itself is at fault.
+start-up.  Exit status: the program's own; 2 for bad use; 70 when the model itself is at fault; 74 when the
+host takes no more of a trace.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 EX_USAGE = 2
 EX_SOFTWARE = 70
 """Exit status of sysexits(3) for a fault of ours."""
+EX_IOERR = 74
+"""Exit status of sysexits(3) when the host does not take what we write."""
 
 COMMANDS: dict[str, str] = {
     "run": "run a program",
@@ -70,10 +75,12 @@ def _version() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``emu`` with *argv* (default: the process's own) and return the exit status."""
+    closed = occupy_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = _parser(chosen)
     options = parser.parse_args(arguments)
+    options.closed = closed
     if options.version:
         print(f"emu {_version()}")
         return 0
@@ -83,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except UsageError as error:
-        print(f"emu: {error}", file=sys.stderr)
+        _complain(error)
         return EX_USAGE
     except KernelPanic as error:
         from emu.cli.report import report_panic
@@ -92,14 +99,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EX_SOFTWARE
     except BrokenPipeError:
         return _quiet_broken_pipe()
+    except OSError as error:
+        _complain(error)
+        return EX_IOERR
     except KeyboardInterrupt:
         return 130
     return status
 
 
+def occupy_streams() -> frozenset[int]:
+    """Which standard descriptors were closed; they are open on nothing now.
+
+    A closed one would become the first file of ours that is opened, and the program would hold that as its own.
+    """
+    closed = set()
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            closed.add(os.open(os.devnull, os.O_RDWR))
+    if sys.stderr is None:
+        # Python would print to standard output instead, which is the program's.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+    return frozenset(closed)
+
+
+def _complain(error: Exception) -> None:
+    """One line on standard error; where even that is refused there is nobody to tell."""
+    with contextlib.suppress(OSError):
+        print(f"emu: {error}", file=sys.stderr)
+
+
 def _quiet_broken_pipe() -> int:
     """Our reader has gone (``emu maps | head``): not an error worth a traceback."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + 13

@@ -88,6 +88,9 @@ def build_machine(options: argparse.Namespace) -> Machine:
         seed=options.seed,
         paranoid=options.paranoid,
         strict_alignment=strict,
+        stdin=None if 0 in options.closed else 0,
+        stdout=None if 1 in options.closed else 1,
+        stderr=None if 2 in options.closed else 2,
     )
 
 

@@ -10,6 +10,7 @@ change comes before the system call or fault that caused it and is answered late
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -58,21 +59,37 @@ class TraceWriter:
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
         self.events = 0
+        self._path = path
         first = {"kind": "trace", "version": VERSION, **asdict(header)}
-        self._file.write(json.dumps(first, separators=(",", ":")) + "\n")
+        self._write(json.dumps(first, separators=(",", ":")))
 
     def __call__(self, event: Event) -> None:
-        """Append *event*: the writer itself is a listener."""
-        self._file.write(encode(event) + "\n")
+        """Append *event*: the writer itself is a listener.  UsageError when the disk is full."""
+        self._write(encode(event))
         self.events += 1
+
+    def _write(self, line: str) -> None:
+        try:
+            self._file.write(line + "\n")
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> UsageError:
+        """What was written so far stays; what is still in the buffer is given up."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        return UsageError(f"cannot write {self._path}: {error.strerror}")
 
     def close(self, exit_status: int | None = None, signal: int = 0) -> None:
         """Write the end line and close; may be called twice."""
         if self._file.closed:
             return
         last = {"kind": "end", "events": self.events, "exit_status": exit_status, "signal": signal}
-        self._file.write(json.dumps(last, separators=(",", ":")) + "\n")
-        self._file.close()
+        self._write(json.dumps(last, separators=(",", ":")))
+        try:
+            self._file.close()
+        except OSError as error:
+            raise self._refused(error) from None
 
     def __enter__(self) -> TraceWriter:
         return self
