@@ -65,6 +65,10 @@ MAX_RAM = 1 << 44
 """A quarter of the addresses that the frames have on the host: 16 TiB."""
 
 
+GC_THRESHOLD = 50_000
+"""Allocations between two collections while a program runs."""
+
+
 class ExecFailed(UsageError):
     """The first program could not be executed; ``errno`` is FreeBSD's number."""
 
@@ -207,9 +211,15 @@ class Machine:
 
     def run(self) -> int:
         """Run until the process ends; its exit status, or 128 + the signal that killed it."""
-        with HostSignals(self._stop, self._host_signal):
-            while not self.proc.p_state:
-                self._step()
+        thresholds = gc.get_threshold()
+        # Every page is a few objects that live long: looking for cycles so often would be a tenth of each fault.
+        gc.set_threshold(max(GC_THRESHOLD, thresholds[0]), *thresholds[1:])
+        try:
+            with HostSignals(self._stop, self._host_signal):
+                while not self.proc.p_state:
+                    self._step()
+        finally:
+            gc.set_threshold(*thresholds)
         return self.proc.wait_status
 
     def _step(self) -> None:

@@ -446,7 +446,9 @@ class UcPmapHardware:
     def _find_region(self, page: int) -> None:
         piece = self._regions.at(page)
         if piece is None or piece.perms & VM_PROT_EXECUTE:
-            self._low = self._high = 0
+            # Through the RAM window, as is the rest of the entry that was just faulted.
+            self._low, self._high = self._hint_low, self._hint_high
+            self._delta = NEVER
             return
         self._low, self._high, self._allowed = piece.start, piece.end, piece.perms
         self._delta = piece.frame - (piece.start >> PAGE_SHIFT)
