@@ -9,7 +9,10 @@ Model only.
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ from emu.trap import Traps
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.errors import SyscallError, UsageError, panic
 from kernel_model.fs.hostcall import host_umask
+from kernel_model.fs.hostfd import HostFdVnode
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
@@ -152,6 +156,8 @@ class Machine:
         """The host directory that is the guest's ``/``."""
         self.on_engine: list[Callable[[UcCpu], None]] = []
         """Called with each new engine's CPU, before it runs: where instruction and block hooks are added."""
+        self.host_signals: tuple[int, ...] = (signal.SIGINT,)
+        """Signals of the host that go to the program instead of to us."""
         self.strict_alignment = strict_alignment
         self.traps: Traps | None = None
         self._open: list[UcPmapHardware] = []
@@ -168,12 +174,14 @@ class Machine:
         cred = Ucred(*(os.getuid(),) * 3, *(os.getgid(),) * 3, tuple(os.getgroups()))
         rootvp, cdir = mount_root(kernel, root, None if cwd is None else os.fspath(cwd), rw=rw)
         pid = kernel.newpid()
+        files = stdio_files(*streams)
+        self._streams = list(files.values())
         proc = Proc(
             kernel=kernel,
             p_pid=pid,
             p_vmspace=vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS),
             p_limit=self._plimit(),
-            p_fd=FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_cmask=host_umask(), fd_files=stdio_files(*streams)),
+            p_fd=FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_cmask=host_umask(), fd_files=files),
             p_sigacts=SigActs(),
             p_sysent=ELF64_FREEBSD_SYSVEC,
             p_ucred=cred,
@@ -215,7 +223,7 @@ class Machine:
         # Every page is a few objects that live long: looking for cycles so often would be a tenth of each fault.
         gc.set_threshold(max(GC_THRESHOLD, thresholds[0]), *thresholds[1:])
         try:
-            with HostSignals(self._stop, self._host_signal):
+            with HostSignals(self._stop, self._host_signal, self.host_signals):
                 while not self.proc.p_state:
                     self._step()
         finally:
@@ -289,7 +297,7 @@ class Machine:
                 hw.engine.stop()
 
     def _host_signal(self, number: int) -> None:
-        """The host's *number* (2 is SIGINT everywhere) for the program."""
+        """The host's *number* (those of ``host_signals`` are the same everywhere) for the program."""
         psignal(self.proc, KSigInfo(number))
 
     # looking
@@ -316,7 +324,11 @@ class Machine:
     # ending
 
     def close(self) -> None:
-        """Free the address space, the engine and the machine's memory."""
+        """Free the address space, the engine and the machine's memory; a killed program's terminal gets its modes back."""
+        if self.proc.p_xsig or not self.proc.p_state:
+            self._restore_terminals()
+        if not self.proc.p_state:
+            self.proc.p_fd.free(self.proc)
         vmspace = self.proc.p_vmspace
         if vmspace.vm_refcnt:
             vmspace_free(vmspace)
@@ -324,6 +336,12 @@ class Machine:
             hw.close()
         self._open.clear()
         self.vm.phys.close()
+
+    def _restore_terminals(self) -> None:
+        for fp in self._streams:
+            if isinstance(fp.f_vnode, HostFdVnode):
+                with suppress(OSError):
+                    fp.f_vnode.restore()
 
     def __enter__(self) -> Machine:
         return self
