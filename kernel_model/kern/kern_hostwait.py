@@ -42,7 +42,7 @@ def wait_host(td: Thread, waiters: dict[int, int], due: int | None = None) -> bo
         if due is not None and now >= due:
             return False
         ends = [when - now for when in (due, next_itimer(proc)) if when is not None]
-        span = max(0, min(SLICE, *ends))
+        span = max(0, min([SLICE, *ends]))
         if poller.poll(span // MILLISECOND + 1):
             return True
         if proc.kernel.seed is not None:
