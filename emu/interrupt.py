@@ -10,39 +10,46 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType, TracebackType
 
+RETRIES, RETRY = 100, 0.01
+"""How often, and after how many seconds, the engine is stopped again until the handler has run."""
 PATIENCE = 3
-"""So many Ctrl-C in a row that the program did not die of end the run."""
+"""So many signals in a row that the program did not die of end the run."""
 
 
 class HostSignals:
-    """``with HostSignals(stop, post):`` around the run: SIGINT goes to *post*, after *stop* left the engine.
+    """``with HostSignals(stop, post, numbers):`` around the run: they go to *post*, after *stop* left the engine.
 
-    Does nothing outside of the main thread, where Python takes no signals.
+    Does nothing outside of the main thread, where Python takes no signals, and leaves alone what the host ignores.
     """
 
-    __slots__ = ("_alarms", "_before", "_count", "_fd", "_post", "_reader", "_stop", "_wakeup")
+    __slots__ = ("_before", "_count", "_fd", "_numbers", "_post", "_reader", "_stop", "_wakeup")
 
-    def __init__(self, stop: Callable[[], None], post: Callable[[int], None]) -> None:
+    def __init__(self, stop: Callable[[], None], post: Callable[[int], None], numbers: Iterable[int]) -> None:
         self._stop = stop
         self._post = post
+        self._numbers = numbers
         self._before: dict[int, object] = {}
         self._fd = self._reader = -1
         self._wakeup = -1
         self._count = 0
 
     def __enter__(self) -> HostSignals:
-        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            return self  # somebody else's business: a test runner, a debugger, another thread
         try:
-            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._handle)
+            for number in self._numbers:
+                before = signal.getsignal(number)
+                if before in (signal.SIG_DFL, signal.default_int_handler):
+                    self._before[number] = signal.signal(number, self._handle)
         except ValueError:
-            return self
+            return self  # not the main thread
+        if not self._before:
+            return self  # somebody else's business: a test runner, a debugger
         self._reader, self._fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(self._reader, True)
         self._wakeup = signal.set_wakeup_fd(self._fd, warn_on_full_buffer=False)
@@ -59,8 +66,15 @@ class HostSignals:
             os.close(self._fd)  # the watcher reads its end and closes the other side
 
     def _watch(self, reader: int) -> None:
-        while os.read(reader, 64):
-            self._stop()
+        arrived = 0
+        while numbers := os.read(reader, 64):
+            arrived += len(numbers)
+            # A stop is lost when it comes just before the engine starts.
+            for _ in range(RETRIES):
+                self._stop()
+                if self._count >= arrived:
+                    break
+                time.sleep(RETRY)
         os.close(reader)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

@@ -324,7 +324,10 @@ class Machine:
     # ending
 
     def close(self) -> None:
-        """Free the address space, the engine and the machine's memory; a killed program's terminal gets its modes back."""
+        """Free the address space, the engine and the machine's memory.
+
+        A program that did not exit by itself leaves its terminal as it found it.
+        """
         if self.proc.p_xsig or not self.proc.p_state:
             self._restore_terminals()
         if not self.proc.p_state:

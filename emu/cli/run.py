@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     missing: dict[str, int] = {}
     with build_machine(options) as machine:
         machine.kernel.uprintf = _say
+        machine.host_signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         machine.kernel.ktrace.subscribe(UNSUPPORTED, lambda event: _count(missing, event))
         if "growth" in shows:
             from emu.view.growth import GrowthView
