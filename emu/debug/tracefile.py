@@ -61,16 +61,18 @@ class TraceWriter:
         self.events = 0
         self._path = path
         first = {"kind": "trace", "version": VERSION, **asdict(header)}
-        self._write(json.dumps(first, separators=(",", ":")))
+        self._write(json.dumps(first, separators=(",", ":")), flush=True)
 
     def __call__(self, event: Event) -> None:
         """Append *event*: the writer itself is a listener.  UsageError when the disk is full."""
         self._write(encode(event))
         self.events += 1
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str, *, flush: bool = False) -> None:
         try:
             self._file.write(line + "\n")
+            if flush:
+                self._file.flush()
         except OSError as error:
             raise self._refused(error) from None
 
