@@ -30,8 +30,10 @@ from kernel_model.vm.probe import Step
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VERSION = 1
-"""Version of the trace format; a reader refuses another one."""
+VERSION = 2
+"""Version of the trace format that is written."""
+READABLE = (1, 2)
+"""Versions that are read: 1 lacks the arguments and callers behind a map change, and the callers of a recursion."""
 
 Json = dict[str, Any]
 
@@ -166,7 +168,8 @@ def _repaired_fault(event: FaultEvent) -> str:
 
 
 def _to_map(data: Json) -> MapChange:
-    data["cause"] = Cause(**data["cause"])
+    cause = data["cause"]
+    data["cause"] = Cause(**(cause | {name: tuple(cause.get(name, ())) for name in ("args", "callers")}))
     return MapChange(**data)
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from emu.debug.codec import VERSION, encode, from_json
+from emu.debug.codec import READABLE, VERSION, encode, from_json
 from kernel_model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,8 +137,9 @@ class TraceReader:
         if not isinstance(data, dict) or data.get("kind") != "trace":
             raise TraceError(f"{self.path} is not a trace: its first line is no trace header")
         version = data.get("version")
-        if version != VERSION:
-            raise TraceError(f"{self.path} is a trace of version {version!r}, this reader knows {VERSION}")
+        if version not in READABLE:
+            known = " and ".join(map(str, READABLE))
+            raise TraceError(f"{self.path} is a trace of version {version!r}, this reader knows {known}")
         try:
             return TraceHeader(
                 data["program"], tuple(data["argv"]), data["release"], data["abi"], data["root"],

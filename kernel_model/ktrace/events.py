@@ -42,6 +42,12 @@ class Cause:
     pid: int = 0
     addr: int = 0
     """For a fault, the exact address."""
+    abi: str = ""
+    args: tuple[int, ...] = ()
+    """Of a system call, with ``letters`` as in its SyscallEvent."""
+    letters: str = ""
+    callers: tuple[int, ...] = ()
+    """Return addresses of the user code that made the system call, nearest first; some may be stale."""
 
 
 NO_CAUSE = Cause("kernel", "kernel")

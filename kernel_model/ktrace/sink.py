@@ -13,6 +13,7 @@ None until somebody asks for a sink.  Listeners run inside the kernel and see th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kernel_model.errors import kassert
@@ -137,8 +138,19 @@ class KTrace:
         if proc is not None and proc.p_vmspace.vm_map is change.map:
             object.__setattr__(change, "pid", getattr(proc, "p_pid", 0))
         if change.cause is NO_CAUSE and self.vm.cause is not None:
-            object.__setattr__(change, "cause", self.vm.cause)
+            object.__setattr__(change, "cause", self._cause())
         self.emit(change)
+
+    def _cause(self) -> Cause | None:
+        """Why the map is changed now; the first change of a system call adds who called and with what."""
+        cause, call, td = self.vm.cause, self.call, self.curthread
+        if cause is None or call is None or td is None or cause.args or cause.seq != call.seq:
+            return cause
+        from kernel_model.ktrace.snapshot import user_callers
+
+        cause = replace(cause, abi=call.abi, args=call.args, letters=call.letters, callers=user_callers(td))
+        self.vm.cause = cause
+        return cause
 
     def syscall_enter(
         self,

@@ -38,6 +38,12 @@ DEEPEST = 256 << 20
 """Bytes of stack that are searched for repeated return addresses."""
 _NEAR = 1 << 16
 _RECURSION = 8
+_ROUND = 1 << 14
+"""Bytes of the stack in which one round of a recursion is looked for."""
+_OUTER = 2
+"""Return addresses kept from before a recursion."""
+_CALLERS = 4
+"""Frames that are followed from a system call to its callers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Recursion:
     frames: int
     frame_size: int
     """Bytes from one to the next."""
+    callers: tuple[tuple[int, int], ...] = ()
+    """What looks like a return address, nearest first, and how often it stands there: one round, then what began it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,11 @@ class MapSnapshot:
         made = dict(data)
         made["entries"] = tuple(EntryState(**entry) for entry in data["entries"])
         made["objects"] = tuple(ObjectState(**obj) for obj in data["objects"])
-        made["recursion"] = None if data["recursion"] is None else Recursion(**data["recursion"])
+        shape = data["recursion"]
+        if shape is not None:
+            callers = tuple((addr, times) for addr, times in shape.get("callers", ()))
+            shape = Recursion(**(shape | {"callers": callers}))
+        made["recursion"] = shape
         made["altstack"] = tuple(data["altstack"])
         return cls(**made)
 
@@ -280,6 +292,33 @@ def near_stack(vmspace: VmSpace, va: int, rsp: int) -> bool:
     return abs(va - rsp) < _NEAR or not vmspace.vm_map.lookup_entry(rsp)[0]
 
 
+def user_callers(td: Thread) -> tuple[int, ...]:
+    """Up to five return addresses of the user code that *td* runs, nearest first.
+
+    The word at rsp, where a stub without a frame returns to, and those of the frames that rbp leads to.
+    """
+    vmspace = td.td_proc.p_vmspace
+    frame = td.td_cpu.get_frame()
+    found = [_word(vmspace, frame.rsp)]
+    low, rbp = frame.rsp, frame.rbp
+    for _ in range(_CALLERS):
+        if rbp < low or rbp % 8:
+            break
+        found.append(_word(vmspace, rbp + 8))
+        low, rbp = rbp + 16, _word(vmspace, rbp)
+    map_ = vmspace.vm_map
+    return tuple(word for word in dict.fromkeys(found) if word and _is_code(map_, word))
+
+
+def _word(vmspace: VmSpace, va: int) -> int:
+    return int.from_bytes(peek(vmspace, va, 8), "little")
+
+
+def _is_code(map_: VmMap, addr: int) -> bool:
+    found, entry = map_.lookup_entry(addr)
+    return bool(found and entry.protection & VM_PROT_EXECUTE and entry.vm_object is not None)
+
+
 def recursion_of(vmspace: VmSpace, rsp: int) -> Recursion | None:
     """The return address that stands most often on the stack above *rsp*, when it looks like recursion."""
     map_ = vmspace.vm_map
@@ -299,7 +338,27 @@ def recursion_of(vmspace: VmSpace, rsp: int) -> Recursion | None:
         frames = data.count(packed)
         if frames >= _RECURSION and (best is None or frames > best.frames):
             best = Recursion(word, frames, _stride(data, packed))
-    return best
+    return None if best is None else replace(best, callers=_callers_of(best, data, code))
+
+
+def _callers_of(shape: Recursion, data: bytes, code: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The return addresses of one round of *shape*, and the first ones above all rounds."""
+    packed = shape.return_address.to_bytes(8, "little")
+    first, last = data.find(packed), data.rfind(packed)
+    cycle = []
+    for word in _code_words(data[: min(first + shape.frame_size, _ROUND)], code):
+        times = data.count(word.to_bytes(8, "little"))
+        if 2 * times >= shape.frames:
+            cycle.append((word, times))
+    known = {word for word, _ in cycle}
+    outer = [word for word in _code_words(data[last + 8 : last + 8 + _ROUND], code) if word not in known]
+    return (*cycle, *((word, 1) for word in outer[:_OUTER]))
+
+
+def _code_words(data: bytes, code: list[tuple[int, int]]) -> list[int]:
+    """The different words of *data* that point into *code*, in order."""
+    words = dict.fromkeys(word for (word,) in struct.iter_unpack("<Q", data[: len(data) & ~7]))
+    return [word for word in words if any(start < word < end for start, end in code)]
 
 
 def _stack_bytes(vmspace: VmSpace, rsp: int) -> tuple[int, bytes]:

@@ -43,7 +43,8 @@ def test_listeners_are_called_in_order_and_can_leave() -> None:
     assert not kt.active
 
 
-def test_a_map_change_gets_number_cause_and_process() -> None:
+def test_a_map_change_gets_number_cause_and_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernel_model.ktrace.snapshot.user_callers", lambda td: (0x402000,))
     vm = fake_vm()
     kt = KTrace(vm)
     seen: list[MapChange] = []
@@ -57,6 +58,7 @@ def test_a_map_change_gets_number_cause_and_process() -> None:
     (change,) = seen
     assert (change.seq, change.pid) == (2, 7)
     assert (change.cause.name, change.cause.seq, change.cause.rip) == ("mmap", 1, 0x401000)
+    assert (change.cause.args, change.cause.callers) == ((0, 4096), (0x402000,))
     assert vm.cause is None
     kt.unsubscribe(MAP, seen.append)
     assert vm.on_map_change is None
