@@ -237,3 +237,11 @@ def test_two_thousand_living_generations(name):
         process.owner.p_vmspace = space
         vmspace_free(space)
     assert vm.swap_reserved == 0
+
+
+@pytest.mark.parametrize("name", FREEBSD)
+def test_the_childs_stack_counts_a_page_that_is_used_in_part(name):
+    """vm_map.c, vmspace_map_entry_forked: btoc() rounds up; kern.sgrowsiz need not be a multiple of a page."""
+    process = rig(name, sgrowsiz=PG + 1000)
+    process.do("stack", addr=A, size=64 * PG, prot=5, max=7, cow=0x1000)
+    assert forked(process).vm_ssize == 2
