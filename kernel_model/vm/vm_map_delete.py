@@ -35,9 +35,10 @@ from kernel_model.vm.vm_object import (
 )
 from kernel_model.vm.vm_object_collapse import vm_object_collapse
 from kernel_model.vm.vm_page import PQ_ACTIVE
-from kernel_model.vm.vm_param import KERN_INVALID_ARGUMENT, KERN_SUCCESS, PAGE_SHIFT, KernReturn
+from kernel_model.vm.vm_param import KERN_INVALID_ARGUMENT, KERN_SUCCESS, PAGE_SHIFT, WORD_MASK, KernReturn
 
 if TYPE_CHECKING:
+    from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject
@@ -102,12 +103,22 @@ def vm_map_remove(map_: VmMap, start: int, end: int) -> KernReturn:
     return rv
 
 
+def vm_map_wire_user_count_sub(vm: Vm, npages: int) -> None:
+    """Count pages out of vm.user_wire_count.
+
+    A wired stack that grew upwards has pages that were never counted in, so the unsigned count may wrap; it then
+    refuses every further wiring, as the kernel's does.
+    FreeBSD: vm_map_wire_user_count_sub().
+    """
+    vm.user_wire_count = (vm.user_wire_count - npages) & WORD_MASK
+
+
 def vm_map_entry_unwire(map_: VmMap, entry: VmMapEntry) -> None:
     """Make the pages of *entry* pageable, whoever wired them.  FreeBSD: vm_map_entry_unwire()."""
     kassert(entry.wired_count > 0, "vm_map_entry_unwire: %r is not wired", entry)
     size = entry.end - entry.start
     if entry.eflags & MAP_ENTRY_USER_WIRED and map_.vm.release.wire_user_cap:
-        map_.vm.user_wire_count -= size >> PAGE_SHIFT
+        vm_map_wire_user_count_sub(map_.vm, size >> PAGE_SHIFT)
     map_.pmap.unwire(entry.start, entry.end)
     obj = entry.vm_object
     if obj is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_NONE, VM_PROT_READ, VM_PROT_WRITE
-from kernel_model.vm.vm_map_delete import vm_map_entry_unwire
+from kernel_model.vm.vm_map_delete import vm_map_entry_unwire, vm_map_wire_user_count_sub
 from kernel_model.vm.vm_map_entry import entry_system_wired_count
 from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_IN_TRANSITION,
@@ -34,6 +34,7 @@ from kernel_model.vm.vm_param import (
     KERN_SUCCESS,
     PAGE_SHIFT,
     PAGE_SIZE,
+    WORD_MASK,
     KernReturn,
 )
 
@@ -133,10 +134,10 @@ def _wire_pages(map_: VmMap, entry: VmMapEntry, user: int) -> KernReturn:
     npages = (entry.end - entry.start) >> PAGE_SHIFT
     capped = user and vm.release.wire_user_cap
     if capped:
-        if vm.user_wire_count + npages > vm.max_user_wired:
+        if (vm.user_wire_count + npages) & WORD_MASK > vm.max_user_wired:
             _wire_failure(map_, entry, entry.start)
             return KERN_RESOURCE_SHORTAGE
-        vm.user_wire_count += npages
+        vm.user_wire_count = (vm.user_wire_count + npages) & WORD_MASK
     map_.set_busy()
     map_.unlock()
     rv = KERN_SUCCESS
@@ -151,7 +152,7 @@ def _wire_pages(map_: VmMap, entry: VmMapEntry, user: int) -> KernReturn:
     if rv != KERN_SUCCESS:
         _wire_failure(map_, entry, va)
         if capped:
-            vm.user_wire_count -= npages
+            vm_map_wire_user_count_sub(vm, npages)
     return rv
 
 
@@ -191,7 +192,7 @@ def _undo(map_: VmMap, entry: VmMapEntry, user: int) -> None:
         return
     vm_map_entry_unwire(map_, entry)
     if user and map_.vm.release.wire_user_cap:
-        map_.vm.user_wire_count -= (entry.end - entry.start) >> PAGE_SHIFT
+        vm_map_wire_user_count_sub(map_.vm, (entry.end - entry.start) >> PAGE_SHIFT)
 
 
 def vm_map_unwire(map_: VmMap, start: int, end: int, flags: int) -> KernReturn:

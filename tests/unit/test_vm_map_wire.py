@@ -193,3 +193,15 @@ def test_future_mappings_of_a_stack_are_wired_within_memlock(name):
     assert process.do("growstack", addr=USRSTACK - 0x41000) == 3
     process.do("set", name="old_mlock", value=1)
     assert process.do("growstack", addr=USRSTACK - 0x41000) == KERN_SUCCESS
+
+
+def test_a_wired_stack_that_grew_up_is_counted_out_whole():
+    """vm_map.c 12.1: growing up counts nothing in, unwiring counts all out; the unsigned count wraps and refuses."""
+    process = rig("freebsd-12.1", sgrowsiz=4 * PG)
+    process.do("stack", addr=A, size=64 * PG, prot=3, max=7, cow=0x2000)
+    assert process.do("wire", start=A, end=A + 4 * PG, flags=USER) == KERN_SUCCESS
+    assert process.vm.user_wire_count == 4
+    assert process.do("growstack", addr=A + 5 * PG) == KERN_SUCCESS
+    process.do("unwire", start=A, end=A + 8 * PG, flags=USER)
+    assert process.vm.user_wire_count == (1 << 64) - 4
+    assert process.do("wire", start=A, end=A + 2 * PG, flags=USER) == KERN_RESOURCE_SHORTAGE
