@@ -337,10 +337,6 @@ class Engine:
             "remove cache", _UC_CTL_WRITE | _ARGS2 | _UC_CTL_TB_REMOVE_CACHE, _u64(start), _u64(end)
         )
 
-    def flush_code(self) -> None:
-        """Forget all translated code."""
-        self._ctl("code flush", _UC_CTL_WRITE | _UC_CTL_TB_FLUSH)
-
     # registers and contexts
 
     def save_context(self) -> None:
@@ -358,12 +354,6 @@ class Engine:
     def batch(self, *names: str) -> RegisterBatch:
         """Prepare a list of registers that moves in one call."""
         return RegisterBatch(self, names)
-
-    def reg_read_bytes(self, name: str, size: int) -> bytes:
-        """Read a wide register (``st0``, ``xmm0``) or a narrow one."""
-        data = ctypes.create_string_buffer(16)
-        self._lib.uc_reg_read(self.handle, REGISTERS[name], data)
-        return data.raw[:size]
 
     def reg_write_bytes(self, name: str, value: bytes) -> None:
         """Write a register of any width."""
@@ -523,4 +513,3 @@ class Engine:
                 return False
 
         self._hook(UC_HOOK_INSN_INVALID, _INSN_BOOL_CB(callback))
-

@@ -213,7 +213,6 @@ class Release:
     """PT_GNU_STACK must have PF_R and PF_W."""
     exec_header_brand: bool = False
     """A brand may claim an image by its headers alone."""
-    exec_newpath_first: bool = False
     exec_long_name_errno: Literal["ENAMETOOLONG", "E2BIG"] = "ENAMETOOLONG"
     exec_vn_exec: bool = False
     """Segments are mapped with MAP_VN_EXEC and MAP_CHECK_EXCL."""
@@ -230,11 +229,7 @@ class Release:
     maxtsiz: int = 128 << 20
     dfldsiz: int = 128 << 20
     aslr: bool = False
-    """ASLR exists; aslr_enable and aslr_pie_enable are the defaults of its sysctls."""
-    aslr_enable: bool = False
-    aslr_pie_enable: bool = False
-    aslr_honor_sbrk: bool = True
-    allow_wx: bool = True
+    """ASLR exists."""
 
     @property
     def stack_gap(self) -> bool:
@@ -378,7 +373,6 @@ _12_1 = replace(
     break_wire_undoes=True,
     exec_checks_interp_size=True,
     exec_header_brand=True,
-    exec_newpath_first=True,
     exec_vn_exec=True,
     exec_final_prot=True,
     exec_checks_fixup=True,
@@ -420,9 +414,6 @@ _15_0 = replace(
     exec_gnu_stack_rw=True,
     aux_count=37,
     aux_arguments=True,
-    aslr_enable=True,
-    aslr_pie_enable=True,
-    aslr_honor_sbrk=False,
 )
 
 _DRAGONFLY = replace(

@@ -47,7 +47,6 @@ class Instruction:
     memory: tuple[Operand, ...] = ()
     is_return: bool = False
     is_call: bool = False
-    is_jump: bool = False
     target: int | None = None
     """Where a call or jump goes, when the operand is a register or a constant."""
 
@@ -93,7 +92,7 @@ def disassemble(code: bytes, rip: int, registers: Mapping[str, int]) -> Instruct
             target = registers.get(found.reg_name(operand.reg))
     return Instruction(
         rip, found.size, found.mnemonic, found.op_str, tuple(memory),
-        found.group(X86_GRP_RET), found.group(X86_GRP_CALL), found.group(X86_GRP_JUMP), target,
+        found.group(X86_GRP_RET), found.group(X86_GRP_CALL), target,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from emu.debug.decode import Decoder
 from emu.debug.filter import accepts
 from emu.debug.symbols import Symbols
 from kernel_model.errors import UsageError
-from kernel_model.ktrace import INSN, KINDS, MAP, SYSCALL, Event, FaultEvent, SyscallEvent
+from kernel_model.ktrace import INSN, KINDS, SYSCALL, Event, FaultEvent, SyscallEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -123,8 +123,3 @@ class Tracer:
             self._flush(tid)
         for kind in self.kinds:
             self.kernel.ktrace.unsubscribe(kind, self._syscall if kind == SYSCALL else self._event)
-
-
-def needs_blame(kinds: Iterable[str]) -> bool:
-    """Verdicts of such a trace can name who made a mapping."""
-    return MAP in kinds

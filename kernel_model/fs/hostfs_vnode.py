@@ -160,14 +160,6 @@ class HostVnode(Vnode):
         except OSError as error:
             raise host_error(error) from None
 
-    def open_for_read(self) -> None:
-        """Get the host's descriptor for reading; EACCES when the host refuses."""
-        if self.v_type == VREG:
-            try:
-                self._reader()
-            except OSError as error:
-                raise host_error(error) from None
-
     def close(self) -> None:
         """Let go of the descriptor for writing once nobody can write."""
         if self.v_usecount == 0 and self.v_object is None and self.write_fd >= 0:

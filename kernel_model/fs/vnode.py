@@ -81,9 +81,6 @@ NAME_MAX: Final = 255
 PATH_MAX: Final = 1024
 """Longest path including its NUL on FreeBSD (MAXPATHLEN); Linux's is 4096."""
 
-UTIME_OMIT_NS: Final = -1
-"""A time that ``setattr`` leaves alone is None; this is only what callers compare with."""
-
 
 @dataclass(slots=True)
 class Vattr:

@@ -107,7 +107,6 @@ class ElfAuxargs:
     hdr_eflags: int
     interpreted: bool
     """A program interpreter was loaded, ``base`` is where."""
-    execfd: int = -1
     flags: int = 0
 
 
@@ -141,7 +140,6 @@ class ImageParams:
     sysent: SysentVec | None = None
     brand: ElfBrandinfo | None = None
     entry_addr: int = 0
-    reloc_base: int = 0
     et_dyn_addr: int = 0
     auxargs: ElfAuxargs | None = None
     stack_prot: int = 0
@@ -151,7 +149,6 @@ class ImageParams:
     map_flags: int = 0
     newcred: Ucred | None = None
     credential_setid: bool = False
-    textset: bool = False
     execpath: bytes = b""
     # addresses on the new stack
     ps_strings: int = 0

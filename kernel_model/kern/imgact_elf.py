@@ -204,7 +204,6 @@ def _activate(
         interpreted=interp is not None,
     )
     imgp.interpreted = False
-    imgp.reloc_base = base
     proc.p_osrel = choice.osrel
     proc.p_fctl0 = choice.fctl0
 

@@ -225,14 +225,6 @@ class FileDesc:
         else:
             self.fd_cloexec.discard(fd)
 
-    def set_fd(self, fd: int, fp: File) -> None:
-        """Put *fp* at the free descriptor *fd*.
-
-        Model only: the machine makes the first three descriptors so.
-        """
-        kassert(fd not in self.fd_files, "set_fd: %d is taken", fd)
-        self._set(fd, fp, cloexec=False)
-
     def close(self, fd: int, owner: object = None) -> None:
         """Close *fd*; *owner* (the process) loses its record locks on the file.  FreeBSD: kern_close()."""
         fp = self.fd_files.pop(fd, None)

@@ -43,7 +43,6 @@ class SysentVec:
     """FreeBSD errno to the number this ABI stores."""
     sv_signo: Callable[[int], int]
     """FreeBSD signal number to this ABI's."""
-    sv_machine: str = "amd64"
     sv_minuser: int = VM_MIN_ADDRESS
     sv_maxuser: int = VM_MAXUSER_ADDRESS
     sv_usrstack: int = USRSTACK
@@ -53,7 +52,6 @@ class SysentVec:
     sv_sigcode_base: int = 0
     """Signal trampoline inside the shared page; 0 when the program brings its own."""
     sv_sigcode: bytes = b""
-    sv_minsigstksz: int = 2048
 
     @property
     def is_linux(self) -> bool:

@@ -13,7 +13,6 @@ from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_map import VmMap
-    from kernel_model.vm.vm_map_entry import VmMapEntry
 
 
 def vm_map_check_protection(map_: VmMap, start: int, end: int, protection: int) -> bool:
@@ -89,9 +88,3 @@ def _assert_tree(map_: VmMap) -> None:
         kassert(node.height == max(heights) + 1, "map %r: height of %r", map_, node)
         kassert(abs(heights[0] - heights[1]) < 2, "map %r: %r out of balance", map_, node)
     kassert(seen == map_.nentries, "map %r: %d nodes, nentries %d", map_, seen, map_.nentries)
-
-
-def entry_at(map_: VmMap, addr: int) -> VmMapEntry | None:
-    """The entry that holds *addr*, for readers of a map.  Model only."""
-    found, entry = vm_map_lookup_entry(map_, addr)
-    return entry if found else None

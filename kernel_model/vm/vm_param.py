@@ -69,13 +69,3 @@ def trunc_page(va: VmOffset) -> VmOffset:
 def round_page(va: VmOffset) -> VmOffset:
     """Round *va* up to a page boundary; unlike C it never wraps, callers test for that."""
     return (va + PAGE_MASK) & ~PAGE_MASK
-
-
-def atop(size: VmOffset) -> PIndex:
-    """Bytes to whole pages, rounding down (OFF_TO_IDX)."""
-    return PIndex(size >> PAGE_SHIFT)
-
-
-def ptoa(index: int) -> VmOffset:
-    """Pages to bytes (IDX_TO_OFF)."""
-    return index << PAGE_SHIFT

@@ -36,7 +36,6 @@ ELF64_LINUX_SYSVEC = SysentVec(
     sv_sendsig=sendsig,
     sv_errno=_errno,
     sv_signo=to_linux,
-    sv_machine="x86_64",
     sv_usrstack=LINUX_USRSTACK,
     sv_psstrings=0,
     sv_stackprot=VM_PROT_RW,
