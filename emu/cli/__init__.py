@@ -13,7 +13,7 @@ import contextlib
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from kernel_model.errors import KernelPanic, UsageError
 
@@ -49,10 +49,18 @@ class Command(Protocol):
         ...
 
 
+class Parser(argparse.ArgumentParser):
+    """Complains in one line, as everything else here does; ``--help`` has the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Bad use: exit status 2."""
+        self.exit(EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
     """The whole parser, with the arguments of *chosen* only: the others are never imported."""
     description = "See what an operating system does with a program's memory."
-    parser = argparse.ArgumentParser(prog="emu", description=description)
+    parser = Parser(prog="emu", description=description)
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, line in COMMANDS.items():

@@ -46,7 +46,9 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--abi", choices=("auto", "freebsd", "linux"), default="auto", help="default: by the ELF brand"
     )
-    machine.add_argument("--release", metavar="NAME", help="kernel to play (default: freebsd-10.1)")
+    machine.add_argument(
+        "--release", metavar="NAME", help=f"kernel to play: {', '.join(RELEASES)} (default: {DEFAULT_RELEASE})"
+    )
     machine.add_argument(
         "--limit", metavar="NAME=SIZE", action="append", default=[], help="stack=8M,vmem=1G,data=..,nofile=.."
     )

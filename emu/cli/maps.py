@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", action="store_true", help="the map after execve, before the first instruction")
     parser.add_argument("--partial", action="store_true", help="accept a trace that was cut off")
     add_machine_arguments(parser)
+    parser.usage = f"{parser.prog} [options] PROG [ARG...] | TRACE [options]"
 
 
 def run(options: argparse.Namespace) -> int:

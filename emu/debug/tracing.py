@@ -106,6 +106,8 @@ class Tracing:
         from emu.debug.steps import trace_blocks
 
         self._coverage = Coverage()
+        # A name that cannot be written is refused before the program runs.
+        self._coverage.write(self.options.coverage, ())
         trace_blocks(self.machine, self._coverage.hit)
 
     def finish(self, status: int) -> None:

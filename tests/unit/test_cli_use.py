@@ -1,0 +1,31 @@
+"""Bad use of the command line: one line on standard error, exit status 2, before the program does anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from emu.cli import main
+
+BAD = {
+    "an unknown command": ["frobnicate"],
+    "an unknown option": ["run", "--nope"],
+    "not one of the choices": ["run", "--abi", "sun", "x"],
+    "not a number": ["why", "--seed", "x", "y"],
+    "an option without its value": ["maps", "--guest"],
+    "no program": ["run"],
+    "a bad size": ["run", "--limit", "stack=x", "--guest", "hello"],
+    "an unknown release": ["run", "--release", "freebsd-2.0", "--guest", "hello"],
+    "a trace that cannot be written": ["run", "--trace-out", "/nonexistent/x", "--guest", "hello"],
+    "coverage that cannot be written": ["run", "--coverage", "/nonexistent/x", "--guest", "hello"],
+}
+
+
+@pytest.mark.parametrize("words", BAD.values(), ids=BAD)
+def test_bad_use_is_one_line_and_status_2(words, capfd):
+    try:
+        status = main(words)
+    except SystemExit as end:  # argparse's way out
+        status = end.code
+    out, err = capfd.readouterr()
+    assert (status, out) == (2, "")
+    assert err.startswith("emu") and err.endswith("\n") and err.count("\n") == 1
