@@ -5,13 +5,13 @@ Exit status: 0 when there was something to explain, 1 when no fault was refused,
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emu.cli import Parser
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
 from emu.cli.values import parse_size
 from emu.debug.blame import Answer, Blame, Owned, describe_change
@@ -29,6 +29,7 @@ from kernel_model.ktrace.replica import decide
 from kernel_model.vm.vm import prot_string
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from emu.debug.symbols import Symbols
@@ -79,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--json", action="store_true", help="print JSON")
     more.add_argument("--partial", action="store_true", help="accept a trace that was cut off")
     add_machine_arguments(parser)
+    parser.usage = f"{parser.prog} [options] PROG [ARG...] | TRACE [options]"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -131,7 +133,7 @@ def trace_of(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser
     if start == b"\x7fELF" or start[:2] == b"#!":
         return None
     if words[1:]:
-        parser = argparse.ArgumentParser(prog="emu")
+        parser = Parser(prog="emu")
         add(parser)
         parser.parse_args([*words[1:], "--", words[0]], options)
     return path
