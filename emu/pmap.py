@@ -112,7 +112,8 @@ class UcPmapHardware:
     """``PmapHardware`` over one Unicorn instance; it exists from :meth:`start` to :meth:`destroy`."""
 
     __slots__ = (
-        "_allowed", "_code", "_delta", "_dirty", "_faults", "_filled", "_filling", "_high", "_hint_high", "_hint_low",
+        "_again", "_allowed", "_code", "_code_at",
+        "_delta", "_dirty", "_faults", "_filled", "_filling", "_high", "_hint_high", "_hint_low",
         "_hint_prot", "_limit", "_low", "_map", "_odd", "_probe", "_promises", "_ptes", "_regions", "_since_flush",
         "_special", "_stale", "_stale_high", "_stale_low", "doomed", "engine", "fills", "on_code", "pending", "pmap",
         "running",
@@ -148,6 +149,10 @@ class UcPmapHardware:
         self._probe = 0
         self._code: dict[int, tuple[VmPage, list[int]]] = {}
         """Frame -> its page and the addresses it was executed at since its translations were forgotten."""
+        self._code_at: dict[int, int] = {}
+        """The same the other way round: address -> frame."""
+        self._again = False
+        """The engine was stopped to translate the running block anew."""
         self._low = self._high = self._delta = self._allowed = 0
         """The region of the last fill, when it is not executable; delta is frame minus page number.  It may lag behind
         the map and allow too little."""
@@ -185,7 +190,12 @@ class UcPmapHardware:
         self._special &= ~REFUSE
         self.running = True
         try:
-            return some(self.engine, "engine").run(rip)
+            engine = some(self.engine, "engine")
+            status = engine.run(rip)
+            while self._again:
+                self._again = False
+                status = engine.run(engine.read_rip())
+            return status
         finally:
             self.running = False
             if self.doomed:
@@ -391,6 +401,8 @@ class UcPmapHardware:
             self._grow_tlb()
             self._filled.add(vpn)
         if frame in self._code or prot & VM_PROT_EXECUTE:
+            if self._code_at.get(page, frame) != frame and self._code_moved(page, access):
+                return False
             answer.paddr = RAM_BASE + (frame << PAGE_SHIFT)
             answer.perms = self._code_fill(page, access, m, prot)
             return True
@@ -473,12 +485,14 @@ class UcPmapHardware:
                 self.on_code(page, m.frame)
             if known is None:
                 self._code[m.frame] = (m, [page])
+                self._code_at[page] = m.frame
                 if m.pv_more:
                     # Another address may have a writable translation that would not be asked again.
                     some(self.engine, "engine").flush_tlb()
                     self._flushed()
             elif page not in known[1]:
                 known[1].append(page)
+                self._code_at[page] = m.frame
             return PERMS_RX
         if known is None:
             return prot & VM_PROT_RW | VM_PROT_READ
@@ -491,10 +505,26 @@ class UcPmapHardware:
         self._forget_code(m.frame)
         return VM_PROT_RW
 
+    def _code_moved(self, page: int, access: int) -> bool:
+        """*page* was executed from another frame: its first store has just copied it.
+
+        The old translations go, and blocks that continue into them.  True when the running block may be one of
+        them: it must be left before the store, and translated anew.
+        """
+        self._forget_code(self._code_at[page])
+        if access != UC_MEM_WRITE:
+            return False
+        rip = some(self.engine, "engine").read_rip()
+        self._again = page - PAGE_SIZE <= rip < page + PAGE_SIZE
+        return self._again
+
     def _forget_code(self, frame: int) -> None:
         """Drop what Unicorn translated out of *frame*, at every address it was executed at."""
         engine = some(self.engine, "engine")
         _, addresses = self._code.pop(frame)
+        for va in addresses:
+            if self._code_at.get(va) == frame:
+                del self._code_at[va]
         self._probe = frame
         before, self._special = self._special, PROBE
         engine.flush_tlb()
