@@ -45,6 +45,7 @@ from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread, Ucred
+from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.rlimit import RLIMIT_NAMES
 from kernel_model.vm.vm_init import DEFAULT_RAM, Vm
@@ -150,6 +151,7 @@ class Machine:
         self.vm = Vm(RELEASES[release], ram if ram is not None else DEFAULT_RAM)
         self.vm.make_hardware = UcPmapHardware
         self.kernel = Kernel(self.vm, seed=seed)
+        self._syncer = Syncer(self.vm, self.kernel.clock)
         self.vm.on_oom = partial(out_of_memory, self.kernel)
         self.paranoid = paranoid
         self.root = os.fspath(root)
@@ -223,7 +225,8 @@ class Machine:
         # Every page is a few objects that live long: looking for cycles so often would be a tenth of each fault.
         gc.set_threshold(max(GC_THRESHOLD, thresholds[0]), *thresholds[1:])
         try:
-            with HostSignals(self._stop, self._host_signal, self.host_signals):
+            # The syncer needs no precision: the engine is left for it now and then.
+            with HostSignals(self._stop, self._host_signal, self.host_signals), Ticker(self._stop, FILEDELAY):
                 while not self.proc.p_state:
                     self._step()
         finally:
@@ -233,6 +236,7 @@ class Machine:
     def _step(self) -> None:
         """Run the engine until something makes it stop."""
         td = self.thread
+        self._syncer.tick()
         if self.proc.p_itimers:
             self._look_at_timers()
         if td.td_ast:

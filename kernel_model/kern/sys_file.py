@@ -69,11 +69,7 @@ def sys_fsync(td: Thread, fd: int) -> int:
 
 
 def sys_sync(td: Thread) -> int:
-    """sync(2): what the syncer does every half minute; pages of MAP_NOSYNC mappings stay dirty.
-
-    Differs: there is no syncer process, so dirty mapped pages go to their files here, at fsync(2), at msync(2), when
-    memory is short, and when the last mapping ends.
-    """
+    """sync(2): what the syncer does every half minute (vfs_subr); pages of MAP_NOSYNC mappings stay dirty."""
     vfs_msync(td.td_proc.kernel.vm)
     return 0
 
