@@ -69,3 +69,8 @@ def trunc_page(va: VmOffset) -> VmOffset:
 def round_page(va: VmOffset) -> VmOffset:
     """Round *va* up to a page boundary; unlike C it never wraps, callers test for that."""
     return (va + PAGE_MASK) & ~PAGE_MASK
+
+
+def btoc(size: VmOffset) -> int:
+    """Bytes to pages, rounding up: a stack grown by a sgrowsiz that is no multiple of a page ends inside one."""
+    return (size + PAGE_MASK) >> PAGE_SHIFT

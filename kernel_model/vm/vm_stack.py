@@ -44,6 +44,7 @@ from kernel_model.vm.vm_param import (
     PAGE_SIZE,
     WORD_MASK,
     KernReturn,
+    btoc,
     round_page,
     trunc_page,
 )
@@ -239,7 +240,7 @@ class _ClassicGrowth:
             vm.probe.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv)
         if rv == KERN_SUCCESS:
             if self.procstack:
-                self.vmspace.vm_ssize += (end - start) >> PAGE_SHIFT
+                self.vmspace.vm_ssize += btoc(end - start)
             if vm.on_map_change is not None:
                 low = end - reserve if self.down else start
                 piece = vm_map_lookup_entry(map_, start)[1]

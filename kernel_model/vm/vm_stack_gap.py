@@ -49,6 +49,7 @@ from kernel_model.vm.vm_param import (
     PAGE_SHIFT,
     WORD_MASK,
     KernReturn,
+    btoc,
     trunc_page,
 )
 
@@ -221,7 +222,7 @@ class _GapGrowth:
             vm.probe.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv)
         if rv == KERN_SUCCESS:
             if self.procstack:
-                self.vmspace.vm_ssize += amount >> PAGE_SHIFT
+                self.vmspace.vm_ssize += btoc(amount)
             if vm.on_map_change is not None:
                 _, piece = vm_map_lookup_entry(map_, start)
                 report(map_, GROW, piece, start, end, (piece.protection, *before))

@@ -51,7 +51,7 @@ from kernel_model.vm.vm_object import (
     vm_object_split,
 )
 from kernel_model.vm.vm_object_collapse import vm_object_collapse
-from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
+from kernel_model.vm.vm_param import PAGE_SHIFT, btoc
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm
@@ -296,11 +296,6 @@ def _entry_forked(vm1: VmSpace, vm2: VmSpace, entry: VmMapEntry) -> None:
         vm2.vm_dsize += btoc(min(entry.end, data_end) - entry.start)
     elif vm1.vm_taddr <= entry.start < text_end:
         vm2.vm_tsize += btoc(min(entry.end, text_end) - entry.start)
-
-
-def btoc(size: int) -> int:
-    """Bytes to pages, rounding up: a stack grown by a sgrowsiz that is no multiple of a page ends inside one."""
-    return (size + PAGE_MASK) >> PAGE_SHIFT
 
 
 def vm_map_copy_entry(src_map: VmMap, dst_map: VmMap, src: VmMapEntry, dst: VmMapEntry) -> int:

@@ -245,3 +245,15 @@ def test_the_childs_stack_counts_a_page_that_is_used_in_part(name):
     process = rig(name, sgrowsiz=PG + 1000)
     process.do("stack", addr=A, size=64 * PG, prot=5, max=7, cow=0x1000)
     assert forked(process).vm_ssize == 2
+
+
+@pytest.mark.parametrize("name", FREEBSD)
+def test_a_growing_stack_counts_a_page_that_is_used_in_part(name):
+    """vm_map.c, vm_map_growstack: vm_ssize goes up by btoc() of what the stack grew by."""
+    bottom = USRSTACK - 64 * PG
+    process = rig(name, sgrowsiz=PG + 1000, maxsaddr=bottom)
+    process.do("stack", addr=bottom, size=64 * PG, prot=5, max=7, cow=0x1000)
+    process.do("set", name="ssize", value=2)
+    assert process.do("growstack", addr=USRSTACK - PG - 1001) == KERN_SUCCESS
+    assert process.entry(USRSTACK - 2 * PG - 2000).protection == 5
+    assert process.space.vm_ssize == 4
