@@ -137,14 +137,14 @@ class KTrace:
         proc = self.vm.curproc
         if proc is not None and proc.p_vmspace.vm_map is change.map:
             object.__setattr__(change, "pid", getattr(proc, "p_pid", 0))
-        if change.cause is NO_CAUSE and self.vm.cause is not None:
-            object.__setattr__(change, "cause", self._cause())
+        if self.vm.cause is not None and change.cause in (NO_CAUSE, self.vm.cause):
+            object.__setattr__(change, "cause", self._cause(self.vm.cause))
         self.emit(change)
 
-    def _cause(self) -> Cause | None:
-        """Why the map is changed now; the first change of a system call adds who called and with what."""
-        cause, call, td = self.vm.cause, self.call, self.curthread
-        if cause is None or call is None or td is None or cause.args or cause.seq != call.seq:
+    def _cause(self, cause: Cause) -> Cause:
+        """*cause*, with who called and with what when it is the system call: added at its first change."""
+        call, td = self.call, self.curthread
+        if call is None or td is None or cause.args or cause.seq != call.seq:
             return cause
         from kernel_model.ktrace.snapshot import user_callers
 

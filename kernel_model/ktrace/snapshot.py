@@ -338,10 +338,12 @@ def recursion_of(vmspace: VmSpace, rsp: int) -> Recursion | None:
         frames = data.count(packed)
         if frames >= _RECURSION and (best is None or frames > best.frames):
             best = Recursion(word, frames, _stride(data, packed))
-    return None if best is None else replace(best, callers=_callers_of(best, data, code))
+    return None if best is None else replace(best, callers=_callers_of(best, base + -base % 8, data, code))
 
 
-def _callers_of(shape: Recursion, data: bytes, code: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+def _callers_of(
+    shape: Recursion, base: int, data: bytes, code: list[tuple[int, int]]
+) -> tuple[tuple[int, int], ...]:
     """The return addresses of one round of *shape*, and the first ones above all rounds."""
     packed = shape.return_address.to_bytes(8, "little")
     first, last = data.find(packed), data.rfind(packed)
@@ -351,8 +353,24 @@ def _callers_of(shape: Recursion, data: bytes, code: list[tuple[int, int]]) -> t
         if 2 * times >= shape.frames:
             cycle.append((word, times))
     known = {word for word, _ in cycle}
-    outer = [word for word in _code_words(data[last + 8 : last + 8 + _ROUND], code) if word not in known]
+    above = _chain(data, base, last - 8, code) or _code_words(data[last + 8 : last + 8 + _ROUND], code)
+    outer = [word for word in above if word not in known]
     return (*cycle, *((word, 1) for word in outer[:_OUTER]))
+
+
+def _chain(data: bytes, base: int, at: int, code: list[tuple[int, int]]) -> list[int]:
+    """The return addresses of the frames that the saved rbp at offset *at* leads to; none without frame pointers."""
+    found: list[int] = []
+    while len(found) < _CALLERS and at >= 0:
+        above = int.from_bytes(data[at : at + 8], "little") - base
+        if above <= at or above % 8 or above + 16 > len(data):
+            break
+        word = int.from_bytes(data[above + 8 : above + 16], "little")
+        if not any(start < word < end for start, end in code):
+            break
+        found.append(word)
+        at = above
+    return found
 
 
 def _code_words(data: bytes, code: list[tuple[int, int]]) -> list[int]:
