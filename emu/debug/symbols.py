@@ -8,7 +8,7 @@ independent programs and shared libraries resolve as well.  pyelftools is import
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,6 +54,8 @@ class Place:
     section: str = ""
     size: int = 0
     """Bytes of the symbol, 0 when unknown."""
+    inlined: str = ""
+    """``freebsd.h:45`` when the instruction comes from there and ``line`` is that of the call."""
 
     def __str__(self) -> str:
         if not self.symbol:
@@ -65,7 +67,7 @@ class Place:
 class SymbolTable:
     """Symbols, sections and line numbers of one ELF file."""
 
-    __slots__ = ("_lines", "_starts", "dynamic", "elf", "path", "sections", "segments", "symbols")
+    __slots__ = ("_inlined", "_lines", "_starts", "dynamic", "elf", "path", "sections", "segments", "symbols")
 
     def __init__(self, path: Path) -> None:
         """Read the tables of *path*; OSError or ValueError when it is no readable ELF file."""
@@ -87,6 +89,7 @@ class SymbolTable:
                 raise ValueError(f"{path}: {error}") from error
         self._starts = [symbol.start for symbol in self.symbols]
         self._lines: list[tuple[int, str, int]] | None = None
+        self._inlined: list[tuple[int, int, str, int]] | None = None
 
     def find(self, addr: int) -> Symbol | None:
         """The symbol that contains *addr*, or the nearest one below it in the same section."""
@@ -115,6 +118,12 @@ class SymbolTable:
             return "", 0
         _, file, line = self._lines[index]
         return file, line
+
+    def inlined_at(self, addr: int) -> tuple[str, int] | None:
+        """Source file and line of the call that was inlined at *addr*, the outermost one; None when none was."""
+        if self._inlined is None:
+            self._inlined = _dwarf_inlined(self.path)
+        return next(((file, line) for start, end, file, line in self._inlined if start <= addr < end), None)
 
     def code(self, addr: int, count: int) -> bytes:
         """*count* bytes of the file's image at *addr* (without bias); fewer where the file has none."""
@@ -201,10 +210,61 @@ def _dwarf_lines(path: Path) -> list[tuple[int, str, int]]:
     return rows
 
 
+def _dwarf_inlined(path: Path) -> list[tuple[int, int, str, int]]:
+    """Every inlined call as (start, end, file, line), outer ones first; empty without DWARF."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    found: list[tuple[int, int, str, int]] = []
+    try:
+        with path.open("rb") as file:
+            dwarf = ELFFile(file).get_dwarf_info()
+            for unit in dwarf.iter_CUs():
+                if unit["unit_length"] > _LARGEST_UNIT:
+                    continue
+                names = _file_names(dwarf.line_program_for_CU(unit))
+                for die in unit.iter_DIEs():
+                    if die.tag == "DW_TAG_inlined_subroutine" and "DW_AT_call_line" in die.attributes:
+                        source = names(die.attributes["DW_AT_call_file"].value)
+                        line = die.attributes["DW_AT_call_line"].value
+                        found.extend((start, end, source, line) for start, end in _ranges(dwarf, unit, die))
+    except (ELFError, OSError, KeyError, AttributeError, NotImplementedError):
+        return []
+    return found
+
+
+_LARGEST_UNIT = 1 << 20
+"""Bytes of debugging entries that are still searched for inlined calls: reading them is slow."""
+
+
+def _file_names(program: Any) -> Callable[[int], str]:  # noqa: ANN401 - pyelftools has no types
+    """What the file numbers of a line table stand for."""
+    names = [entry.name.decode(errors="replace") for entry in program.header["file_entry"]]
+    first = 0 if program.header["version"] >= 5 else 1
+    return lambda number: names[number - first] if 0 <= number - first < len(names) else ""
+
+
+def _ranges(dwarf: Any, unit: Any, die: Any) -> list[tuple[int, int]]:  # noqa: ANN401 - pyelftools has no types
+    """The addresses of *die*.  DWARF 4 and 5, by low and high or by a list."""
+    attributes = die.attributes
+    if "DW_AT_low_pc" in attributes and "DW_AT_high_pc" in attributes:
+        low, high = attributes["DW_AT_low_pc"].value, attributes["DW_AT_high_pc"]
+        return [(low, high.value if high.form == "DW_FORM_addr" else low + high.value)]
+    if "DW_AT_ranges" not in attributes or unit["version"] >= 5:
+        return []
+    top = unit.get_top_DIE().attributes
+    base = top["DW_AT_low_pc"].value if "DW_AT_low_pc" in top else 0
+    found = []
+    for entry in dwarf.range_lists().get_range_list_at_offset(attributes["DW_AT_ranges"].value):
+        if hasattr(entry, "base_address"):
+            base = entry.base_address
+        else:
+            found.append((base + entry.begin_offset, base + entry.end_offset))
+    return found
+
+
 def _rows(program: Any) -> list[tuple[int, str, int]]:  # noqa: ANN401 - pyelftools has no types
-    header = program.header
-    names = [entry.name.decode(errors="replace") for entry in header["file_entry"]]
-    first = 0 if header["version"] >= 5 else 1
+    name_of = _file_names(program)
     rows = []
     for entry in program.get_entries():
         state = entry.state
@@ -213,9 +273,7 @@ def _rows(program: Any) -> list[tuple[int, str, int]]:  # noqa: ANN401 - pyelfto
         if state.end_sequence:
             rows.append((state.address, "", 0))
             continue
-        index = state.file - first
-        name = names[index] if 0 <= index < len(names) else ""
-        rows.append((state.address, name, state.line))
+        rows.append((state.address, name_of(state.file), state.line))
     return rows
 
 
@@ -261,6 +319,13 @@ class Symbols:
         before = table.code(addr - self._bias(table, owner, entries) - 7, 7)
         return len(before) == 7 and any(before[7 - length] == opcode for length, opcode in _CALLS)
 
+    def caller(self, addr: int, entries: Iterable[EntryState]) -> Place | None:
+        """The call that returns to *addr*, with the line of the call; None when *addr* follows none."""
+        if not self.returns_to(addr, entries):
+            return None
+        place = self.find(addr - 1, entries)
+        return None if place is None else replace(place, addr=addr, offset=place.offset + 1)
+
     def find(self, addr: int, entries: Iterable[EntryState]) -> Place | None:
         """What *addr* is called in a map of *entries*; None when no file is mapped there.
 
@@ -280,8 +345,31 @@ class Symbols:
             base = min((seg[0] for seg in table.segments), default=0)
             return Place(addr, owner.vnode, offset=addr - bias - trunc_page(base), section=inside)
         source, line = table.line(addr - bias) if symbol.code else ("", 0)
+        inlined = ""
+        outer = table.inlined_at(addr - bias) if source else None
+        if outer is not None:
+            inlined = f"{Path(source).name}:{line}"
+            source, line = outer
         offset = addr - bias - symbol.start
-        return Place(addr, owner.vnode, symbol.name, offset, source, line, inside, symbol.size)
+        return Place(addr, owner.vnode, symbol.name, offset, source, line, inside, symbol.size, inlined)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names in one map, for text.  Callable: ``names(0x2014c9)`` is ``release+0x19 at prog.c:12``, or empty."""
+
+    symbols: Symbols
+    entries: tuple[EntryState, ...]
+
+    def __call__(self, addr: int) -> str:
+        """What *addr* is called, with its source line."""
+        place = self.symbols.find(addr, self.entries)
+        return "" if place is None else str(place)
+
+    def callers(self, addresses: Iterable[int]) -> list[str]:
+        """The calls that return to *addresses*, without those that follow no call."""
+        places = [self.symbols.caller(addr, self.entries) for addr in addresses]
+        return [str(place) for place in places if place is not None]
 
 
 _CALLS = ((5, 0xE8), (2, 0xFF), (3, 0xFF), (6, 0xFF), (7, 0xFF))
