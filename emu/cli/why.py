@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from emu.cli import Parser
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
 from emu.cli.values import parse_size
-from emu.debug.blame import Answer, Blame, Owned, describe_change
+from emu.debug.blame import Answer, Blame, Owned, describe_change, history_lines
 from emu.debug.codec import to_json
 from emu.debug.counterfactual import WHAT_IF, apply_change
+from emu.debug.symbols import Names
 from emu.debug.tracefile import TraceReader
 from emu.debug.tracer import symbols_under
 from emu.debug.verdict import Verdict, headline, judge
@@ -24,7 +25,7 @@ from emu.view.trace import outcome
 from emu.view.why import what_if_text, why_text
 from kernel_model.errors import UsageError
 from kernel_model.kern.signo import signame
-from kernel_model.ktrace import ExecStage, FaultEvent, MapChange, SignalEvent
+from kernel_model.ktrace import EntryState, ExecStage, FaultEvent, MapChange, SignalEvent
 from kernel_model.ktrace.replica import decide
 from kernel_model.vm.vm import prot_string
 
@@ -49,6 +50,12 @@ class Evidence:
     repaired: int = 0
     ending: str = ""
     """What ended the process without a fault."""
+    fates: dict[int, str] = field(default_factory=dict)
+    """What the signals of faults did to the process, by the number of the fault."""
+    killed: str = ""
+    """How the process was killed; empty when it was not."""
+    program: str = ""
+    """The name of the program when it was run now."""
 
     def add(self, event: object, wanted: int | None) -> None:
         """Take what matters from one event."""
@@ -58,18 +65,40 @@ class Evidence:
             if not event.repaired or event.seq == wanted:
                 self.faults.append(event)
             self.repaired += event.repaired
-        elif isinstance(event, SignalEvent) and event.action in ("kill", "core"):
-            at = f" at {event.rip:#x}" if event.rip else ""
-            self.ending = self.ending or f"killed by {signame(event.signo)}{at}, which no fault raised"
+        elif isinstance(event, SignalEvent):
+            self._signal(event)
         elif isinstance(event, ExecStage) and event.stage == "failed":
             reason = event.operands.get("reason", event.operands.get("errno", ""))
             self.ending = f"execve of {event.path} failed: {reason}"
+
+    def _signal(self, event: SignalEvent) -> None:
+        """Take what became of the process, if this is about its end or about a fault."""
+        fate = _FATES.get(event.action)
+        if fate is None:
+            return
+        handler = f" ({event.handler:#x})" if event.handler else ""
+        told = fate.format(signal=signame(event.signo), handler=handler)
+        if event.fault:
+            self.fates[event.fault] = told
+        if event.action in ("kill", "core", "no_frame"):
+            at = f" at {event.rip:#x}" if event.rip else ""
+            self.ending = self.ending or f"killed by {signame(event.signo)}{at}, which no fault raised"
+            self.killed = told
+
+
+_FATES = {
+    "kill": "was killed by {signal}",
+    "core": "was killed by {signal}",
+    "no_frame": "was killed: no room for the frame of the handler{handler} of {signal}",
+    "deliver": "caught {signal} in its handler{handler}",
+}
+"""What became of a process that got a signal for a fault."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``emu why``."""
     asked = parser.add_argument_group("what to explain (default: the last fault that was refused)")
-    asked.add_argument("--fault", metavar="SEQ", type=int, help="the fault with this sequence number")
+    asked.add_argument("--fault", metavar="SEQ", type=int, help="the fault with this event number")
     asked.add_argument("--list", action="store_true", help="one line for each refused fault")
     asked.add_argument("--address", metavar="ADDR", help="who mapped, changed and unmapped this address")
     asked.add_argument("--entry", metavar="ADDR", help="the same for the whole entry that holds this address")
@@ -101,19 +130,30 @@ def run(options: argparse.Namespace) -> int:
     if fault.repaired:
         _print_repaired(fault)
         return 0
+    _print_rule(evidence, fault, options)
     verdict = judge(fault, evidence.symbols, evidence.blame)
     if options.what_if:
         _what_if(verdict, options)
     elif options.json:
         print(json.dumps(verdict_json(verdict), indent=1))
     elif not options.reproduce:
-        print(why_text(verdict), end="")
+        print(why_text(verdict, evidence.fates.get(fault.seq, "")), end="")
     if options.reproduce:
         from emu.debug.reproducer import write_reproducer
 
         write_reproducer(verdict, options.reproduce)
         print(f"wrote {options.reproduce}: {verdict.headline}")
     return 0
+
+
+def _print_rule(evidence: Evidence, fault: FaultEvent, options: argparse.Namespace) -> None:
+    """Set what is printed now off from what the program printed."""
+    if not evidence.program or options.json or options.reproduce:
+        return
+    met = evidence.fates.get(fault.seq) or f"was refused an access: {fault.translation}"
+    if evidence.killed and met != evidence.killed:
+        met += f", and {evidence.killed} in the end"
+    print(f"\n--- emu why: {evidence.program} (pid {fault.pid}) {met}")
 
 
 def trace_of(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None]) -> Path | None:
@@ -156,6 +196,7 @@ def _run(options: argparse.Namespace) -> Evidence:
         evidence = Evidence(symbols_under(machine.root))
         for kind in (FAULT, MAP, SIGNAL, EXEC):
             machine.kernel.ktrace.subscribe(kind, lambda event: evidence.add(event, options.fault))
+        evidence.program = Path(program.path).name
         machine.execve(program.path, program.argv, program.env)
         machine.run()
     sys.stdout.flush()
@@ -181,7 +222,7 @@ def _print_repaired(fault: FaultEvent) -> None:
     from emu.view.why import access_line, decision_lines
 
     print(f"repaired: {headline(fault)}\n\nfault {fault.seq}  {access_line(fault)}  rip {fault.rip:#x}\n\ndecision")
-    for line in decision_lines(fault.steps):
+    for line in decision_lines(fault.steps, repaired=True):
         print(f"  {line}")
 
 
@@ -192,37 +233,29 @@ def _history(evidence: Evidence, options: argparse.Namespace) -> int:
         raise UsageError("no map changes were recorded: trace with --trace map, or run the program")
     answer = evidence.blame.history(addr, options.at)
     owned = next((one for one in evidence.blame.map_at(options.at) if one.start <= addr < one.end), None)
-    when = f" at sequence {options.at}" if options.at is not None else ""
+    when = f" at event {options.at}" if options.at is not None else ""
     if options.json:
         print(json.dumps(_history_json(addr, answer, owned), indent=1))
         return 0
-    name = _namer(evidence)
     if owned is None:
         gone = answer.removed
         print(f"{addr:#x}: nothing is mapped{when}{', since it was unmapped' if gone is not None else ''}")
     else:
         print(f"{addr:#x}: in [{owned.start:#x}, {owned.end:#x}){when}, made by the first line")
     changes = owned.changes if owned is not None and options.entry is not None else answer.history
-    for change in changes:
-        print(f"  {change.cause.seq or change.seq:<8} {describe_change(change, name)}")
+    for line in history_lines(changes, _names(evidence)):
+        print(f"  {line}")
     return 0 if changes else EX_NOTHING
 
 
-def _namer(evidence: Evidence):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a closure
+def _names(evidence: Evidence) -> Names:
     """Names for instruction addresses, by what was mapped from files."""
-    from kernel_model.ktrace import EntryState
-
-    entries = [
+    entries = tuple(
         EntryState(one.start, one.end, one.made_by.prot, 7, offset=one.made_by.offset + one.start - one.made_by.start,
                    vnode=one.made_by.vnode)
         for one in evidence.blame.map_at()
-    ]  # fmt: skip
-
-    def name(addr: int) -> str:
-        place = evidence.symbols.find(addr, entries)
-        return str(place) if place is not None else ""
-
-    return name
+    )  # fmt: skip
+    return Names(evidence.symbols, entries)
 
 
 def _address(text: str) -> int:
@@ -261,7 +294,11 @@ def verdict_json(verdict: Verdict) -> dict[str, object]:
         "at": None if place is None else str(place),
         "instruction": None if insn is None else str(insn),
         "counterfactuals": [
-            {"change": one.change, "text": one.text, "value": one.value} for one in verdict.counterfactuals
+            {
+                "change": one.change, "text": one.text, "value": one.value, "how": one.how,
+                "orientation": one.orientation,
+            }
+            for one in verdict.counterfactuals
         ],
         "blame": [describe_change(change) for change in (verdict.case.answer.history if verdict.case.answer else ())],
         "fault": to_json(verdict.event),

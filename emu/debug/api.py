@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
-from emu.debug.blame import Answer, Blame, describe_change
+from emu.debug.blame import Answer, Blame, history_lines
 from emu.debug.tracer import symbols_under
 from emu.debug.verdict import Verdict, judge
 from emu.view.why import entry_line, why_text
@@ -34,7 +34,7 @@ from kernel_model.ktrace.snapshot import take_snapshot
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from emu.debug.symbols import Symbols
     from emu.machine import Machine
@@ -59,7 +59,7 @@ class AddressReport:
         for name, decision in self.decisions.items():
             grown = f", after growing by {decision.grown:,} bytes" if decision.grown else ""
             lines.append(f"  {name:<8} {'succeeds' + grown if decision.repaired else decision.translation}")
-        lines += [f"  {change.seq:<8} {describe_change(change)}" for change in self.answer.history]
+        lines += [f"  {line}" for line in history_lines(self.answer.history)]
         return "\n".join(lines)
 
 
@@ -158,8 +158,3 @@ class Process:
 def watch(machine: Machine, *, keep: bool = True) -> Process:
     """Observe *machine* from now on."""
     return Process(machine, keep=keep)
-
-
-def last_refused(events: Iterable[object]) -> Iterator[FaultEvent]:
-    """The refused faults among *events*."""
-    return (event for event in events if isinstance(event, FaultEvent) and not event.repaired)

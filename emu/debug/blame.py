@@ -15,11 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from emu.debug.decode import Decoder
+from kernel_model.ktrace import SyscallEvent
 from kernel_model.vm.vm import prot_string
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from emu.debug.symbols import Names
     from kernel_model.ktrace import Cause, MapChange
 
 CREATED = "insert"
@@ -101,7 +104,7 @@ class Blame:
         """The changes up to and including those caused by sequence number *seq*; all for None."""
         if seq is None:
             return self.changes
-        return [change for change in self.changes if _moment(change) <= seq]
+        return [change for change in self.changes if moment(change) <= seq]
 
     def history(self, addr: int, seq: int | None = None) -> Answer:
         """What happened at *addr* up to *seq*."""
@@ -130,7 +133,7 @@ def _same_growth(insert: MapChange, grow: MapChange) -> bool:
     return insert.what == CREATED and (insert.start, insert.end) == (grow.start, grow.end)
 
 
-def _moment(change: MapChange) -> int:
+def moment(change: MapChange) -> int:
     """When the change counts: with the call or fault behind it, else by its own number."""
     return change.cause.seq or change.seq
 
@@ -158,13 +161,13 @@ def _apply(owned: list[Owned], change: MapChange) -> list[Owned]:
 
 
 def describe_cause(cause: Cause, name_of: Callable[[int], str] | None = None) -> str:
-    """``mmap at sequence 212 (rip 0x2013a0, main+0x20)``: who did it, for people."""
+    """``mmap at event 212 (rip 0x2013a0, main+0x20)``: who did it, for people."""
     if cause.kind == "kernel":
         return "the kernel"
     if cause.kind == "exec":
-        return f"execve ({cause.name})" + (f" at sequence {cause.seq}" if cause.seq else "")
+        return f"execve ({cause.name})" + (f" at event {cause.seq}" if cause.seq else "")
     what = {"fault": "a fault", "signal": f"signal {cause.name}"}.get(cause.kind, cause.name)
-    text = f"{what} at sequence {cause.seq}"
+    text = f"{what} at event {cause.seq}"
     if cause.rip:
         name = name_of(cause.rip) if name_of is not None else ""
         text += f" (rip {cause.rip:#x}{', ' + name if name else ''})"
@@ -185,7 +188,12 @@ _VERBS = {
 
 
 def describe_change(change: MapChange, name_of: Callable[[int], str] | None = None) -> str:
-    """One line: ``[0x800600000, 0x800601000) rw- mapped by mmap at sequence 212 (rip 0x2013a0)``."""
+    """One line: ``[0x800600000, 0x800601000) rw- mapped by mmap at event 212 (rip 0x2013a0)``."""
+    return f"{describe_effect(change)} by {describe_cause(change.cause, name_of)}"
+
+
+def describe_effect(change: MapChange) -> str:
+    """What *change* did, without its cause."""
     verb = _VERBS.get(change.what, change.what)
     rights = prot_string(change.prot)
     if change.what == "protect":
@@ -195,4 +203,32 @@ def describe_change(change: MapChange, name_of: Callable[[int], str] | None = No
     where = f"[{change.start:#x}, {change.end:#x})"
     if change.vnode:
         where += f" {change.vnode}"
-    return f"{where} {verb} by {describe_cause(change.cause, name_of)}"
+    return f"{where} {verb}"
+
+
+def cause_lines(cause: Cause, names: Names | None = None) -> list[str]:
+    """``munmap(0x800202000, 16384)`` and, on a second line, where from: the instruction and its callers.
+
+    The event's number is not in it: a list has it in front of each change.
+    """
+    if cause.kind == "kernel":
+        return ["the kernel"]
+    if cause.kind == "exec":
+        return [f"execve ({cause.name})"]
+    what = {"fault": "a fault", "signal": f"signal {cause.name}"}.get(cause.kind, cause.name)
+    if cause.args:
+        call = SyscallEvent("enter", cause.abi, cause.number, cause.name, cause.args, cause.letters)
+        what = f"{cause.name}({', '.join(Decoder.plain(call))})"
+    if not cause.rip:
+        return [what]
+    place = names(cause.rip) if names is not None else ""
+    callers = names.callers(cause.callers) if names is not None else [hex(addr) for addr in cause.callers]
+    return [what, "  <-  ".join([f"at {cause.rip:#x}{'  ' + place if place else ''}", *callers])]
+
+
+def history_lines(changes: Iterable[MapChange], names: Names | None = None) -> Iterator[str]:
+    """One or two lines a change, each beginning with the number of the event behind it."""
+    for change in changes:
+        first, *more = cause_lines(change.cause, names)
+        yield f"{moment(change):<6} {describe_effect(change)} by {first}"
+        yield from (f"{'':<6} {line}" for line in more)

@@ -6,6 +6,7 @@ that the rules of ``emu.debug.causes`` ask.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from emu.debug.codec import access_name
 from emu.debug.disasm import Instruction, disassemble
+from emu.debug.symbols import Names
 from kernel_model.vm.probe import CHECK, Step
 from kernel_model.vm.vm import VM_PROT_EXECUTE
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
@@ -105,12 +107,33 @@ class Case:
             entry = self.snapshot.at(word)
             if entry is None or not entry.prot & VM_PROT_EXECUTE:
                 continue
-            if not self.symbols.returns_to(word, self.snapshot.entries):
-                continue
-            place = self.place(word)
+            place = self.symbols.caller(word, self.snapshot.entries)
             if place is not None and all(place.addr != known.addr for known in found):
                 found.append(place)
         return tuple(found[:MAX_CALLERS])
+
+    @cached_property
+    def recursion_callers(self) -> tuple[tuple[Place, int], ...]:
+        """The callers of a recursion, nearest first, and how often each stands on the stack; empty without one."""
+        shape = self.snapshot.recursion
+        if shape is None or self.symbols is None:
+            return ()
+        found = [(self.symbols.caller(addr, self.snapshot.entries), times) for addr, times in shape.callers]
+        repeated = [(place, times) for place, times in found if place is not None]
+        if not repeated:
+            return ()
+        known = {place.addr for place, _ in repeated}
+        inner = itertools.takewhile(lambda place: place.addr not in known, self.callers)
+        return (*((place, 1) for place in inner), *repeated)
+
+    @cached_property
+    def names(self) -> Names | None:
+        """Names in the map of the fault."""
+        return None if self.symbols is None else Names(self.symbols, self.snapshot.entries)
+
+    def line_name(self, addr: int) -> str:
+        """What *addr* is called, with its source line; empty when unknown."""
+        return "" if self.names is None else self.names(addr)
 
     @property
     def access(self) -> str:
@@ -149,13 +172,7 @@ class Case:
     @cached_property
     def refusal(self) -> Step | None:
         """The last check of the decision that said no."""
-        for step in reversed(self.event.steps):
-            if step.kind == CHECK and not step.ok and step.name not in ("mapped", "protection", "trim"):
-                return step
-        for step in reversed(self.event.steps):
-            if step.kind == CHECK and not step.ok:
-                return step
-        return None
+        return refusing_step(self.event.steps)
 
     @property
     def grew_in_vain(self) -> bool:
@@ -173,7 +190,7 @@ class Case:
         return found
 
     def made_by(self, entry: EntryState) -> str:
-        """`` mapped by mmap at sequence 212 (rip ..., main)``, empty without blame."""
+        """`` mapped by mmap at event 212 (rip ..., main)``, empty without blame."""
         from emu.debug.blame import describe_cause
 
         if self.blame is None:
@@ -182,7 +199,7 @@ class Case:
         made = answer.made
         if made is None or made.cause.kind == "kernel":
             return ""
-        return f" mapped by {describe_cause(made.cause, self.name)}"
+        return f" mapped by {describe_cause(made.cause, self.line_name)}"
 
     def word_at(self, addr: int) -> int | None:
         """A word of the recorded top of the stack."""
@@ -192,6 +209,13 @@ class Case:
         if offset < 0 or offset + 8 > len(data):
             return None
         return int.from_bytes(data[offset : offset + 8], "little")
+
+
+def refusing_step(steps: tuple[Step, ...]) -> Step | None:
+    """The check that decided a refusal: the last no that did not merely choose another way."""
+    said_no = [step for step in steps if step.kind == CHECK and not step.ok]
+    decided = [step for step in said_no if step.name not in ("mapped", "protection", "trim")]
+    return next(iter((decided or said_no)[-1:]), None)
 
 
 def describe_range(entry: EntryState) -> str:

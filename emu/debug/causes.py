@@ -295,7 +295,7 @@ def _maker(case: Case, entry: EntryState) -> str:
     if answer is not None:
         for change in reversed(answer.changed):
             if change.what == "protect":
-                return f", by {describe_cause(change.cause, case.name)}"
+                return f", by {describe_cause(change.cause, case.line_name)}"
     return _made(case, entry)
 
 
@@ -348,7 +348,18 @@ def _kind_of_memory(case: Case, entry: EntryState | None) -> str:
     return f"in anonymous memory {describe_range(entry)} without execute{case.made_by(entry)}"
 
 
-def _past_eof(case: Case) -> Reason | None:
+class PastEof(NamedTuple):
+    """An access behind the end of a mapped file."""
+
+    path: str
+    size: int
+    """Bytes of the file."""
+    offset: int
+    """Where in the file the access would have been."""
+
+
+def past_eof(case: Case) -> PastEof | None:
+    """The file that the access of *case* missed by its size, None when it is no such access."""
     entry = case.entry
     if entry is None or not entry.prot & case.event.access:
         return None
@@ -357,12 +368,17 @@ def _past_eof(case: Case) -> Reason | None:
     if not path or snap is None:
         return None
     offset = file_offset(snap, case.event.addr)
-    if offset < size:
+    return None if offset < size else PastEof(path, size, offset)
+
+
+def _past_eof(case: Case) -> Reason | None:
+    past = past_eof(case)
+    if past is None or case.entry is None:
         return None
     return Reason(
         "past-eof",
-        f"{case.access}{case.function} past the end of the file {path}: it has {size:,} bytes, "
-        f"the access is at offset {offset:,}{_made(case, entry)}",
+        f"{case.access}{case.function} past the end of the file {past.path}: it has {past.size:,} bytes, "
+        f"the access is at offset {past.offset:,}{_made(case, case.entry)}",
     )
 
 
@@ -388,7 +404,7 @@ def _denied(case: Case) -> Reason | None:
     if answer is not None:
         for change in reversed(answer.changed):
             if change.what == "protect" and change.before_prot & event.access:
-                by = describe_cause(change.cause, case.name)
+                by = describe_cause(change.cause, case.line_name)
                 return Reason(
                     "protected",
                     f"{case.access}{case.function} at {event.addr:#x}, "
@@ -410,7 +426,7 @@ def _unmapped(case: Case) -> Reason | None:
         return None
     gone = answer.removed
     offset = case.event.addr - gone.start
-    by = describe_cause(gone.cause, case.name)
+    by = describe_cause(gone.cause, case.line_name)
     what = f"use after {gone.cause.name}"
     if gone.cause.name in ("munmap", "mmap", "mremap", "kernel"):
         what = "use after munmap"

@@ -22,7 +22,7 @@ from kernel_model.ktrace.replica import (
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_READ, prot_string
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
-from kernel_model.vm.vm_param import PAGE_SIZE, trunc_page
+from kernel_model.vm.vm_param import PAGE_SIZE, round_page, trunc_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,10 @@ class Counterfactual:
     decision: Decision
     value: int = 0
     """The limit, the address, the file size."""
+    how: str = ""
+    """How to bring it about, here and on a real system."""
+    orientation: bool = False
+    """Another access that succeeds, for orientation: no remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ def counterfactuals(event: FaultEvent, answer: Answer | None) -> list[Counterfac
     found.append(_unmapped(question, answer))
     found.append(_protection(question, answer))
     found.append(_file_size(question))
+    found.append(_inside_file(question))
     return [one for one in found if one is not None]
 
 
@@ -111,7 +116,14 @@ def _limit(question: Question, name: str) -> Counterfactual | None:
     value = smallest(current, high, works)
     decision = question.ask(with_limit(snapshot, name, value))
     text = f"would have grown with RLIMIT_{name.upper()} >= {value:,}"
-    return Counterfactual(f"limit.{name}={value}", text, decision, value)
+    return Counterfactual(f"limit.{name}={value}", text, decision, value, _how_to_limit(name, value))
+
+
+def _how_to_limit(name: str, value: int) -> str:
+    """How to raise a limit; ulimit of sh counts KiB."""
+    letter = {"stack": "s", "vmem": "v", "memlock": "l", "swap": "w"}[name]
+    there = f"setrlimit(RLIMIT_{name.upper()}) or ulimit -{letter} {-(-value // 1024)} on a real system"
+    return f"set by --limit {name}={value} here, by {there}; what comes after this access may need more"
 
 
 def _guard(question: Question) -> Counterfactual | None:
@@ -167,7 +179,7 @@ def _higher(question: Question) -> Counterfactual | None:
     pages = (target - page) // PAGE_SIZE
     text = f"{pages} page{'s' if pages != 1 else ''} higher {'it ' if where.startswith('is') else ''}{where}"
     decision = question.ask(question.snapshot, target)
-    return Counterfactual(f"addr=+{target - page:#x}", text, decision, target)
+    return Counterfactual(f"addr=+{target - page:#x}", text, decision, target, orientation=True)
 
 
 def _unmapped(question: Question, answer: Answer | None) -> Counterfactual | None:
@@ -180,7 +192,7 @@ def _unmapped(question: Question, answer: Answer | None) -> Counterfactual | Non
     if not decision.repaired:
         return None
     where = f"[{gone.start:#x}, {gone.end:#x})"
-    text = f"would have succeeded before sequence {gone.cause.seq or gone.seq}: {where} was still mapped"
+    text = f"would have succeeded before event {gone.cause.seq or gone.seq}: {where} was still mapped"
     return Counterfactual(f"undo={gone.seq}", text, decision, gone.seq)
 
 
@@ -208,7 +220,7 @@ def _protection(question: Question, answer: Answer | None) -> Counterfactual | N
     if answer is not None:
         for change in reversed(answer.changed):
             if change.what == "protect" and change.before_prot & question.access and change.cause.seq:
-                text = f"would have succeeded without the {change.cause.name} at sequence {change.cause.seq}"
+                text = f"would have succeeded without the {change.cause.name} at event {change.cause.seq}"
                 break
     return Counterfactual(f"prot={prot_string(wanted)}", text, decision, wanted)
 
@@ -232,6 +244,27 @@ def _file_size(question: Question) -> Counterfactual | None:
         return None
     text = f"would have succeeded with a file of {size:,} bytes or more"
     return Counterfactual(f"filesize={size}", text, decision, size)
+
+
+def _inside_file(question: Question) -> Counterfactual | None:
+    """The end of what can be read of the file that is mapped there."""
+    entry = question.snapshot.at(question.addr)
+    if entry is None or entry.object < 0 or not entry.prot & question.access:
+        return None
+    number = entry.object
+    objects = question.snapshot.objects
+    while objects[number].backing >= 0:
+        number = objects[number].backing
+    if objects[number].type != OBJT_VNODE:
+        return None
+    end = entry.start - entry.offset + round_page(objects[number].vnode_size)
+    if not entry.start < end <= question.addr:
+        return None
+    decision = question.ask(question.snapshot, end - 1)
+    if not decision.repaired:
+        return None
+    text = f"an access below offset {file_offset(entry, end):,} succeeds"
+    return Counterfactual(f"addr=-{question.addr - end + 1:#x}", text, decision, end - 1, orientation=True)
 
 
 def file_offset(entry: EntryState, addr: int) -> int:

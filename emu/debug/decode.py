@@ -58,9 +58,14 @@ class Decoder:
 
     @staticmethod
     def plain(event: SyscallEvent) -> list[str]:
-        """The arguments by their letters alone, without guest memory."""
+        """The arguments by their letters and flags alone, without guest memory."""
         letters = event.letters.ljust(len(event.args), "p")
-        return [_number(letter, value) for letter, value in zip(letters, event.args, strict=False)]
+        kinds = SHAPES.get(event.name, ()) + ("",) * len(event.args)
+        abi = "linux" if "linux" in event.abi.lower() else "freebsd"
+        return [
+            _named(kind, value, abi) or _number(letter, value)
+            for letter, value, kind in zip(letters, event.args, kinds, strict=False)
+        ]
 
     def _letter(self, index: int) -> str:
         letters = self.event.letters
@@ -94,13 +99,9 @@ class Decoder:
             # A buffer that the call fills: as much as it says it wrote.
             return _buffer(vmspace, value, answered.result or 0) if answered is not None else None
         abi = "linux" if self.linux else "freebsd"
-        choices = CHOICES.get(f"{kind}.{abi}") or CHOICES.get(kind)
-        if choices is not None:
-            number = convert("d", value)
-            return choices.get(number, str(number))
-        flags = FLAGS.get(f"{kind}.{abi}") or FLAGS.get(kind)
-        if flags is not None:
-            return flag_text(value & 0xFFFFFFFF, flags)
+        named = _named(kind, value, abi)
+        if named:
+            return named
         reader = _STRUCTS.get(f"{kind}.{abi}") or _STRUCTS.get(kind)
         if reader is None:
             return _number(letter, value)
@@ -128,6 +129,16 @@ def flag_text(value: int, flags: dict[int, str]) -> str:
     if rest:
         names.append(f"{rest:#x}")
     return "|".join(names) if names else flags.get(0, "0")
+
+
+def _named(kind: str, value: int, abi: str) -> str:
+    """*value* as one of the choices or flags called *kind*; empty when these are none."""
+    choices = CHOICES.get(f"{kind}.{abi}") or CHOICES.get(kind)
+    if choices is not None:
+        number = convert("d", value)
+        return choices.get(number, str(number))
+    flags = FLAGS.get(f"{kind}.{abi}") or FLAGS.get(kind)
+    return flag_text(value & 0xFFFFFFFF, flags) if flags is not None else ""
 
 
 def _number(letter: str, value: int) -> str:

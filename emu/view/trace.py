@@ -140,7 +140,7 @@ def _host_errno(errno: int) -> int:
 
 
 def map_line(event: MapChange) -> str:
-    """``map     insert [0x.., 0x..) rw- /lib/libc.so  by mmap at sequence 12``."""
+    """``map     insert [0x.., 0x..) rw- /lib/libc.so  by mmap at event 12``."""
     rights = prot_string(event.prot)
     if event.what == "protect":
         rights = f"{prot_string(event.before_prot)} -> {rights}"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.debug.blame import describe_change
-from emu.debug.case import Case, describe_range, distance
-from emu.debug.causes import limit_text
+from emu.debug.blame import history_lines
+from emu.debug.case import Case, describe_range, distance, refusing_step
+from emu.debug.causes import past_eof
 from emu.debug.codec import access_name
 from emu.debug.decode import Decoder
-from kernel_model.kern.signo import signame
+from kernel_model.kern.signo import SIGBUS, signame
+from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.probe import CHECK, STAGE, Step
 from kernel_model.vm.vm import prot_string
@@ -25,11 +26,12 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_STACK_GAP_DN,
     MAP_ENTRY_STACK_GAP_UP,
 )
-from kernel_model.vm.vm_param import KERN_NAMES
+from kernel_model.vm.vm_param import KERN_NAMES, KERN_OUT_OF_BOUNDS, round_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emu.debug.counterfactual import Counterfactual
     from emu.debug.verdict import Verdict
     from kernel_model.ktrace import EntryState, FaultEvent
     from kernel_model.ktrace.replica import Decision
@@ -60,15 +62,19 @@ QUESTIONS: dict[str, str] = {
 }
 """Each check of the fault path as a question that ``ok`` answers with yes."""
 _HEX = frozenset({"va", "addr", "start", "end", "below", "above", "frame", "source", "eflags", "offset"})
+FAR_STACK = 1 << 30
+"""An access this far below a stack, and beyond four times its reserve, is none to the stack."""
 _OBJECT_TYPES = ("anonymous", "swap", "vnode", "device", "phys", "dead", "sg", "mgtdevice")
 
 
-def why_text(verdict: Verdict) -> str:
-    """The whole verdict."""
+def why_text(verdict: Verdict, fate: str = "") -> str:
+    """The whole verdict; *fate* is what the signal did to the process."""
     lines = [verdict.headline, ""]
     lines += _facts(verdict.case)
-    lines += ["", "decision"] + [f"  {line}" for line in decision_lines(verdict.event.steps)]
-    lines.append(f"  {_outcome(verdict.event)}")
+    lines += ["", "decision"] + [f"  {line}" for line in decision_lines(verdict.event.steps, repaired=False)]
+    lines.append(f"  {_outcome(verdict.event)}{_reason(verdict.case)}")
+    if fate:
+        lines.append(f"  the process {fate}")
     lines += _changes(verdict)
     if verdict.event.vector == 14:
         lines += _blame(verdict.case)
@@ -80,7 +86,7 @@ def _facts(case: Case) -> Iterator[str]:
     where = "the program" if event.where in ("user", "trap") else "the kernel"
     if event.syscall is not None and event.where != "user":
         where = "a system call"
-    yield f"fault {event.seq:<8} pid {event.pid}, thread {event.tid}, in {where}"
+    yield f"fault          event {event.seq} of the run, pid {event.pid}, thread {event.tid}, in {where}"
     value = "" if event.value is None or event.access != 2 else f", value {event.value:#x}"
     in_memory = event.vector == 14 or event.size
     if in_memory:
@@ -88,13 +94,15 @@ def _facts(case: Case) -> Iterator[str]:
     else:
         yield f"  exception    {event.vector}"
     place = case.place(event.rip)
-    yield f"  at           {event.rip:#x}{f'  {place}' if place is not None else ''}"
+    inlined = f", inlined from {place.inlined}" if place is not None and place.inlined else ""
+    yield f"  at           {event.rip:#x}{f'  {place}' if place is not None else ''}{inlined}"
     insn = case.instruction
     if insn is not None:
         where = ", ".join(f"{operand.text} = {operand.addr:#x}" for operand in insn.memory)
         yield f"  instruction  {insn}{f'    {where}' if where else ''}"
-    if case.callers:
-        yield f"  called from  {'  <-  '.join(str(caller) for caller in case.callers)}"
+    callers = [f"{place} ({times:,} times)" if times > 1 else str(place) for place, times in case.recursion_callers]
+    if callers or case.callers:
+        yield f"  called from  {'  <-  '.join(callers or map(str, case.callers))}"
     if event.syscall is not None:
         arguments = event.syscall.decoded or Decoder.plain(event.syscall)
         yield f"  system call  {event.syscall.name}({', '.join(arguments)})"
@@ -107,6 +115,7 @@ def _map_lines(case: Case) -> Iterator[str]:
     event = case.event
     if event.entry is not None:
         yield f"  entry        {entry_line(event.entry)}"
+        yield from _file_line(case)
         return
     if event.addr >= case.snapshot.max_offset:
         yield f"  outside      user space ends at {case.snapshot.max_offset:#x}"
@@ -119,6 +128,16 @@ def _map_lines(case: Case) -> Iterator[str]:
         yield f"  below        {entry_line(event.below)}, {f'{distance(below)} lower' if below else 'right below'}"
     if event.above is not None:
         yield f"  above        {entry_line(event.above)}, {distance(event.above.start - event.addr)} higher"
+
+
+def _file_line(case: Case) -> Iterator[str]:
+    """Where the file ends, for an access behind it."""
+    past = past_eof(case)
+    if past is None:
+        return
+    end = round_page(past.size)
+    zeros = f"its last page is readable to the end, zeros from byte {past.size:,} on; " if end > past.size else ""
+    yield f"  file         {past.size:,} bytes; {zeros}the first byte that cannot be read is {end:,}"
 
 
 def _counters(event: FaultEvent) -> Iterator[str]:
@@ -156,14 +175,17 @@ def entry_line(entry: EntryState) -> str:
     return " ".join(parts[:2]) + (f" {', '.join(parts[2:])}" if parts[2:] else "")
 
 
-def decision_lines(steps: tuple[Step, ...]) -> Iterator[str]:
-    """Each stage, check and visited object in order."""
+def decision_lines(steps: tuple[Step, ...], repaired: bool) -> Iterator[str]:
+    """Each stage, check and visited object in order; of a refusal, the check that decided it is marked."""
+    refusing = None if repaired else refusing_step(steps)
     for step in steps:
         if step.kind == STAGE:
             yield f"{step.name:<12} {_operands(step)}".rstrip()
         elif step.kind == CHECK:
             question = QUESTIONS.get(step.name, step.name)
-            yield f"  {'yes' if step.ok else 'NO '} {question}?  {_operands(step)}".rstrip()
+            answer = "yes" if step.ok else "NO " if step is refusing else "no "
+            line = f"  {answer} {question}?  {_operands(step)}{_remark(step)}".rstrip()
+            yield f"{line}   <- refused here" if step is refusing else line
         else:
             yield f"  look into {_object(step)}: {step.name}"
 
@@ -173,6 +195,14 @@ def _operands(step: Step) -> str:
         start, end = step.operands.get("start", 0), step.operands.get("end", 0)
         return "nothing is below" if end <= start else f"the entry below ends at {end:#x}"
     return "  ".join(f"{name} {_operand(name, value)}" for name, value in step.operands.items())
+
+
+def _remark(step: Step) -> str:
+    """What large operands mean."""
+    need, reserve = step.operands.get("need", 0), step.operands.get("avail_ssize", 0)
+    if step.name != "reserve" or step.ok or need < max(FAR_STACK, 4 * reserve):
+        return ""
+    return f" (the nearest stack is {distance(need)} away: not a stack access)"
 
 
 def _operand(name: str, value: int) -> str:
@@ -197,6 +227,19 @@ def _object(step: Step) -> str:
     )
 
 
+def _reason(case: Case) -> str:
+    """Why a page past the end of a file becomes this signal."""
+    event = case.event
+    if past_eof(case) is None or not event.signo:
+        return ""
+    if event.result == KERN_OUT_OF_BOUNDS:
+        return f" ({case.snapshot.release}: a page beyond the object is out of bounds, which is a bus error)"
+    if event.signo == SIGBUS:
+        return ""  # the translation says why
+    others = " and ".join(name for name, release in RELEASES.items() if release.fault_past_object == "bounds")
+    return f" ({case.snapshot.release}: a page beyond the object counts as a missing right; SIGBUS on {others})"
+
+
 def _outcome(event: FaultEvent) -> str:
     if event.repaired:
         return "KERN_SUCCESS: the instruction goes on"
@@ -210,9 +253,20 @@ def _changes(verdict: Verdict) -> Iterator[str]:
     if not verdict.counterfactuals:
         return
     yield ""
-    yield "what would have changed it (each decided again on a copy of the map)"
-    for one in verdict.counterfactuals:
-        yield f"  * {one.text}    [--what-if {one.change}]" if not one.change.startswith("undo") else f"  * {one.text}"
+    remedies = [one for one in verdict.counterfactuals if not one.orientation]
+    if remedies:
+        yield "what would have changed it (each decided again on a copy of the map, for this access alone)"
+        for one in remedies:
+            yield _counterfactual_line(one)
+            if one.how:
+                yield f"    {one.how}"
+    if len(remedies) < len(verdict.counterfactuals):
+        yield "for orientation (decided again as well)"
+        yield from (_counterfactual_line(one) for one in verdict.counterfactuals if one.orientation)
+
+
+def _counterfactual_line(one: Counterfactual) -> str:
+    return f"  * {one.text}" + ("" if one.change.startswith("undo") else f"    [--what-if {one.change}]")
 
 
 def _blame(case: Case) -> Iterator[str]:
@@ -220,16 +274,15 @@ def _blame(case: Case) -> Iterator[str]:
     if answer is None or not answer.history:
         return
     yield ""
-    yield f"who changed the map at {case.event.addr:#x}"
-    for change in answer.history:
-        yield f"  {change.seq:<6} {describe_change(change, case.name)}"
+    yield f"who changed the map at {case.event.addr:#x} (in front: the number of the event in the run, for --at)"
+    yield from (f"  {line}" for line in history_lines(answer.history, case.names))
 
 
 def what_if_text(title: str, event: FaultEvent, decision: Decision) -> str:
     """The recorded decision beside another one, line by line."""
-    left = [*decision_lines(event.steps), _outcome(event)]
+    left = [*decision_lines(event.steps, event.repaired), _outcome(event)]
     end = "KERN_SUCCESS: the access succeeds" if decision.repaired else decision.translation
-    right = [*decision_lines(decision.steps), end]
+    right = [*decision_lines(decision.steps, decision.repaired), end]
     return side_by_side("as it was", left, title, right)
 
 
@@ -243,11 +296,6 @@ def side_by_side(left_title: str, left: list[str], right_title: str, right: list
         mark = " " if old == new else "|"
         rows.append(f"{old:<{width}}  {mark}  {new}".rstrip())
     return "\n".join(rows) + "\n"
-
-
-def limits_line(limits: dict[str, int]) -> str:
-    """The limits that decide faults."""
-    return ", ".join(f"{name} {limit_text(limits[name])}" for name in ("stack", "vmem", "memlock") if name in limits)
 
 
 def access_line(event: FaultEvent) -> str:

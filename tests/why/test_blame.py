@@ -72,4 +72,4 @@ def test_other_processes_are_left_out():
 
 def test_in_words():
     line = describe_change(LOG[1], lambda rip: "main+0x4")
-    assert line == "[0x2000, 0x3000) changed from rw- to r-- by mprotect at sequence 20 (rip 0x201014, main+0x4)"
+    assert line == "[0x2000, 0x3000) changed from rw- to r-- by mprotect at event 20 (rip 0x201014, main+0x4)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,10 @@ def test_a_program_and_its_trace_get_the_same_verdict(capfd, tmp_path):
     status, from_program, _ = emu(capfd, "why", "--seed", "1", "--guest", "null_field")
     assert status == 0
     # The program's own output comes first; sequence numbers differ with what is recorded.
-    lines = [line for line in from_program.splitlines() if not line.startswith("fault")]
+    _, rule, after = from_program.partition("\n--- emu why: null_field (pid 1000) was killed by SIGSEGV\n")
+    assert rule
+    lines = [line for line in after.splitlines() if not line.startswith("fault")]
+    assert "  the process was killed by SIGSEGV" in lines
     assert lines == [line for line in from_trace.splitlines() if not line.startswith("fault")]
 
 
@@ -59,6 +63,35 @@ def test_an_end_without_a_fault_is_told(capfd):
     status, out, _ = emu(capfd, "why", "/bin/sh", "-c", "kill -TERM $$")
     assert status == 0
     assert out.startswith("killed by SIGTERM")
+
+
+def test_the_callers_of_a_recursion_are_counted(capfd):
+    _, out, _ = emu(capfd, "why", "--guest", "stack_rlimit")
+    called = next(line for line in out.splitlines() if "called from" in line)
+    assert re.search(r"walk\+0x\w+ at stack_rlimit.c:10 \(511 times\)  <-  main\+0x\w+ at stack_rlimit.c:20", called)
+    assert "--limit stack=528384" in out
+    assert "ulimit -s 516" in out
+
+
+def test_only_the_check_that_decided_says_no_aloud(capfd):
+    _, out, _ = emu(capfd, "why", "--guest", "use_after_munmap")
+    assert "    no  is the address in an entry of the map?" in out
+    (line,) = [line for line in out.splitlines() if "NO " in line]
+    assert line.endswith("(the nearest stack is 128 TiB away: not a stack access)   <- refused here")
+
+
+def test_past_the_end_of_a_file(capfd):
+    _, out, _ = emu(capfd, "why", "--guest", "past_eof")
+    assert "10,912 bytes; its last page is readable to the end, zeros from byte 10,912 on" in out
+    assert "the first byte that cannot be read is 12,288" in out
+    assert "SIGSEGV/SEGV_ACCERR (freebsd-10.1: a page beyond the object counts as a missing right; SIGBUS on" in out
+    _, _, orientation = out.partition("for orientation")
+    assert "an access below offset 12,288 succeeds    [--what-if addr=-0x1]" in orientation
+
+
+def test_a_signal_that_was_caught_is_no_death(capfd):
+    _, out, _ = emu(capfd, "why", "--guest", "segv_codes")
+    assert re.search(r"--- emu why: segv_codes \(pid 1000\) caught SIGSEGV in its handler \(0x\w+\)\n", out)
 
 
 def test_list_and_one_fault_by_number(capfd, tmp_path):
@@ -81,11 +114,15 @@ def test_blame_of_an_address_at_a_time(capfd, tmp_path):
     status, out, _ = emu(capfd, "why", path, "--address", address)
     assert status == 0
     assert "nothing is mapped, since it was unmapped" in out
-    assert f"mapped rw- by mmap at sequence {mapped.cause.seq} (rip {mapped.cause.rip:#x}, make+0x" in out
-    assert f"unmapped by munmap at sequence {unmapped.cause.seq} (rip {unmapped.cause.rip:#x}, release+0x" in out
+    mapping = "mmap(NULL, 16384, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANON, -1, 0)"
+    assert f"  {mapped.cause.seq:<6} [{mapped.start:#x}, {mapped.end:#x}) mapped rw- by {mapping}\n" in out
+    assert f"unmapped by munmap({unmapped.start:#x}, 16384)\n" in out
+    # The line of release(), not that of the inlined system call, and the line of main() that called it.
+    place = r"release\+0x\w+ at use_after_munmap.c:12  <-  main\+0x\w+ at use_after_munmap.c:22"
+    assert re.search(f"at {unmapped.cause.rip:#x}  {place}", out)
     _, out, _ = emu(capfd, "why", path, "--address", address, "--at", str(mapped.cause.seq))
-    assert f"in [{mapped.start:#x}, {mapped.end:#x}) at sequence {mapped.cause.seq}" in out
-    assert "munmap" not in out
+    assert f"in [{mapped.start:#x}, {mapped.end:#x}) at event {mapped.cause.seq}" in out
+    assert "unmapped" not in out
     status, out, _ = emu(capfd, "why", path, "--address", address, "--at", "1")
     assert status == 1
     _, out, _ = emu(capfd, "why", path, "--entry", "0x7ffffffe0000", "--json")
