@@ -91,7 +91,8 @@ def build_machine(options: argparse.Namespace) -> Machine:
         paranoid=options.paranoid,
         strict_alignment=strict,
         stdin=None if 0 in options.closed else 0,
-        stdout=None if 1 in options.closed else 1,
+        # With --json our own standard output is JSON and nothing else.
+        stdout=None if 1 in options.closed else 2 if getattr(options, "json", False) else 1,
         stderr=None if 2 in options.closed else 2,
     )
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``emu maps``."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON; what the program prints goes to standard error"
+    )
     parser.add_argument("--at", metavar="SEQ", type=int, help="of a trace: the map at this sequence number")
     parser.add_argument("--start", action="store_true", help="the map after execve, before the first instruction")
     parser.add_argument("--partial", action="store_true", help="accept a trace that was cut off")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from emu.cli import main
@@ -15,6 +17,7 @@ BAD = {
     "no program": ["run"],
     "a bad size": ["run", "--limit", "stack=x", "--guest", "hello"],
     "an unknown release": ["run", "--release", "freebsd-2.0", "--guest", "hello"],
+    "a time of nothing": ["why", "--at", "3", "--guest", "null"],
     "a trace that cannot be written": ["run", "--trace-out", "/nonexistent/x", "--guest", "hello"],
     "coverage that cannot be written": ["run", "--coverage", "/nonexistent/x", "--guest", "hello"],
 }
@@ -29,3 +32,11 @@ def test_bad_use_is_one_line_and_status_2(words, capfd):
     out, err = capfd.readouterr()
     assert (status, out) == (2, "")
     assert err.startswith("emu") and err.endswith("\n") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["maps"], ["why"], ["why", "--list"], ["why", "--address", "0x202000"]])
+def test_json_is_all_there_is_on_standard_output(command, capfd):
+    assert main([*command, "--json", "--guest", "null_field"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)
+    assert err, "the program's own output"
