@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("what to do with the verdict")
     more.add_argument("--what-if", metavar="CHANGE", action="append", default=[], help=f"with {WHAT_IF}")
     more.add_argument("--reproduce", metavar="FILE.py", help="write a test that asserts the verdict")
-    more.add_argument("--json", action="store_true", help="print JSON")
+    more.add_argument("--json", action="store_true", help="print JSON; what the program prints goes to standard error")
     more.add_argument("--partial", action="store_true", help="accept a trace that was cut off")
     add_machine_arguments(parser)
     parser.usage = f"{parser.prog} [options] PROG [ARG...] | TRACE [options]"
@@ -115,11 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Explain, and return the exit status."""
     trace = trace_of(options, add_arguments)
+    if options.at is not None and options.address is None and options.entry is None:
+        raise UsageError("--at needs --address or --entry")
     evidence = _read(trace, options) if trace is not None else _run(options)
     if options.address is not None or options.entry is not None:
         return _history(evidence, options)
     if options.list:
-        return _list(evidence)
+        return _list(evidence, options)
     fault = _choose(evidence, options)
     if fault is None and evidence.ending:
         print(evidence.ending)
@@ -212,7 +214,11 @@ def _choose(evidence: Evidence, options: argparse.Namespace) -> FaultEvent | Non
     raise UsageError(f"--fault {options.fault}: no fault has this number")
 
 
-def _list(evidence: Evidence) -> int:
+def _list(evidence: Evidence, options: argparse.Namespace) -> int:
+    if options.json:
+        verdicts = (judge(fault, evidence.symbols, evidence.blame) for fault in evidence.faults)
+        print(json.dumps([verdict_json(verdict) for verdict in verdicts], indent=1))
+        return 0 if evidence.faults else EX_NOTHING
     for fault in evidence.faults:
         print(f"{fault.seq:<8} {outcome(fault)}{headline(fault, evidence.symbols, evidence.blame)}")
     return 0 if evidence.faults else EX_NOTHING
