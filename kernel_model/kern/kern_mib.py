@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from kernel_model.abi.errno import EINVAL
+from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC
 from kernel_model.kern.kern_resource import MAXDSIZ, MAXPROCPERUID
 from kernel_model.kern.kern_time import pack_timeval
-from kernel_model.vm.vm_param import DFLSSIZ, NBPDR, PAGE_SHIFT, PAGE_SIZE
+from kernel_model.vm.vm_param import DFLSSIZ, NBPDR, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
@@ -63,6 +65,23 @@ def _vm(name: str) -> tuple[Getter, Setter]:
 
     def set_(td: Thread, value: int) -> None:
         setattr(td.td_proc.kernel.vm, name, value)
+
+    return get, set_
+
+
+def _pages_of_stack(name: str, unit: int) -> tuple[Getter, Setter]:
+    """A size that stacks are made with, *unit* bytes the piece it counts in.
+
+    Differs: the kernel takes any number, and an INVARIANTS kernel then panics at the next stack; EINVAL here unless it
+    is whole pages within what a stack may have.
+    """
+    get, plain_set = _vm(name)
+
+    def set_(td: Thread, value: int) -> None:
+        size = value * unit
+        if size & PAGE_MASK or not 0 <= size <= td.td_proc.kernel.vm.maxssiz or (unit == 1 and not size):
+            raise SyscallError(EINVAL)
+        plain_set(td, value)
 
     return get, set_
 
@@ -246,7 +265,7 @@ def _changing() -> list[Oid]:
         Oid("kern.maxssiz", "LU", _vm("maxssiz")[0]),
         Oid("kern.dfldsiz", "LU", release("dfldsiz")),
         Oid("kern.maxtsiz", "LU", release("maxtsiz")),
-        Oid("kern.sgrowsiz", "LU", *_vm("sgrowsiz")),
+        Oid("kern.sgrowsiz", "LU", *_pages_of_stack("sgrowsiz", 1)),
         Oid("kern.openfiles", "I", lambda td: len(td.td_proc.p_fd.fd_files)),
         Oid("hw.physmem", "LU", _total, mib=(6, 5)),
         Oid("hw.usermem", "LU", _total, mib=(6, 6)),
@@ -261,7 +280,7 @@ def _changing() -> list[Oid]:
         Oid("vm.swap_reserved", "QU", _vm("swap_reserved")[0]),
         Oid("vm.stats.vm.v_inactive_count", "IU", _queue(0)),
         Oid("vm.stats.vm.v_active_count", "IU", _queue(1)),
-        Oid("security.bsd.stack_guard_page", "I", *_vm("stack_guard_page")),
+        Oid("security.bsd.stack_guard_page", "I", *_pages_of_stack("stack_guard_page", PAGE_SIZE)),
         Oid("security.bsd.map_at_zero", "I", *_tunable("security.bsd.map_at_zero", 0)),
         Oid("machdep.prot_fault_translation", "I", *_tunable("machdep.prot_fault_translation", 0)),
         Oid("kern.forcesigexit", "I", *_tunable("kern.forcesigexit", 1)),

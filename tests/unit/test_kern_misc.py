@@ -225,6 +225,24 @@ def test_sysctl_by_name(bsd: KernHost) -> None:
     assert number_of(bsd, "hw.ncpu") == (6, 3)
 
 
+@pytest.mark.parametrize("name", ["kern.sgrowsiz", "security.bsd.stack_guard_page"])
+def test_sysctl_takes_no_piece_of_stack_that_would_upset_the_map(bsd: KernHost, name: str) -> None:
+    mib = number_of(bsd, name)
+    width = "<Q" if name == "kern.sgrowsiz" else "<i"
+
+    def write(value: int) -> int:
+        new = bsd.put(struct.pack(width, value))
+        at = bsd.put(struct.pack(f"<{len(mib)}i", *mib))
+        return bsd.call(202, at, len(mib), 0, 0, new, struct.calcsize(width))
+
+    before = sysctl(bsd, *mib)[1]
+    bad = [1, 4095, 1 << 40, 0] if width == "<Q" else [-1, 1 << 30]
+    assert [write(value) for value in bad] == [-E.EINVAL] * len(bad)
+    assert sysctl(bsd, *mib)[1] == before
+    assert write(8192 if width == "<Q" else 2) == 0
+    assert sysctl(bsd, *mib)[1] != before
+
+
 def test_sysctl_sizes_and_errors(bsd: KernHost) -> None:
     assert sysctl(bsd, 1, 1, room=3) == (-E.ENOMEM, b"Fre")
     assert sysctl(bsd, 1, 37, room=5)[0] == 0, "any number of random bytes is a whole answer"
