@@ -154,7 +154,7 @@ def _print_rule(evidence: Evidence, fault: FaultEvent, options: argparse.Namespa
         return
     met = evidence.fates.get(fault.seq) or f"was refused an access: {fault.translation}"
     if evidence.killed and met != evidence.killed:
-        met += f", and {evidence.killed} in the end"
+        met += f", and in the end {evidence.killed}"
     print(f"\n--- emu why: {evidence.program} (pid {fault.pid}) {met}")
 
 

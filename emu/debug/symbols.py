@@ -320,8 +320,12 @@ class Symbols:
         return len(before) == 7 and any(before[7 - length] == opcode for length, opcode in _CALLS)
 
     def caller(self, addr: int, entries: Iterable[EntryState]) -> Place | None:
-        """The call that returns to *addr*, with the line of the call; None when *addr* follows none."""
-        if not self.returns_to(addr, entries):
+        """The call that returns to *addr*, with the line of the call; None when *addr* follows none.
+
+        The beginning of a function is a pointer to it rather than a return address.
+        """
+        here = self.find(addr, entries)
+        if (here is not None and here.symbol and not here.offset) or not self.returns_to(addr, entries):
             return None
         place = self.find(addr - 1, entries)
         return None if place is None else replace(place, addr=addr, offset=place.offset + 1)

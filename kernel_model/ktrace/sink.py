@@ -137,8 +137,9 @@ class KTrace:
         proc = self.vm.curproc
         if proc is not None and proc.p_vmspace.vm_map is change.map:
             object.__setattr__(change, "pid", getattr(proc, "p_pid", 0))
-        if self.vm.cause is not None and change.cause in (NO_CAUSE, self.vm.cause):
-            object.__setattr__(change, "cause", self._cause(self.vm.cause))
+        cause = self.vm.cause
+        if cause is not None and (change.cause is NO_CAUSE or change.cause is cause):
+            object.__setattr__(change, "cause", self._cause(cause))
         self.emit(change)
 
     def _cause(self, cause: Cause) -> Cause:

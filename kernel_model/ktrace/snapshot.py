@@ -42,6 +42,8 @@ _ROUND = 1 << 14
 """Bytes of the stack in which one round of a recursion is looked for."""
 _OUTER = 2
 """Return addresses kept from before a recursion."""
+_TOP = 128
+"""Bytes on top of the stack that are searched for callers without a frame."""
 _CALLERS = 4
 """Frames that are followed from a system call to its callers."""
 
@@ -293,13 +295,15 @@ def near_stack(vmspace: VmSpace, va: int, rsp: int) -> bool:
 
 
 def user_callers(td: Thread) -> tuple[int, ...]:
-    """Up to five return addresses of the user code that *td* runs, nearest first.
+    """What can be return addresses of the user code that *td* runs, nearest first.
 
-    The word at rsp, where a stub without a frame returns to, and those of the frames that rbp leads to.
+    Words on top of the stack below the first frame (a library's stub makes none), then the frames that rbp leads to.
     """
     vmspace = td.td_proc.p_vmspace
     frame = td.td_cpu.get_frame()
-    found = [_word(vmspace, frame.rsp)]
+    top = min(_TOP, frame.rbp - frame.rsp) if frame.rbp >= frame.rsp else _TOP
+    data = peek(vmspace, frame.rsp, top)
+    found = [word for (word,) in struct.iter_unpack("<Q", data[: len(data) & ~7])]
     low, rbp = frame.rsp, frame.rbp
     for _ in range(_CALLERS):
         if rbp < low or rbp % 8:

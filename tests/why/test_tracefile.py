@@ -101,6 +101,17 @@ def test_a_foreign_file_is_named(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_version_1_is_read(written, events):
+    lines = written.read_text().splitlines(keepends=True)
+    lines[0] = lines[0].replace('"version":2', '"version":1')
+    for name in ("abi", "args", "letters", "callers"):
+        change = json.loads(lines[2])
+        del change["cause"][name]
+        lines[2] = json.dumps(change) + "\n"
+    written.write_text("".join(lines))
+    assert list(TraceReader(written)) == events
+
+
 def test_a_directory_and_a_missing_file(tmp_path):
     with pytest.raises(TraceError, match="cannot read"):
         TraceReader(tmp_path)
