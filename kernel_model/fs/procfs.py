@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel_model.fs.devfs import open_descriptor
-from kernel_model.fs.procfs_maps import proc_map, proc_maps, vnode_path
+from kernel_model.fs.procfs_maps import proc_map, proc_maps
 from kernel_model.fs.procfs_text import (
     cpuinfo,
     filesystems,
@@ -40,6 +40,7 @@ from kernel_model.fs.pseudofs import (
     pseudo_mount,
 )
 from kernel_model.fs.vnode import VFIFO, VLNK, Vattr, Vnode
+from kernel_model.kern.vfs_lookup import vn_globalpath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -192,13 +193,13 @@ def fill_pid_dir(top: PseudoDir, mount: PseudoMount, proc: Proc) -> None:
 
     top.add(b"exe", link(partial(_exe_path, proc), lambda: proc.p_textvp))
     top.add(b"file", link(partial(_exe_path, proc), lambda: proc.p_textvp))
-    top.add(b"cwd", link(lambda: vnode_path(proc.p_fd.fd_cdir), lambda: proc.p_fd.fd_cdir))
-    top.add(b"root", link(lambda: vnode_path(proc.p_fd.fd_rdir), lambda: proc.p_fd.fd_rdir))
+    top.add(b"cwd", link(lambda: vn_globalpath(proc.p_fd.fd_cdir), lambda: proc.p_fd.fd_cdir))
+    top.add(b"root", link(lambda: vn_globalpath(proc.p_fd.fd_rdir), lambda: proc.p_fd.fd_rdir))
     top.add(b"fd", _fd_dir(mount, proc))
 
 
 def _exe_path(proc: Proc) -> bytes:
-    return b"" if proc.p_textvp is None else vnode_path(proc.p_textvp)
+    return b"" if proc.p_textvp is None else vn_globalpath(proc.p_textvp)
 
 
 def _fd_dir(mount: PseudoMount, proc: Proc) -> PseudoDir:

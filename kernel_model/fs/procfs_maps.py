@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import SyscallError, kassert
+from kernel_model.errors import kassert
 from kernel_model.fs.vnode import Vnode
-from kernel_model.kern.vfs_lookup import vn_fullpath
+from kernel_model.kern.vfs_lookup import vn_globalpath
 from kernel_model.vm.vm import (
     OBJT_DEFAULT,
     OBJT_DEVICE,
@@ -35,17 +35,6 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_map_entry import VmMapEntry
 
 _TYPES = {OBJT_DEFAULT: "default", OBJT_SWAP: "swap", OBJT_VNODE: "vnode", OBJT_DEVICE: "device", OBJT_PHYS: "phys"}
-
-
-def vnode_path(vp: Vnode) -> bytes:
-    """Path of *vp* from the top of the whole tree; with `` (deleted)`` when it has lost its name."""
-    root = vp
-    while root.v_dd is not None:
-        root = root.v_dd
-    try:
-        return vn_fullpath(vp, root)
-    except SyscallError:
-        return vp.v_name + b" (deleted)"
 
 
 def bottom_object(entry: VmMapEntry) -> tuple[VmObject | None, int]:
@@ -91,7 +80,7 @@ def proc_maps(proc: Proc) -> bytes:
         if vp is not None:
             vap = vp.getattr()
             dev, inode = vap.va_fsid, vap.va_fileid
-            name = vnode_path(vp)
+            name = vn_globalpath(vp)
         head = (
             f"{entry.start:08x}-{entry.end:08x} {_rwx(entry.protection)}{'s' if shared else 'p'} "
             f"{offset:08x} {os.major(dev):02x}:{os.minor(dev):02x} {inode} "
@@ -126,7 +115,7 @@ def proc_map(proc: Proc) -> bytes:
         vp, _ = entry_vnode(entry)
         top = entry.object if isinstance(entry.object, VmObject) else None
         kind = "none" if bottom is None else _TYPES.get(bottom.type, "unknown")
-        path = "-" if vp is None else vnode_path(vp).decode(errors="replace")
+        path = "-" if vp is None else vn_globalpath(vp).decode(errors="replace")
         lines.append(
             f"{entry.start:#x} {entry.end:#x} {0 if top is None else len(top.pages)} 0 0 {_rwx(entry.protection)} "
             f"{0 if top is None else top.ref_count} {0 if top is None else top.shadow_count} {0:#x} "

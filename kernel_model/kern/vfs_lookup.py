@@ -226,6 +226,20 @@ def vn_fullpath(vp: Vnode, root: Vnode) -> bytes:
     return b"/" + b"/".join(reversed(names))
 
 
+def vn_globalpath(vp: Vnode) -> bytes:
+    """Path of *vp* from the top of the whole tree; with `` (deleted)`` when it has lost its name.
+
+    FreeBSD: vn_fullpath_global(9); the mark is Linux's, d_path().
+    """
+    root = vp
+    while root.v_dd is not None:
+        root = root.v_dd
+    try:
+        return vn_fullpath(vp, root)
+    except SyscallError:
+        return vp.v_name + b" (deleted)"
+
+
 def still_named(parent: Vnode, name: bytes, vp: Vnode) -> bool:
     """Whether *name* in *parent* is *vp* today."""
     try:

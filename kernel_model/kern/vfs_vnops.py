@@ -42,7 +42,7 @@ from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
 from kernel_model.kern.sys_pipe import fifo_open
-from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_fullpath
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_globalpath
 from kernel_model.rlimit import RLIMIT_FSIZE
 from kernel_model.vm.pmap import pmap_mappings
 from kernel_model.vm.vm import VM_PROT_EXECUTE
@@ -340,17 +340,7 @@ class VnodeFileOps:
     def fo_name(self, fp: File) -> bytes:
         """Its path from the top of the tree, or what the file system calls it."""
         vp = file_vnode(fp)
-        return vp.link_text() or _absolute(vp)
-
-
-def _absolute(vp: Vnode) -> bytes:
-    root = vp
-    while root.v_dd is not None:
-        root = root.v_dd
-    try:
-        return vn_fullpath(vp, root)
-    except SyscallError:
-        return vp.v_name + b" (deleted)"
+        return vp.link_text() or vn_globalpath(vp)
 
 
 def append_offset(fp: File) -> int:

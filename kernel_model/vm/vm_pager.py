@@ -123,7 +123,7 @@ class PhysPager:
         """Nothing is kept outside the pages."""
 
 
-class DevicePager:
+class DevicePager(PhysPager):
     """OBJT_DEVICE, OBJT_SG: the device fills a page when it is first seen.  FreeBSD: sys/vm/device_pager.c.
 
     Differs: a device has no memory of its own here; its pages are ordinary frames that *fill* writes.
@@ -134,23 +134,10 @@ class DevicePager:
     def __init__(self, fill: Callable[[int, memoryview], None]) -> None:
         self.fill = fill
 
-    def haspage(self, object_: VmObject, pindex: int) -> bool:
-        """Every page of the object exists."""
-        return pindex < object_.size
-
     def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
         """Let the device write its page."""
         self.fill(m.pindex, object_.vm.phys.page(m.frame))
-        m.valid = True
-        vm_page_wire(m)
-        return VM_PAGER_OK, 1
-
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
-        """Never paged out."""
-        return VM_PAGER_FAIL
-
-    def dealloc(self, object_: VmObject) -> None:
-        """Nothing is kept outside the pages."""
+        return super().getpages(object_, m, behind, ahead)
 
 
 def phys_pager_allocate(vm: Vm, handle: object, contents: bytes, size: int) -> VmObject:

@@ -48,7 +48,13 @@ from kernel_model.vm.vm_param import (
     round_page,
     trunc_page,
 )
-from kernel_model.vm.vm_stack_gap import is_procstack, lim_cur, vm_map_growstack_gap, vm_map_stack_gap
+from kernel_model.vm.vm_stack_gap import (
+    growth_fits_limits,
+    is_procstack,
+    lim_cur,
+    vm_map_growstack_gap,
+    vm_map_stack_gap,
+)
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
@@ -324,26 +330,7 @@ class _ClassicGrowth:
         amount = min(-(-need // sgrowsiz) * sgrowsiz, self.entry.avail_ssize)
         if self.procstack and ssize + amount > limit:
             amount = trunc_page(limit) - ssize
-        if not self._memory_limits(amount):
-            return None
-        return amount
-
-    def _memory_limits(self, amount: int) -> bool:
-        """MEMLOCK when the piece will be wired, and VMEM."""
-        vm = self.vm
-        probe = vm.probe
-        map_ = self.map
-        if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
-            wired = map_.pmap.wired_count << PAGE_SHIFT
-            limit = lim_cur(self.proc, RLIMIT_MEMLOCK)
-            if probe is not None:
-                probe.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit)
-            if wired + amount > limit:
-                return False
-        limit = lim_cur(self.proc, RLIMIT_VMEM)
-        if probe is not None:
-            probe.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
-        return map_.size + amount <= limit
+        return amount if growth_fits_limits(self.map, self.proc, amount) else None
 
     def _cut(self, amount: int) -> int:
         """Stop at the neighbour, one page before it with the guard; the reserve becomes what was left."""

@@ -82,6 +82,23 @@ def is_procstack(vm: Vm, proc: VmProc, vmspace: VmSpace, addr: int) -> bool:
     return addr < (vmspace.vm_stacktop if top == "stacktop" else proc.p_sysent.sv_usrstack)
 
 
+def growth_fits_limits(map_: VmMap, proc: VmProc | None, amount: int) -> bool:
+    """Whether RLIMIT_MEMLOCK, when the piece will be wired, and RLIMIT_VMEM let a stack grow by *amount*."""
+    vm = map_.vm
+    probe = vm.probe
+    if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
+        wired = map_.pmap.wired_count << PAGE_SHIFT
+        limit = lim_cur(proc, RLIMIT_MEMLOCK)
+        if probe is not None:
+            probe.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit)
+        if wired + amount > limit:
+            return False
+    limit = lim_cur(proc, RLIMIT_VMEM)
+    if probe is not None:
+        probe.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
+    return map_.size + amount <= limit
+
+
 def stkgap_disabled(proc: VmProc | None) -> bool:
     """The process asked for stacks without a gap: procctl(2) PROC_STACKGAP_CTL, or its ELF note."""
     if proc is None:
@@ -280,24 +297,7 @@ class _GapGrowth:
         amount = min(-(-need // sgrowsiz) * sgrowsiz, self.max_grow)
         if self.procstack and ssize + amount > limit:
             amount = trunc_page(limit) - ssize
-        return amount if self._memory_limits(amount) else None
-
-    def _memory_limits(self, amount: int) -> bool:
-        """MEMLOCK when the piece will be wired, and VMEM."""
-        vm = self.vm
-        probe = vm.probe
-        map_ = self.map
-        if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
-            wired = map_.pmap.wired_count << PAGE_SHIFT
-            limit = lim_cur(self.proc, RLIMIT_MEMLOCK)
-            if probe is not None:
-                probe.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit)
-            if wired + amount > limit:
-                return False
-        limit = lim_cur(self.proc, RLIMIT_VMEM)
-        if probe is not None:
-            probe.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
-        return map_.size + amount <= limit
+        return amount if growth_fits_limits(self.map, self.proc, amount) else None
 
     def _grow_down(self, amount: int) -> tuple[KernReturn, int, int]:
         """Shorten the gap from its top, or use it up, and insert the new piece there."""

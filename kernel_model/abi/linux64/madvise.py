@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.errno import EINTR, EINVAL, ENOMEM
-from kernel_model.abi.linux64.mman import linux_page_range, mapped_until, next_mapped, unsupported
+from kernel_model.abi.linux64.mman import for_mapped, linux_page_range, mapped_until, unsupported
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.vm import vm_mmap
@@ -69,18 +69,7 @@ def sys_madvise(td: Thread, addr: int, size: int, advice: int) -> int:
         raise SyscallError(EINVAL)
     if populate:
         return _madvise_populate(td, start, end, write=advice == MADV_POPULATE_WRITE)
-    hole = False
-    here = start
-    while here < end:
-        stop = mapped_until(map_, here, end)
-        if stop > here:
-            _advise(td, map_, here, stop, advice)
-            here = stop
-        if here < end:
-            hole = True
-            here = next_mapped(map_, here, end)
-    if hole:
-        raise SyscallError(ENOMEM)
+    for_mapped(map_, start, end, lambda low, high: _advise(td, map_, low, high, advice))
     return 0
 
 

@@ -16,7 +16,7 @@ from kernel_model.abi.errno import (
     ENOMEM,
     EPERM,
 )
-from kernel_model.abi.linux64.mman import TASK_SIZE, linux_page_range, mapped_until, next_mapped
+from kernel_model.abi.linux64.mman import TASK_SIZE, for_mapped, linux_page_range, mapped_until
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.sysent import Support, Sysent
@@ -87,18 +87,7 @@ def sys_msync(td: Thread, addr: int, size: int, flags: int) -> int:
     start, end = linux_page_range(addr, size)
     if end > WORD_MASK:
         raise SyscallError(ENOMEM)
-    here = start
-    hole = False
-    while here < end:
-        stop = mapped_until(map_, here, end)
-        if stop > here:
-            _msync_piece(map_, here, stop, flags)
-            here = stop
-        if here < end:
-            hole = True
-            here = next_mapped(map_, here, end)
-    if hole:
-        raise SyscallError(ENOMEM)
+    for_mapped(map_, start, end, lambda low, high: _msync_piece(map_, low, high, flags))
     return 0
 
 

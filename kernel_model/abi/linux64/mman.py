@@ -48,6 +48,8 @@ from kernel_model.vm.vm_param import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
@@ -116,7 +118,23 @@ def mapped_until(map_: VmMap, start: VmOffset, end: VmOffset) -> VmOffset:
     return min(here, end)
 
 
-def next_mapped(map_: VmMap, here: VmOffset, end: VmOffset) -> VmOffset:
+def for_mapped(map_: VmMap, start: VmOffset, end: VmOffset, act: Callable[[VmOffset, VmOffset], None]) -> None:
+    """Call *act* for each piece of [start, end) that is mapped; raises ENOMEM afterwards when there was a hole."""
+    here = start
+    hole = False
+    while here < end:
+        stop = mapped_until(map_, here, end)
+        if stop > here:
+            act(here, stop)
+            here = stop
+        if here < end:
+            hole = True
+            here = _next_mapped(map_, here, end)
+    if hole:
+        raise SyscallError(ENOMEM)
+
+
+def _next_mapped(map_: VmMap, here: VmOffset, end: VmOffset) -> VmOffset:
     """Where, from the hole at *here* on, something is mapped again; *end* when nothing is."""
     _found, entry = map_.lookup_entry(here)
     entry = entry.next
