@@ -77,7 +77,6 @@ class VmSpace:
         "vm_daddr",
         "vm_maxsaddr",  # lowest address the process stack may ever have
         "vm_stacktop",  # its end (13 and later)
-        "vm_shm",  # System V shared memory
         "vm_shp_base",  # where the shared page is mapped
     )
 
@@ -94,7 +93,6 @@ class VmSpace:
         self.vm_daddr = 0
         self.vm_maxsaddr = 0
         self.vm_stacktop = 0
-        self.vm_shm: object | None = None
         self.vm_shp_base = 0
 
 
