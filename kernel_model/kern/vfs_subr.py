@@ -21,7 +21,7 @@ _SECOND = 1_000_000_000
 
 
 class Syncer:
-    """Writes dirty mapped pages back every FILEDELAY seconds of the kernel's clock, but those of MAP_NOSYNC mappings."""
+    """Writes dirty mapped pages back each FILEDELAY seconds of the kernel's clock, but for MAP_NOSYNC mappings."""
 
     __slots__ = ("_clock", "_due", "_vm")
 
