@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HOSTFD_MOUNT: Final = Mount(b"hostfd", b"host", b"")
+MEBIBYTE: Final = 1 << 20
 TERMIOS_SIZE: Final = 36
 """Bytes of the Linux kernel's struct termios, which is also how ioctl() here speaks of terminals."""
 
@@ -257,10 +258,15 @@ class MemVnode(HostFdVnode):
         self.gid = self.gid if change.va_gid is None else change.va_gid
 
     def allocate(self, offset: int, length: int) -> None:
-        """posix_fallocate(3)."""
-        self.store.reserve(self.fd, offset, offset + length)
+        """posix_fallocate(3), by writing zeroes: what the host only allocates would still look like a hole."""
+        end = offset + length
+        self.store.reserve(self.fd, offset, end)
         try:
-            os.posix_fallocate(self.fd, offset, length)
+            if os.fstat(self.fd).st_size < end:
+                os.ftruncate(self.fd, end)
+            while (offset := _seek(self.fd, offset, os.SEEK_HOLE, end)) < end:
+                hole = _seek(self.fd, offset, os.SEEK_DATA, end)
+                os.pwrite(self.fd, bytes(min(hole - offset, MEBIBYTE)), offset)
         except OSError as error:
             raise host_error(error) from None
 
