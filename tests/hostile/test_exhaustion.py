@@ -174,8 +174,7 @@ def test_shared_memory_is_bounded_by_swap(tmp_path: Path) -> None:
         assert p.call("pwrite64", second, SCRATCH, 100 << 10, 0) == 100 << 10
         assert p.call("ftruncate", first, 0) == 0
         assert p.call("pwrite64", second, SCRATCH, 200 << 10, 1 << 40) == 200 << 10
-        for offset in (FOREVER, 1 << 62):
-            assert p.call("pwrite64", first, SCRATCH, 1, offset) < 0
+        assert p.call("pwrite64", first, SCRATCH, 1, FOREVER) < 0
 
 
 def test_a_shared_mapping_of_shared_memory_is_bounded_too(tmp_path: Path) -> None:
