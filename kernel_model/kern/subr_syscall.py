@@ -33,7 +33,7 @@ from kernel_model.abi.errno import EJUSTRETURN, ENOSYS, ERESTART
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_sig import KSigInfo, tdsendsignal
 from kernel_model.kern.signo import SIGSYS
-from kernel_model.kern.sysent import Support, SyscallReturn, Sysent, adapter
+from kernel_model.kern.sysent import SyscallReturn, Sysent, adapter
 from kernel_model.ktrace import Unsupported
 from kernel_model.vm.vm_param import WORD_MASK
 
@@ -179,7 +179,4 @@ def _restart(td: Thread, code: int) -> int:
 
 def support_table(table: Mapping[int, Sysent]) -> list[tuple[int, str, str, str]]:
     """Rows ``(number, name, support, caveat)`` of *table*, for README.  Model only."""
-    return [
-        (number, row.name, (Support.NONE if row.handler is None else row.support).value, row.caveat)
-        for number, row in sorted(table.items())
-    ]
+    return [(number, row.name, row.support.value, row.caveat) for number, row in sorted(table.items())]

@@ -66,3 +66,9 @@ def test_a_missing_call_is_told_as_none_and_a_stub_says_what_it_lacks() -> None:
         for name, (support, caveat) in rows.items():
             if support in ("partial", "stub"):
                 assert caveat, name
+
+
+def test_what_is_said_to_be_supported_has_a_handler() -> None:
+    for table in (freebsd_table(), linux_table()):
+        without = {row.name for row in table.values() if row.handler is None and row.support is not Support.NONE}
+        assert without <= {"syscall", "__syscall"}, "those two are replaced by the call they name"

@@ -5,11 +5,13 @@ A call that has a name and no row of its own answers ENOSYS and says so; a numbe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from kernel_model.abi.freebsd64 import misc, mman, signal, sys_file
 from kernel_model.abi.freebsd64.syscalls import SYSCALLS
-from kernel_model.kern.sysent import Sysent
+from kernel_model.kern.subr_syscall import SYS___syscall, SYS_syscall
+from kernel_model.kern.sysent import Support, Sysent
 
 MISSING: dict[int, str] = {
     2: "no processes yet",
@@ -28,10 +30,11 @@ MISSING: dict[int, str] = {
 def table() -> dict[int, Sysent]:
     """Number to row; made once."""
     rows = {
-        number: Sysent(name, letters, caveat=MISSING.get(number, ""))
-        for number, (name, letters) in SYSCALLS.items()
+        number: Sysent(name, letters, caveat=MISSING.get(number, "")) for number, (name, letters) in SYSCALLS.items()
     }
     rows.update(sys_file.FILES_SYSCALLS)
     for part in (mman, signal, misc):
         rows.update(part.SYSCALLS)
+    for number in (SYS_syscall, SYS___syscall):  # the way in replaces them, a handler would never run
+        rows[number] = replace(rows[number], support=Support.FULL, caveat="the number is the first argument")
     return rows
