@@ -26,7 +26,7 @@ def copy_between(
 ) -> int:
     """Copy up to *count* bytes from *source* at *start* to *target* at *end*: the bytes copied.
 
-    The files' own offsets are not touched.
+    A signal that waits ends it after a piece.  The files' own offsets are not touched.
     """
     buffer = memoryview(bytearray(min(count, CHUNK)))
     done = 0
@@ -42,7 +42,7 @@ def copy_between(
                 break
             raise
         done += put
-        if put < got:
+        if put < got or td.td_ast:
             break
     return done
 
