@@ -201,6 +201,7 @@ class Caller:
             release=self.rng.choice(("freebsd-10.1", "freebsd-10.1", "freebsd-12.1", "freebsd-15.0")),
             seed=seed if self.rng.random() < 0.5 else None,
             ram=32 << 20,
+            limits={"fsize": 64 << 20},
             stdin=b"input\n" * 100,
             stdout=bytearray(),
             stderr=bytearray(),

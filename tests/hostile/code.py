@@ -66,7 +66,7 @@ def soup(number: int) -> int:
     """Bytes at random."""
     rng = random.Random(number)
     code = registers(rng) + rng.randbytes(rng.choice((64, 1000, 4000)))
-    return run_code(code, rng.choice((FREEBSD, LINUX)))
+    return run_code(code, rng.choice((FREEBSD, LINUX)), paranoid=rng.random() < 0.2)
 
 
 PREFIXES = (
@@ -118,7 +118,7 @@ def stream(number: int) -> int:
             code += movabs(rng.randrange(16), rng.choice(EDGE))
         if rng.random() < 0.05:
             code += b"\x0f\x05"
-    return run_code(code, rng.choice((FREEBSD, LINUX)))
+    return run_code(code, rng.choice((FREEBSD, LINUX)), paranoid=rng.random() < 0.2)
 
 
 INSTRUCTIONS = """
@@ -170,7 +170,7 @@ def special(number: int) -> int:
     code = code.ljust(0x2000, rng.choice((b"\xcc", b"\x90", b"\x00", b"\xc3", b"\xf4")))
     # the handler: skip bytes, or return with whatever the frame has now
     code += rng.choice((b"\xc3", bytes.fromhex("ff82b0000000 c3"), instruction(rng) + b"\xc3", b"\xf4", b"\x0f\x0b"))
-    return run_code(code, osabi)
+    return run_code(code, osabi, paranoid=rng.random() < 0.2)
 
 
 def catch_all(osabi: int, handler: int) -> bytes:

@@ -47,7 +47,7 @@ def one_page_at_a_time() -> int:
     """Touch and give back each third page of a long mapping: one page is resident, never the same."""
     body = bytes.fromhex("4d892424 4c89e7") + movabs(6, 4096) + movabs(2, 4) + movabs(0, 28) + b"\x0f\x05"
     body += ADVANCE + struct.pack("<i", 0x3000)
-    code = system(LINUX, "mmap", 1 << 36, 1 << 34, 3, 0x4032, -1, 0) + movabs(12, 1 << 36) + repeat(50_000, body)
+    code = system(LINUX, "mmap", 1 << 36, 1 << 34, 3, 0x4032, -1, 0) + movabs(12, 1 << 36) + repeat(30_000, body)
     return run_code(code + leave(LINUX), LINUX, ram=32 * MIB, seconds=60)
 
 
@@ -62,7 +62,7 @@ def more_than_there_is() -> int:
 def test_ram_bounds_what_the_host_gives(what: Callable[[], int]) -> None:
     status, mebibytes = peak(what.__name__)
     assert status == 0
-    assert mebibytes < 150
+    assert mebibytes < 110
 
 
 def test_swap_ends_and_then_the_program() -> None:
@@ -81,12 +81,11 @@ def test_no_machine_is_too_big() -> None:
         Machine(ram=MAX_RAM * 2)
 
 
-@pytest.mark.parametrize("abi", [FREEBSD, LINUX])
-def test_thousands_of_mappings_cost_time_in_proportion(abi: int) -> None:
+def test_thousands_of_mappings_cost_time_in_proportion(abi: int = LINUX) -> None:
     """Each second page loses its rights."""
     seconds = []
     anon = 0x4032 if abi == LINUX else 0x1012
-    for count in (1_000, 8_000):
+    for count in (1_000, 6_000):
         body = (
             bytes.fromhex("4c89e7")
             + movabs(6, 4096)
@@ -99,7 +98,7 @@ def test_thousands_of_mappings_cost_time_in_proportion(abi: int) -> None:
         began = time.monotonic()
         assert run_code(code + leave(abi), abi, ram=256 * MIB, seconds=60) == 0
         seconds.append(time.monotonic() - began)
-    assert seconds[1] < 8 * seconds[0] + 5
+    assert seconds[1] < 6 * seconds[0] + 5
 
 
 LINUX_CALLS = (
