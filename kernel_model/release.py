@@ -218,6 +218,8 @@ class Release:
     """Segments are mapped with MAP_VN_EXEC and MAP_CHECK_EXCL."""
     exec_final_prot: bool = False
     """Anonymous tails are inserted with their final protection instead of all rights first."""
+    arg_max: int = 262144
+    """Bytes of arguments and environment that execve takes: ARG_MAX, sys/sys/syslimits.h."""
     aux_count: int = 24
     aux_zero_fills: bool = False
     """Slots of the auxiliary vector that are not used are written as zeros."""
@@ -379,6 +381,7 @@ _12_1 = replace(
     exec_brand_string_exact=True,
     exec_empty_filesz=True,
     execpath_aligned=True,
+    arg_max=524288,
     aux_count=27,
     aux_zero_fills=True,
     aux_ehdrflags=True,

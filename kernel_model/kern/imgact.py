@@ -62,12 +62,16 @@ class ImageArgs:
     argv: list[bytes] = field(default_factory=list)
     """Without NULs, like ``envv``."""
     envv: list[bytes] = field(default_factory=list)
-    stringspace: int = ARG_MAX
+    arg_max: int = ARG_MAX
+    """Bytes that all strings may have, with their NULs; the release's."""
+    stringspace: int = field(init=False)
+    """What is left of them."""
     path: bytes = b""
     """The path given, whatever interprets it."""
 
     def __post_init__(self) -> None:
         self.path = self.fname
+        self.stringspace = self.arg_max
 
     def add_arg(self, string: bytes) -> None:
         """Append an argument; E2BIG when the strings get too long.  FreeBSD: exec_args_add_arg()."""
@@ -86,12 +90,12 @@ class ImageArgs:
         if wanted > self.stringspace + freed:
             raise ExecError(E.E2BIG, "argument list too long for the script's interpreter")
         self.stringspace += freed - wanted
-        kassert(0 <= self.stringspace <= ARG_MAX, "exec arguments: %d bytes left", self.stringspace)
+        kassert(0 <= self.stringspace <= self.arg_max, "exec arguments: %d bytes left", self.stringspace)
         self.argv[:1] = words
 
     def _take(self, length: int) -> None:
         if length > self.stringspace:
-            raise ExecError(E.E2BIG, f"arguments and environment are longer than {ARG_MAX} bytes")
+            raise ExecError(E.E2BIG, f"arguments and environment are longer than {self.arg_max} bytes")
         self.stringspace -= length
 
 

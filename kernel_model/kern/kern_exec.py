@@ -61,7 +61,7 @@ def execve(td: Thread, path: bytes, argv: Sequence[bytes], envv: Sequence[bytes]
     """
     if len(path) >= _path_max(td):
         raise ExecError(_long_path_errno(td), "path too long")
-    args = ImageArgs(path)
+    args = ImageArgs(path, arg_max=td.td_proc.kernel.release.arg_max)
     for string in argv:
         args.add_arg(string)
     for string in envv:
@@ -86,7 +86,7 @@ def exec_copyin_args(td: Thread, fname: int, argv: int, envv: int) -> ImageArgs:
     except SyscallError as error:
         errno = _long_path_errno(td) if error.errno == E.ENAMETOOLONG else error.errno
         raise ExecError(errno, "the path cannot be read") from None
-    args = ImageArgs(path)
+    args = ImageArgs(path, arg_max=td.td_proc.kernel.release.arg_max)
     if argv:
         _copyin_vector(td, argv, args, env=False)
     if envv:
