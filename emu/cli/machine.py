@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.cli.values import parse_environment, parse_limits, parse_size
+from kernel_model.abi.errno import ENOENT
 from kernel_model.errors import UsageError
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 
@@ -110,3 +111,23 @@ def chosen_program(options: argparse.Namespace) -> Program:
     if not words:
         raise UsageError("no program: give PROG, or --guest NAME")
     return Program(words[0], list(words), env)
+
+
+def execute(machine: Machine, program: Program) -> None:
+    """execve *program*; a name without a slash that is not here is looked for along the program's PATH.
+
+    Raises ExecFailed with what was wrong with the first candidate that is there.
+    """
+    from emu.machine import ExecFailed
+
+    candidates = [program.path]
+    if "/" not in program.path:
+        candidates += [f"{folder}/{program.path}" for folder in program.env.get("PATH", "").split(":") if folder]
+    failures: list[ExecFailed] = []
+    for path in candidates:
+        try:
+            machine.execve(path, program.argv, program.env)
+            return
+        except ExecFailed as failure:
+            failures.append(failure)
+    raise next((failure for failure in failures if failure.errno != ENOENT), failures[0])

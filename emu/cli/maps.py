@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
+from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
 from emu.cli.why import trace_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _of_program(options: argparse.Namespace) -> Sequence[MapRow]:
 
     program = chosen_program(options)
     with build_machine(options) as machine:
-        machine.execve(program.path, program.argv, program.env)
+        execute(machine, program)
         if not options.start:
             machine.run()
             sys.stdout.flush()

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
+from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
 from emu.debug.tracing import Tracing, add_trace_arguments
 from kernel_model.errors import UsageError
 from kernel_model.kern.signo import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, signame
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
             GrowthView(_say).attach(machine.kernel.ktrace)
         with Tracing(options, machine, program.path, tuple(program.argv)) as tracing:
-            machine.execve(program.path, program.argv, program.env)
+            execute(machine, program)
             status = machine.run()
             tracing.finish(status)
         _show_the_end(machine, shows)

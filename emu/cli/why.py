@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.cli import Parser
-from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
+from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
 from emu.cli.values import parse_size
 from emu.debug.blame import Answer, Blame, Owned, describe_change, history_lines
 from emu.debug.codec import to_json
@@ -199,7 +199,7 @@ def _run(options: argparse.Namespace) -> Evidence:
         for kind in (FAULT, MAP, SIGNAL, EXEC):
             machine.kernel.ktrace.subscribe(kind, lambda event: evidence.add(event, options.fault))
         evidence.program = Path(program.path).name
-        machine.execve(program.path, program.argv, program.env)
+        execute(machine, program)
         machine.run()
     sys.stdout.flush()
     return evidence

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from emu.cli import main
+from guest import guest
 
 BAD = {
     "an unknown command": ["frobnicate"],
@@ -40,3 +41,19 @@ def test_json_is_all_there_is_on_standard_output(command, capfd):
     out, err = capfd.readouterr()
     assert json.loads(out)
     assert err, "the program's own output"
+
+
+def test_a_bare_name_is_looked_for_here_and_then_along_path(tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "a-program").write_bytes(guest("hello").path.read_bytes())
+    (folder / "a-program").chmod(0o755)
+    (folder / "broken").write_text("neither ELF nor script\n")
+    (folder / "broken").chmod(0o755)
+    monkeypatch.setenv("PATH", f"/nonexistent::{folder}")
+    assert main(["run", "a-program"]) == 0
+    assert main(["run", "./a-program"]) == 2, "a slash says where"
+    assert main(["run", "nowhere"]) == 2
+    assert main(["run", "broken"]) == 2
+    err = capfd.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in err] == ["./a-program", "nowhere", f"{folder}/broken"]
