@@ -45,7 +45,7 @@ from emu.raw import (
     UC_MEM_WRITE_UNMAPPED,
     Engine,
 )
-from kernel_model.errors import KernelPanic, MirrorDesync, kassert, some
+from kernel_model.errors import KernelPanic, MirrorDesync, kassert, panic, some
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
@@ -433,9 +433,12 @@ class UcPmapHardware:
 
     def _fault(self, page: int, vpn: int, access: int) -> Pte | None:
         """Let the kernel make *page* resident when an entry allows the access; None for all other cases."""
-        if page >= VM_MAXUSER_ADDRESS or some(self._faults, "faults").exact:
+        faults = self._faults
+        map_ = self._map
+        if map_ is None or faults is None:
+            panic("page %#x touched before the mirror has a map", page)
+        if page >= VM_MAXUSER_ADDRESS or faults.exact:
             return None
-        map_ = some(self._map, "map")
         if not self._hint_low <= page < self._hint_high:
             found, entry = map_.lookup_entry(page)
             if not found or not accessible(entry):
@@ -452,7 +455,8 @@ class UcPmapHardware:
         if refused:
             return None
         pte = self._ptes.get(vpn)
-        kassert(pte is not None and pte[1] & NEEDS[access], "page %#x not mapped by its fault", page)
+        if pte is None or not pte[1] & NEEDS[access]:
+            panic("page %#x not mapped by its fault", page)
         return pte
 
     def _find_region(self, page: int) -> None:
