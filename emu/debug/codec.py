@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from kernel_model.ktrace import (
@@ -139,7 +140,13 @@ def _counters_text(counters: Counters | None) -> str:
 
 def _step_text(step: Step) -> str:
     kind, name, ok, operands = step
-    text = ",".join([f'"{key}":{value:d}' for key, value in operands.items()])
+    return _step_format(kind, name, ok, tuple(operands)) % tuple(operands.values())
+
+
+@cache
+def _step_format(kind: str, name: str, ok: bool, operands: tuple[str, ...]) -> str:
+    """What the steps of one check or stage have in common: there are a few dozen of these, and millions of steps."""
+    text = ",".join([f'"{key}":%d' for key in operands])
     return f'{{"kind":"{kind}","name":"{name}","ok":{"true" if ok else "false"},"operands":{{{text}}}}}'
 
 
