@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from kernel_model.abi import errno as E
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.ktrace.events import EXEC, Cause, ExecStage
+from kernel_model.vm.vm_kern import ARG_MAX
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vnode_pager import vnode_pager_flush
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from kernel_model.release import Release
     from kernel_model.vm.vm_object import VmObject
 
-ARG_MAX: Final = 524288
-"""Bytes of argument and environment strings together, NULs included."""
 MAXSHELLCMDLEN: Final = PAGE_SIZE
 MAXPAGESIZES: Final = 3
 

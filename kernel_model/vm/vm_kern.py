@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 PATH_MAX = 1024
 ARG_MAX = 524288
+"""Bytes of argument and environment strings, NULs included, that exec_map has room for; a release may take fewer."""
 EXEC_MAP_ENTRIES = 16
 EXEC_MAP_ENTRY_SIZE = round_page(PATH_MAX + ARG_MAX)
 """Bytes of kernel address space that one execve takes for path, arguments and environment."""
