@@ -14,12 +14,12 @@ import os
 import signal
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from emu.cpu import UcCpu
-from emu.interrupt import HostSignals, Ticker
-from emu.pmap import UcPmapHardware, mirror_of
-from emu.raw import (
+from emu.engine.cpu import UcCpu
+from emu.engine.interrupt import HostSignals, Ticker
+from emu.engine.pmap import UcPmapHardware, mirror_of
+from emu.engine.raw import (
     UC_ERR_EXCEPTION,
     UC_ERR_INSN_INVALID,
     UC_ERR_MAP,
@@ -28,12 +28,12 @@ from emu.raw import (
     UC_X86_INS_RDTSCP,
     MachineError,
 )
-from emu.trap import Traps
+from emu.engine.trap import Traps
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.errors import SyscallError, UsageError, panic
-from kernel_model.fs.hostcall import host_umask
 from kernel_model.fs.hostfd import HostFdVnode
 from kernel_model.fs.rootfs import mount_root
+from kernel_model.host.files import host_umask
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from kernel_model.kern.kern_ktrace import Spot
     from kernel_model.kern.kern_stdio import Stream
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vmspace import VmSpace
@@ -82,6 +83,20 @@ class ExecFailed(UsageError):
         self.errno = errno
 
 
+def _evidence(td: Thread, rip: int, va: int, spot: Spot) -> dict[str, Any]:
+    """``KTrace.evidence``: only refused faults pay for the import."""
+    from emu.why.dump import evidence_of
+
+    return evidence_of(td, rip, va, spot)
+
+
+def _callers(td: Thread) -> tuple[int, ...]:
+    """``KTrace.callers``."""
+    from emu.why.dump import user_callers
+
+    return user_callers(td)
+
+
 class NoCpu:
     """The registers of a thread before its address space has an engine."""
 
@@ -101,7 +116,7 @@ class NoCpu:
 
     def get_fpregs(self) -> bytes:
         """The FXSAVE image so far."""
-        from emu.cpu import initial_fpregs
+        from emu.engine.cpu import initial_fpregs
 
         return self.fpregs or initial_fpregs()
 
@@ -124,7 +139,7 @@ class Machine:
     *root* is the directory that is the guest's ``/``; only *cwd* below it may be written unless *rw*.
     *limits* are soft limits by name ("stack"), *ram* bytes of memory, *seed* makes the run repeatable.  *stdin*,
     *stdout* and *stderr* are host descriptors, None for closed, ``bytes`` for input, a bytearray for output.
-    *paranoid* proves the mirror after every trap; *strict_alignment* raises #GP as emu.align says.
+    *paranoid* proves the mirror after every trap; *strict_alignment* raises #GP as emu.engine.align says.
     """
 
     def __init__(
@@ -151,6 +166,8 @@ class Machine:
         self.vm = Vm(RELEASES[release], ram if ram is not None else DEFAULT_RAM)
         self.vm.make_hardware = UcPmapHardware
         self.kernel = Kernel(self.vm, seed=seed)
+        self.kernel.ktrace.evidence = _evidence
+        self.kernel.ktrace.callers = _callers
         self._syncer = Syncer(self.vm, self.kernel.clock)
         self.vm.on_oom = partial(out_of_memory, self.kernel)
         self.paranoid = paranoid
@@ -193,8 +210,7 @@ class Machine:
         td = Thread(td_proc=proc, td_tid=pid, td_cpu=NoCpu())
         proc.p_threads.append(td)
         kernel.procs[pid] = proc
-        kernel.curthread = td
-        self.vm.curproc = proc
+        kernel.vm.pcpu.switch(td)
         return proc, td
 
     def _plimit(self) -> Plimit:
@@ -280,7 +296,7 @@ class Machine:
         traps.attach()
         traps.after = self.verify if self.paranoid else None
         if self.strict_alignment:
-            from emu.align import AlignmentCheck
+            from emu.engine.align import AlignmentCheck
 
             hw.on_code = AlignmentCheck(td, cpu).scan
         self.traps = traps

@@ -27,7 +27,7 @@ class UsageError(Exception):
 class SyscallError(Exception):
     """A system call refuses; caught in one place, the dispatcher, which puts *errno* where the ABI wants it.
 
-    ``errno`` is always FreeBSD's number (kernel_model.abi.errno); the Linux table translates on the way out.
+    ``errno`` is always FreeBSD's number (kernel_model.errno); the Linux table translates on the way out.
     """
 
     def __init__(self, errno: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.cli.values import parse_environment, parse_limits, parse_size
-from kernel_model.abi.errno import ENOENT
+from kernel_model.errno import ENOENT
 from kernel_model.errors import UsageError
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 

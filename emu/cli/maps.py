@@ -39,9 +39,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _of_trace(path: Path, options: argparse.Namespace) -> Sequence[MapRow]:
-    from emu.debug.blame import Blame
-    from emu.debug.tracefile import TraceReader
+    from emu.trace.tracefile import TraceReader
     from emu.view.maps import blame_rows
+    from emu.why.blame import Blame
     from kernel_model.errors import UsageError
     from kernel_model.ktrace import MapChange
 

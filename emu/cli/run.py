@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
-from emu.debug.tracing import Tracing, add_trace_arguments
+from emu.cli.tracing import Tracing, add_trace_arguments
 from kernel_model.errors import UsageError
 from kernel_model.kern.signo import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, signame
 from kernel_model.ktrace import UNSUPPORTED, Unsupported

@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING
 from emu.cli import Parser
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
 from emu.cli.values import parse_size
-from emu.debug.blame import Answer, Blame, Owned, describe_change, history_lines
-from emu.debug.codec import to_json
-from emu.debug.counterfactual import WHAT_IF, apply_change
-from emu.debug.symbols import Names
-from emu.debug.tracefile import TraceReader
-from emu.debug.tracer import symbols_under
-from emu.debug.verdict import Verdict, headline, judge
+from emu.program.symbols import Names
+from emu.trace.codec import to_json
+from emu.trace.tracefile import TraceReader
+from emu.trace.tracer import symbols_under
 from emu.view.trace import outcome
 from emu.view.why import what_if_text, why_text
-from kernel_model.errors import UsageError
+from emu.why.blame import Answer, Blame, Owned, describe_change, history_lines
+from emu.why.counterfactual import WHAT_IF, apply_change
+from emu.why.replica import decide
+from emu.why.verdict import Verdict, headline, judge
+from kernel_model.errors import UsageError, some
 from kernel_model.kern.signo import signame
 from kernel_model.ktrace import EntryState, ExecStage, FaultEvent, MapChange, SignalEvent
-from kernel_model.ktrace.replica import decide
 from kernel_model.vm.vm import prot_string
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from emu.debug.symbols import Symbols
+    from emu.program.symbols import Symbols
 
 EX_NOTHING = 1
 """Exit status when no fault was refused."""
@@ -141,7 +141,7 @@ def run(options: argparse.Namespace) -> int:
     elif not options.reproduce:
         print(why_text(verdict, evidence.fates.get(fault.seq, "")), end="")
     if options.reproduce:
-        from emu.debug.reproducer import write_reproducer
+        from emu.why.reproducer import write_reproducer
 
         write_reproducer(verdict, options.reproduce)
         print(f"wrote {options.reproduce}: {verdict.headline}")
@@ -276,7 +276,7 @@ def _what_if(verdict: Verdict, options: argparse.Namespace) -> None:
     event = verdict.event
     if event.vector != 14:
         raise UsageError("--what-if: an exception of the processor is no decision of the kernel")
-    snapshot, addr = event.snapshot, event.addr
+    snapshot, addr = some(event.snapshot, "snapshot of a refused fault"), event.addr
     changes = [change for text in options.what_if for change in text.split(",") if change]
     for change in changes:
         snapshot, addr = apply_change(snapshot, addr, change, parse_size)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel_model.ktrace import FAULT, MAP, FaultEvent, KTrace, MapChange
-from kernel_model.vm.probe import CHECK
+from kernel_model.ktrace.events import CHECK
 from kernel_model.vm.vm_param import KERN_NAMES
 
 if TYPE_CHECKING:

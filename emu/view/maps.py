@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from kernel_model.ktrace.recorder import entry_state
+from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.vm.vm import prot_string
 from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_COW,
@@ -26,8 +26,8 @@ from kernel_model.vm.vm_param import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from emu.debug.blame import Owned
     from emu.machine import Machine
+    from emu.why.blame import Owned
     from kernel_model.vm.vm_map_entry import VmMapEntry
 
 TYPES = ("df", "sw", "vn", "dv", "ph", "dd", "sg", "md")

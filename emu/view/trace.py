@@ -10,12 +10,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emu.debug.blame import describe_cause
-from emu.debug.codec import access_name
-from emu.debug.decode import Decoder
-from emu.debug.disasm import disassemble
-from emu.debug.verdict import headline
-from kernel_model.abi.errno import NAMES
+from emu.program.disasm import disassemble
+from emu.trace.codec import access_name
+from emu.trace.decode import Decoder
+from emu.why.blame import describe_cause
+from emu.why.verdict import headline
+from kernel_model.errno import NAMES
 from kernel_model.kern.signo import signame
 from kernel_model.kern.sysent import convert
 from kernel_model.ktrace import (
@@ -33,8 +33,8 @@ from kernel_model.vm.vm import prot_string
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from emu.debug.blame import Blame
-    from emu.debug.symbols import Symbols
+    from emu.program.symbols import Symbols
+    from emu.why.blame import Blame
 
 RESET = "\x1b[0m"
 COLOURS = {

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.debug.blame import history_lines
-from emu.debug.case import Case, describe_range, distance, refusing_step
-from emu.debug.causes import past_eof
-from emu.debug.codec import access_name
-from emu.debug.decode import Decoder
+from emu.trace.codec import access_name
+from emu.trace.decode import Decoder
+from emu.why.blame import history_lines
+from emu.why.case import Case, describe_range, distance, refusing_step
+from emu.why.causes import past_eof
 from kernel_model.kern.signo import SIGBUS, signame
+from kernel_model.ktrace.events import CHECK, STAGE, Step
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY
-from kernel_model.vm.probe import CHECK, STAGE, Step
 from kernel_model.vm.vm import prot_string
 from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_COW,
@@ -31,10 +31,10 @@ from kernel_model.vm.vm_param import KERN_NAMES, KERN_OUT_OF_BOUNDS, round_page
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from emu.debug.counterfactual import Counterfactual
-    from emu.debug.verdict import Verdict
+    from emu.why.counterfactual import Counterfactual
+    from emu.why.replica import Decision
+    from emu.why.verdict import Verdict
     from kernel_model.ktrace import EntryState, FaultEvent
-    from kernel_model.ktrace.replica import Decision
 
 QUESTIONS: dict[str, str] = {
     "mapped": "is the address in an entry of the map",

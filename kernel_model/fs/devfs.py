@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.fs.pseudofs import PseudoDir, PseudoLink, PseudoMount, PseudoNode, pseudo_mount
-from kernel_model.fs.vnode import VCHR, VREG, Vattr, Vnode
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, File
 from kernel_model.kern.vfs_vnops import vn_open_vnode
+from kernel_model.kern.vnode import VCHR, VREG, Vattr, Vnode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

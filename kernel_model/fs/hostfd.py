@@ -16,10 +16,10 @@ import termios
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.hostcall import host_error, vattr_of
-from kernel_model.fs.vnode import (
+from kernel_model.host.files import host_error, vattr_of
+from kernel_model.kern.vnode import (
     IFTOVT,
     POLLIN,
     POLLOUT,

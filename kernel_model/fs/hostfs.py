@@ -24,14 +24,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import kassert
-from kernel_model.fs.hostcall import PSEUDO_FSTYPES, HostFs, host_error, mounts
 from kernel_model.fs.hostfs_vnode import FileId, HostVnode
-from kernel_model.fs.vnode import IFTOVT, MNT_LOCAL, MNT_NOSUID, MNT_RDONLY, S_IFMT, VDIR, Mount, Statfs
+from kernel_model.host.files import PSEUDO_FSTYPES, HostFs, host_error, mounts
+from kernel_model.kern.vnode import IFTOVT, MNT_LOCAL, MNT_NOSUID, MNT_RDONLY, S_IFMT, VDIR, Mount, Statfs
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
+    from kernel_model.kern.vnode import Vnode
 
 PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 KEPT_DIRECTORIES = 64

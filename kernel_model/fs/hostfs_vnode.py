@@ -9,10 +9,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.hostcall import host_birthtime, host_error, vattr_of
-from kernel_model.fs.vnode import (
+from kernel_model.host.files import host_birthtime, host_error, vattr_of
+from kernel_model.kern.vnode import (
     IFTOVT,
     S_IFMT,
     S_ISGID,

@@ -39,8 +39,8 @@ from kernel_model.fs.pseudofs import (
     PseudoNode,
     pseudo_mount,
 )
-from kernel_model.fs.vnode import VFIFO, VLNK, Vattr, Vnode
 from kernel_model.kern.vfs_lookup import vn_globalpath
+from kernel_model.kern.vnode import VFIFO, VLNK, Vattr, Vnode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,8 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
-from kernel_model.fs.vnode import Vnode
 from kernel_model.kern.vfs_lookup import vn_globalpath
+from kernel_model.kern.vnode import Vnode
 from kernel_model.vm.vm import (
     OBJT_DEFAULT,
     OBJT_DEVICE,

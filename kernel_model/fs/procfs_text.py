@@ -26,9 +26,9 @@ from kernel_model.rlimit import (
 from kernel_model.vm.vm_param import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.proc import Proc
+    from kernel_model.kern.vnode import Vnode
 
 HZ = 100
 NSEC = 1_000_000_000

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EFAULT, ENAMETOOLONG
+from kernel_model.errno import EFAULT, ENAMETOOLONG
 from kernel_model.errors import SyscallError, panic
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault

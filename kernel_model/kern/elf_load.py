@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import kassert
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_header import PF_R, PF_W, PF_X, PT_LOAD, Phdr

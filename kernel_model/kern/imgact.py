@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.ktrace.events import EXEC, Cause, ExecStage
 from kernel_model.vm.vm_kern import ARG_MAX
@@ -16,10 +16,10 @@ from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vnode_pager import vnode_pager_flush
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vattr, Vnode
     from kernel_model.kern.elf_brand import ElfBrandinfo
     from kernel_model.kern.proc import Proc, Thread, Ucred
     from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.release import Release
     from kernel_model.vm.vm_object import VmObject
 
@@ -197,7 +197,7 @@ class ImageParams:
         """
         proc = self.td.td_proc
         kernel = proc.kernel
-        kernel.vm.cause = Cause(EXEC, stage, pid=proc.p_pid)
         kt = kernel.ktrace
+        kt.cause = Cause(EXEC, stage, pid=proc.p_pid)
         if kt.execs is not None:
             kt.emit(ExecStage(stage, path_text(self.args.fname), operands, pid=proc.p_pid))

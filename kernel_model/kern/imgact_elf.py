@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import PATH_MAX
 from kernel_model.kern.elf_brand import (
     BI_CAN_EXEC_DYN,
     BrandChoice,
@@ -39,6 +38,7 @@ from kernel_model.kern.elf_load import enforce_limits, load_sections, trans_prot
 from kernel_model.kern.imgact import ElfAuxargs, ExecError, ImageParams, path_text
 from kernel_model.kern.kern_exec_vmspace import exec_map_stack, exec_new_vmspace
 from kernel_model.kern.kern_exec_vnode import exec_open
+from kernel_model.kern.vnode import PATH_MAX
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_RW
 from kernel_model.vm.vm_object import vm_object_deallocate

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
-from kernel_model.fs.vnode import PATH_MAX
+from kernel_model import errno as E
 from kernel_model.kern.imgact import MAXSHELLCMDLEN, ExecError
+from kernel_model.kern.vnode import PATH_MAX
 
 if TYPE_CHECKING:
     from kernel_model.kern.imgact import ImageParams

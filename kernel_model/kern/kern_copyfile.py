@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import VDIR, VREG
 from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.vnode import VDIR, VREG
 
 if TYPE_CHECKING:
     from kernel_model.kern.kern_descrip import File

@@ -14,17 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert, some
-from kernel_model.fs.vnode import VDIR
 from kernel_model.kern.kern_lockf import lf_release
+from kernel_model.kern.vnode import VDIR
 from kernel_model.rlimit import RLIMIT_NOFILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kernel_model.fs.vnode import Dirent, Vattr, Vnode
     from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.kern.vnode import Dirent, Vattr, Vnode
 
 O_RDONLY = 0x0
 O_WRONLY = 0x1

@@ -19,10 +19,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
-from kernel_model.abi.errno import EJUSTRETURN
+from kernel_model import errno as E
+from kernel_model.errno import EJUSTRETURN
 from kernel_model.errors import SyscallError, kassert, some
-from kernel_model.fs.vnode import MNT_NOSUID, PATH_MAX, S_ISGID, S_ISUID
 from kernel_model.kern.copyin import copyin, copyinstr
 from kernel_model.kern.elf_header import header_fault
 from kernel_model.kern.imgact import ExecError, ImageArgs, ImageParams, path_text
@@ -34,6 +33,7 @@ from kernel_model.kern.kern_sig import execsigs
 from kernel_model.kern.proc import P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC, P_INEXEC
 from kernel_model.kern.signo import SIGABRT
 from kernel_model.kern.vfs_lookup import vn_fullpath
+from kernel_model.kern.vnode import MNT_NOSUID, PATH_MAX, S_ISGID, S_ISUID
 from kernel_model.vm.vm_kern import exec_map_alloc, exec_map_free, kmem_write
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE
@@ -134,12 +134,11 @@ def _copyin_string(td: Thread, pointer: int, space: int) -> bytes:
 def kern_execve(td: Thread, args: ImageArgs) -> int:
     """Execute what *args* says; see ``execve``.  FreeBSD: kern_execve(), do_execve()."""
     proc = td.td_proc
-    vm = proc.kernel.vm
-    old_osrel, old_fctl0, old_cause, old_vmspace = proc.p_osrel, proc.p_fctl0, vm.cause, proc.p_vmspace
+    vm, kt = proc.kernel.vm, proc.kernel.ktrace
+    old_osrel, old_fctl0, old_cause, old_vmspace = proc.p_osrel, proc.p_fctl0, kt.cause, proc.p_vmspace
     kassert(not proc.p_flag & P_INEXEC, "execve: process %d is in execve already", proc.p_pid)
     buf = _alloc_args(td, args)
     proc.p_flag |= P_INEXEC
-    vm.curproc = proc
     run = _Run(td, args)
     try:
         run.do_execve()
@@ -156,7 +155,7 @@ def kern_execve(td: Thread, args: ImageArgs) -> int:
         exec_map_free(vm, buf)
         if proc.p_vmspace is not old_vmspace:
             vmspace_free(old_vmspace)
-        vm.cause = old_cause
+        kt.cause = old_cause
     return EJUSTRETURN
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import kassert, some
 from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.kern_sharedpage import shared_page_obj

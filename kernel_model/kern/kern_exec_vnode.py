@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import MNT_NOEXEC, VDIR, VEXEC, VREG
 from kernel_model.kern.imgact import ExecError, ImageParams, path_text
 from kernel_model.kern.vfs_lookup import namei
+from kernel_model.kern.vnode import MNT_NOEXEC, VDIR, VEXEC, VREG
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
 from kernel_model.vm.vnode_pager import vnode_pager_alloc, vnode_pager_flush
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vattr, Vnode
     from kernel_model.kern.imgact import ImageArgs
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vattr, Vnode
 
 REASONS = {
     E.ENOENT: "no such file",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EJUSTRETURN
+from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.proc import P_EXITED
 
 if TYPE_CHECKING:

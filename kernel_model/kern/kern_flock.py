@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import Flock
 from kernel_model.kern.kern_descrip import DTYPE_VNODE, FREAD, FWRITE, OFF_MAX, File, file_vnode
 from kernel_model.kern.kern_lockf import TO_END, lf_clearlock, lf_getblock, lf_setlock
 from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.kern.vnode import Flock
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread

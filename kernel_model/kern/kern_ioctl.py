@@ -11,10 +11,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import VCHR
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_ASYNC, O_NONBLOCK
+from kernel_model.kern.vnode import VCHR
 from kernel_model.ktrace import Unsupported
 
 if TYPE_CHECKING:

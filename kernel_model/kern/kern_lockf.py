@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.fs.vnode import Flock
+from kernel_model.kern.vnode import Flock
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
+    from kernel_model.kern.vnode import Vnode
 
 TO_END = -1
 """``end`` of a lock that reaches to the end of the file, wherever that will be."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINVAL
+from kernel_model.errno import EINVAL
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC
 from kernel_model.kern.kern_resource import MAXDSIZ, MAXPROCPERUID

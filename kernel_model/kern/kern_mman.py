@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOTSUP
+from kernel_model.errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOTSUP
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import VCHR, VREG
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_PATH, OFF_MAX
+from kernel_model.kern.vnode import VCHR, VREG
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_mmap import (
     MAP_32BIT,
@@ -49,9 +49,9 @@ from kernel_model.vm.vm_param import PAGE_MASK, WORD_MASK, VmOffset
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.kern.vnode import Vnode
 
 _KNOWN = (
     MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_HASSEMAPHORE | MAP_STACK | MAP_NOSYNC | MAP_ANON | MAP_EXCL

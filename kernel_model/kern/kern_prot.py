@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINVAL, EPERM, ESRCH
+from kernel_model.errno import EINVAL, EPERM, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINVAL, EPERM, ESRCH
+from kernel_model.errno import EINVAL, EPERM, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC

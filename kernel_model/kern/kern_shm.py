@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.fs.hostfd import MemStore, mem_vnode
-from kernel_model.fs.vnode import VREAD, VWRITE
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FREAD,
@@ -28,6 +27,7 @@ from kernel_model.kern.kern_descrip import (
     File,
 )
 from kernel_model.kern.vfs_vnops import VNOPS, vn_truncate
+from kernel_model.kern.vnode import VREAD, VWRITE
 
 if TYPE_CHECKING:
     from kernel_model.fs.hostfd import MemVnode

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NoReturn
 
-from kernel_model.abi.errno import EAGAIN, EINTR, EINVAL, EPERM, ERESTART, ESRCH
+from kernel_model.errno import EAGAIN, EINTR, EINVAL, EPERM, ERESTART, ESRCH
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_exit import exit1
 from kernel_model.kern.signalvar import KSigInfo, SigAction, SigActs, StackT

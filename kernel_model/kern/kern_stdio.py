@@ -11,9 +11,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from kernel_model.fs.hostfd import buffer_vnode, hostfd_vnode
-from kernel_model.fs.vnode import VREG
 from kernel_model.kern.kern_descrip import DTYPE_VNODE, FREAD, FWRITE, O_APPEND, File
 from kernel_model.kern.vfs_vnops import VNOPS
+from kernel_model.kern.vnode import VREG
 
 if TYPE_CHECKING:
     from kernel_model.fs.hostfd import BufferVnode, HostFdVnode

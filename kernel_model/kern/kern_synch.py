@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_sig import interrupted, sigexit
 from kernel_model.kern.kern_time import next_itimer, sleep_until

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINVAL, ENOENT, ENOMEM, ENOTDIR, EPERM, ESRCH
+from kernel_model.errno import EINVAL, ENOENT, ENOMEM, ENOTDIR, EPERM, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout, fuword64
 from kernel_model.kern.kern_mib import Oid, encode, tree

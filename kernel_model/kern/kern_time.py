@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINTR, EINVAL, EPERM
+from kernel_model.errno import EINTR, EINVAL, EPERM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import deliverable, interrupted, psignal

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINVAL, ENOSYS, ESRCH, ETIMEDOUT
+from kernel_model.errno import EINVAL, ENOSYS, ESRCH, ETIMEDOUT
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyinstr, copyout, fuword32, fuword64, suword32
 from kernel_model.kern.kern_synch import sleep_forever

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
-from kernel_model.kern.kern_tc import Clock, HostClock, SteppedClock
-from kernel_model.ktrace import KTrace
+from kernel_model.host.clock import Clock, HostClock, SteppedClock
+from kernel_model.kern.kern_ktrace import FaultRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.fs.hostfd import MemStore, MemVnode
-    from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.kern.sysent import SyscallReturn
+    from kernel_model.kern.vnode import Vnode
+    from kernel_model.ktrace import KTrace
     from kernel_model.release import Release
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_object import VmObject
@@ -37,11 +39,8 @@ class Kernel:
     """None: the host's clock and random numbers; a number: repeatable ones."""
     hostname: str = "growstack"
     procs: dict[int, Proc] = field(default_factory=dict)
-    curthread: Thread | None = None
     clock: Clock = field(default_factory=HostClock)
     rng: random.Random = field(default_factory=random.SystemRandom)
-    ktrace: KTrace = field(init=False)
-    """Where events go."""
     uprintf: Callable[[str], None] | None = None
     """Shows a line to the person at the terminal: why a program died inside execve.  FreeBSD: uprintf(9)."""
     shared_pages: dict[str, VmObject] = field(default_factory=dict)
@@ -59,10 +58,20 @@ class Kernel:
     """What holds the contents of all shared memory objects; None until the first."""
 
     def __post_init__(self) -> None:
-        self.ktrace = KTrace(self.vm)
+        self.ktrace.make_recorder = partial(FaultRecorder, self)
         if self.seed is not None:
             self.rng = random.Random(self.seed)
             self.clock = SteppedClock()
+
+    @property
+    def ktrace(self) -> KTrace:
+        """Where events go."""
+        return self.vm.ktrace
+
+    @property
+    def curthread(self) -> Thread | None:
+        """The thread that runs."""
+        return cast("Thread | None", self.vm.pcpu.curthread)
 
     @property
     def release(self) -> Release:

@@ -12,13 +12,13 @@ from kernel_model.errors import kassert
 from kernel_model.kern.signalvar import StackT
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.kern_descrip import FileDesc
     from kernel_model.kern.kern_resource import Plimit
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.machdep import Cpu
     from kernel_model.kern.signalvar import KSigInfo, SigActs
     from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.vnode import Vnode
     from kernel_model.vm.vmspace import VmSpace
 
 P2_STKGAP_DISABLE = 0x00000800

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EJUSTRETURN, ENOSYS, ERESTART
+from kernel_model.errno import EJUSTRETURN, ENOSYS, ERESTART
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_sig import KSigInfo, tdsendsignal
 from kernel_model.kern.signo import SIGSYS
@@ -51,8 +51,6 @@ SYSCALL_LENGTH = 2
 
 def bind(td: Thread) -> Syscall:
     """Make the system-call entry of *td*, for the ABI its process has now; execve needs a new one."""
-    td.td_proc.kernel.vm.curproc = td.td_proc
-    td.td_proc.kernel.curthread = td
     kt = td.td_proc.kernel.ktrace
     calls = td.td_proc.kernel.adapters.setdefault(td.td_proc.p_sysent.name, {})
     slow = _slow_path(td, calls)
@@ -95,7 +93,7 @@ def _slow_path(td: Thread, calls: dict[int, Call]) -> Syscall:
         traced = kt.active
         if traced:
             shown = args[: len(letters)]
-            kt.syscall_enter(td, sv.name, number, name, shown, letters, _rip(td))
+            kt.syscall_enter(sv.name, number, name, shown, letters, _rip(td))
         errno = 0
         try:
             if row is None or row.handler is None:
@@ -113,7 +111,7 @@ def _slow_path(td: Thread, calls: dict[int, Call]) -> Syscall:
                 result &= WORD_MASK
         if traced:
             first = result[0] if isinstance(result, tuple) else result
-            kt.syscall_return(td, first & WORD_MASK, errno)
+            kt.syscall_return(first & WORD_MASK, errno)
         td.td_syscall = -1
         return result
 

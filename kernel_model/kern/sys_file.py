@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import PATH_MAX
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyinstr, copyout
 from kernel_model.kern.vfs_lookup import AT_FDCWD, LINUX_PATH_MAX, namei
+from kernel_model.kern.vnode import PATH_MAX
 from kernel_model.vm.vnode_pager import vfs_msync
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vnode
 
 NSEC = 1_000_000_000
 Times = tuple["int | None", "int | None", bool]

@@ -14,15 +14,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import VCHR
 from kernel_model.kern.copyin import copyin, segments
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_APPEND, OFF_MAX, File
 from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SI_KERNEL, SIGPIPE
 from kernel_model.kern.vfs_vnops import append_offset
+from kernel_model.kern.vnode import VCHR
 from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE
 

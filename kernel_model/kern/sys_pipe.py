@@ -17,9 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, VFIFO, Vattr
 from kernel_model.kern.kern_descrip import (
     DTYPE_FIFO,
     DTYPE_PIPE,
@@ -32,14 +31,15 @@ from kernel_model.kern.kern_descrip import (
     File,
 )
 from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.kern.vnode import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, VFIFO, Vattr
 from kernel_model.vm.vm_kern import PipeBuffer
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel_model.fs.vnode import Vnode
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vnode
 
 PIPE_SIZE = 65536
 PIPE_BUF = 512

@@ -12,14 +12,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
+from kernel_model.host.poll import wait_host
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC, O_PATH
-from kernel_model.kern.kern_hostwait import wait_host
 from kernel_model.kern.kern_synch import sleep_forever
 from kernel_model.kern.kern_time import sleep_until
+from kernel_model.kern.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 
 if TYPE_CHECKING:
     from collections.abc import Callable

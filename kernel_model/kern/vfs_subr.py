@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kernel_model.vm.vnode_pager import vfs_msync
 
 if TYPE_CHECKING:
-    from kernel_model.kern.kern_tc import Clock
+    from kernel_model.host.clock import Clock
     from kernel_model.vm.vm_init import Vm
 
 FILEDELAY = 30

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import (
+from kernel_model.kern.kern_descrip import FWRITE, O_CLOEXEC, OFF_MAX, fdrop, file_vnode
+from kernel_model.kern.proc import Ucred
+from kernel_model.kern.vfs_lookup import Namei, namei, namei_last, vn_fullpath
+from kernel_model.kern.vfs_vnops import vn_open, vn_rlimit_fsize, vn_truncate
+from kernel_model.kern.vnode import (
     S_ISVTX,
     VDIR,
     VEXEC,
@@ -24,18 +28,14 @@ from kernel_model.fs.vnode import (
     Dirent,
     VattrSet,
 )
-from kernel_model.kern.kern_descrip import FWRITE, O_CLOEXEC, OFF_MAX, fdrop, file_vnode
-from kernel_model.kern.proc import Ucred
-from kernel_model.kern.vfs_lookup import Namei, namei, namei_last, vn_fullpath
-from kernel_model.kern.vfs_vnops import vn_open, vn_rlimit_fsize, vn_truncate
 from kernel_model.vm.vnode_pager import vnode_pager_flush
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.vnode import Statfs, Vattr, Vnode
     from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Statfs, Vattr, Vnode
 
 R_OK = 4
 W_OK = 2

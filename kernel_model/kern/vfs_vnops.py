@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VFIFO, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
+from kernel_model.host.poll import wait_host
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FEXEC,
@@ -37,12 +37,12 @@ from kernel_model.kern.kern_descrip import (
     file_vnode,
 )
 from kernel_model.kern.kern_flock import flock_file
-from kernel_model.kern.kern_hostwait import wait_host
 from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
 from kernel_model.kern.sys_pipe import fifo_open
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_globalpath
+from kernel_model.kern.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VFIFO, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
 from kernel_model.rlimit import RLIMIT_FSIZE
 from kernel_model.vm.pmap import pmap_mappings
 from kernel_model.vm.vm import VM_PROT_EXECUTE
@@ -52,8 +52,8 @@ from kernel_model.vm.vnode_pager import vnode_pager_setsize
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kernel_model.fs.vnode import Vattr, Vnode
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
 

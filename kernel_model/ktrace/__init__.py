@@ -1,6 +1,6 @@
 """What happened and why: event records and the sink they go to.
 
-Model only: see ``events`` for the records, ``sink`` for the listeners, ``recorder`` for faults.  Nothing
+Model only: see ``events`` for the records, ``sink`` for the listeners, ``snapshot`` for maps.  Nothing
 heavy is imported.
 """
 
@@ -18,7 +18,6 @@ from kernel_model.ktrace.events import (
     UNSUPPORTED,
     Cause,
     Counters,
-    EntryState,
     Event,
     ExecStage,
     FaultEvent,
@@ -28,8 +27,8 @@ from kernel_model.ktrace.events import (
     SyscallEvent,
     Unsupported,
 )
-from kernel_model.ktrace.recorder import FaultRecorder
 from kernel_model.ktrace.sink import KTrace, Listener
+from kernel_model.ktrace.snapshot import EntryState
 
 __all__ = [
     "EXEC",
@@ -47,7 +46,6 @@ __all__ = [
     "Event",
     "ExecStage",
     "FaultEvent",
-    "FaultRecorder",
     "InsnEvent",
     "KTrace",
     "Listener",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from kernel_model.vm.probe import Step
+    from kernel_model.ktrace.snapshot import EntryState, MapSnapshot
 
 EXEC = "exec"
 SYSCALL = "syscall"
@@ -23,6 +23,21 @@ UNSUPPORTED = "unsupported"
 INSN = "insn"
 KINDS = (EXEC, SYSCALL, FAULT, SIGNAL, MAP, UNSUPPORTED, INSN)
 """Every kind of event, the words of ``--trace``."""
+
+
+STAGE = "stage"
+CHECK = "check"
+VISIT = "visit"
+"""Kinds of Step."""
+
+
+class Step(NamedTuple):
+    """One recorded step; ``ok`` is True for stages and visits.  Model only."""
+
+    kind: str
+    name: str
+    ok: bool
+    operands: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,28 +188,6 @@ class InsnEvent:
     tid: int = 0
 
 
-class EntryState(NamedTuple):
-    """A vm_map_entry as it was.  FreeBSD: struct vm_map_entry, sys/vm/vm_map.h."""
-
-    start: int
-    end: int
-    prot: int
-    max_prot: int
-    inheritance: int = 1
-    eflags: int = 0
-    wired_count: int = 0
-    offset: int = 0
-    avail_ssize: int = 0
-    guard: int = 0
-    """Guard bytes saved in a stack gap (next_read)."""
-    object: int = -1
-    """Number of its object in the snapshot, -1 for none; only identity matters."""
-    object_type: int = -1
-    object_size: int = 0
-    """In pages."""
-    vnode: str = ""
-
-
 class Counters(NamedTuple):
     """Sizes of a process's map and of memory at one moment.  FreeBSD: vm_map, vmspace, vm_meter."""
 
@@ -210,7 +203,7 @@ class FaultEvent(NamedTuple):
 
     FreeBSD: trap_pfault(), vm_fault(), vm_map_growstack().  ``entry`` is the entry that holds ``addr``;
     where there is none ``below`` and ``above`` are the neighbours of the hole.  A refused fault also
-    carries ``snapshot`` (a ``MapSnapshot`` of ktrace.snapshot), the registers and the code bytes.
+    carries ``snapshot`` of the map, the registers and the code bytes.
     """
 
     seq: int
@@ -241,7 +234,7 @@ class FaultEvent(NamedTuple):
     vector: int = 14
     """x86 exception: 14 page fault, 13 general protection ..."""
     syscall: SyscallEvent | None = None
-    snapshot: Any = None
+    snapshot: MapSnapshot | None = None
     registers: dict[str, int] | None = None
     code_bytes: bytes = b""
     stack_bytes: bytes = b""

@@ -3,18 +3,18 @@
 Model only.  Callers test one attribute::
 
     kt = td.td_proc.kernel.ktrace
-    if kt is not None and kt.signals is not None:
+    if kt.signals is not None:
         kt.emit(SignalEvent(signo, code, addr, "deliver", handler, frame, pid=..., tid=...))
 
-``active`` is true while any list is there: the test of the system-call fast path.  ``Kernel.ktrace`` is
-None until somebody asks for a sink.  Listeners run inside the kernel and see the process stopped.
+``active`` is true while system calls, faults, signals or map changes are listened to: the test of the system-call fast
+path.  Listeners run inside the kernel and see the process stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from kernel_model.errors import kassert
 from kernel_model.ktrace.events import (
@@ -29,17 +29,15 @@ from kernel_model.ktrace.events import (
     UNSUPPORTED,
     Cause,
     Event,
+    FaultEvent,
     MapChange,
     SyscallEvent,
 )
-from kernel_model.ktrace.recorder import FaultRecorder
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Thread
-    from kernel_model.vm.vm_init import Vm
+    from kernel_model.pcpu import Pcpu
 
 Listener = Callable[[Any], None]
-FaultHook = Callable[["Thread", int, int], None]
 
 _ATTRIBUTE = {
     EXEC: "execs",
@@ -52,6 +50,58 @@ _ATTRIBUTE = {
 }
 
 
+class TracedProc(Protocol):
+    """What the sink must know of a process."""
+
+    @property
+    def p_pid(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def p_vmspace(self) -> Any:  # noqa: ANN401  its class stands above
+        """Its address space."""
+        ...
+
+
+class TracedThread(Protocol):
+    """What the sink must know of a thread."""
+
+    @property
+    def td_proc(self) -> TracedProc:
+        """Its process."""
+        ...
+
+    @property
+    def td_tid(self) -> int:
+        """Its number."""
+        ...
+
+
+FaultHook = Callable[[Any, int, int], None]
+
+
+class FaultRecorder(Protocol):
+    """Who records faults: kern_ktrace."""
+
+    def begin(
+        self, td: Any, va: int, access: int, size: int, value: int | None, rip: int, where: str = "user"  # noqa: ANN401
+    ) -> None:
+        """A fault at *va* is about to be decided."""
+        ...
+
+    def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> int:
+        """It is decided; returns its sequence number."""
+        ...
+
+    def trap(
+        self, td: Any, vector: int, rip: int, signo: int, code: int, translation: str, addr: int = 0,  # noqa: ANN401
+        access: int = 0, size: int = 0,
+    ) -> int:  # fmt: skip
+        """An exception that is no page fault became a signal; returns its sequence number."""
+        ...
+
+
 class KTrace:
     """The sink of a kernel; ``Kernel.ktrace``.  Model only."""
 
@@ -59,22 +109,24 @@ class KTrace:
         "active",
         "before_fault",
         "call",
-        "curthread",
+        "callers",
+        "cause",
+        "evidence",
         "execs",
         "faults",
         "insns",
+        "make_recorder",
         "maps",
+        "pcpu",
         "recorder",
         "seq",
         "signals",
         "syscalls",
         "unsupported",
-        "vm",
     )
 
-    def __init__(self, vm: Vm) -> None:
-        """*vm* is the kernel's; its hooks are set while somebody listens to map changes or faults."""
-        self.vm = vm
+    def __init__(self, pcpu: Pcpu) -> None:
+        self.pcpu = pcpu
         self.seq = 0
         self.active = False
         self.execs: list[Listener] | None = None
@@ -82,6 +134,7 @@ class KTrace:
         self.faults: list[Listener] | None = None
         self.signals: list[Listener] | None = None
         self.maps: list[Listener] | None = None
+        """Not None while map changes are heard: vm_map reports none otherwise."""
         self.unsupported: list[Listener] | None = None
         self.insns: list[Listener] | None = None
         self.before_fault: list[FaultHook] | None = None
@@ -89,12 +142,18 @@ class KTrace:
 
         The only listeners that may change the process.
         """
+        self.make_recorder: Callable[[], FaultRecorder] | None = None
+        """Makes the recorder when the first listener to faults comes; the kernel registers it."""
         self.recorder: FaultRecorder | None = None
         """Not None while faults are recorded: trap and copyin call its ``begin`` and ``end``."""
-        self.curthread: Thread | None = None
-        """Whose event is being told."""
+        self.evidence: Callable[..., dict[str, Any]] | None = None
+        """``(td, rip, va, spot)``: the fields of a FaultEvent that only a refused fault has; registered from above."""
+        self.callers: Callable[[Any], tuple[int, ...]] | None = None
+        """``(td)``: return addresses of the user code that made the system call; registered from above."""
         self.call: SyscallEvent | None = None
         """The system call being served, while anybody listens."""
+        self.cause: Cause | None = None
+        """Why maps change just now."""
 
     def subscribe(self, kind: str, listener: Listener) -> None:
         """Call *listener* with each event of *kind* from now on."""
@@ -115,9 +174,8 @@ class KTrace:
         self.active = any(listeners is not None for listeners in watched)
         if self.faults is None:
             self.recorder = None
-        elif self.recorder is None:
-            self.recorder = FaultRecorder(self)
-        self.vm.on_map_change = self.map_changed if self.maps is not None else None
+        elif self.recorder is None and self.make_recorder is not None:
+            self.recorder = self.make_recorder()
 
     def next_seq(self) -> int:
         """A fresh sequence number."""
@@ -125,64 +183,49 @@ class KTrace:
         return self.seq
 
     def emit(self, event: Event) -> None:
-        """Stamp *event*, unless it has a number, and hand it to the listeners of its kind."""
-        if not event.seq:
-            self.seq += 1
-            object.__setattr__(event, "seq", self.seq)
+        """Hand *event* to the listeners of its kind, with the next number unless it has one."""
+        if not isinstance(event, FaultEvent) and not event.seq:
+            event = replace(event, seq=self.next_seq())
         for listener in getattr(self, _ATTRIBUTE[event.kind]) or ():
             listener(event)
 
     def map_changed(self, change: MapChange) -> None:
-        """``Vm.on_map_change`` while somebody listens: adds the process and the cause."""
-        proc = self.vm.curproc
-        if proc is not None and proc.p_vmspace.vm_map is change.map:
-            object.__setattr__(change, "pid", getattr(proc, "p_pid", 0))
-        cause = self.vm.cause
-        if cause is not None and (change.cause is NO_CAUSE or change.cause is cause):
-            object.__setattr__(change, "cause", self._cause(cause))
-        self.emit(change)
+        """A map changed, and somebody listens: adds the process and the cause."""
+        td = cast("TracedThread | None", self.pcpu.curthread)
+        # A fork fills the child's map, which is nobody's yet.
+        pid = td.td_proc.p_pid if td is not None and td.td_proc.p_vmspace.vm_map is change.map else 0
+        self.emit(replace(change, seq=self.next_seq(), pid=pid, cause=self._cause()))
 
-    def _cause(self, cause: Cause) -> Cause:
-        """*cause*, with who called and with what when it is the system call: added at its first change."""
-        call, td = self.call, self.curthread
-        if call is None or td is None or cause.args or cause.seq != call.seq:
+    def _cause(self) -> Cause:
+        """The cause, with who called and with what when it is the system call: added at its first change."""
+        cause, call = self.cause, self.call
+        if cause is None:
+            return NO_CAUSE
+        if call is None or self.callers is None or cause.args or cause.seq != call.seq:
             return cause
-        from kernel_model.ktrace.snapshot import user_callers
-
-        cause = replace(cause, abi=call.abi, args=call.args, letters=call.letters, callers=user_callers(td))
-        self.vm.cause = cause
-        return cause
+        callers = self.callers(self.pcpu.curthread)
+        self.cause = replace(cause, abi=call.abi, args=call.args, letters=call.letters, callers=callers)
+        return self.cause
 
     def syscall_enter(
-        self,
-        td: Thread,
-        abi: str,
-        number: int,
-        name: str,
-        args: tuple[int, ...],
-        letters: str = "",
-        rip: int = 0,
+        self, abi: str, number: int, name: str, args: tuple[int, ...], letters: str = "", rip: int = 0
     ) -> None:
-        """A system call begins.  Only called while ``active``; sets ``Vm.cause``."""
+        """The current thread's system call begins.  Only called while ``active``."""
+        td = cast("TracedThread", self.pcpu.curthread)
         pid = td.td_proc.p_pid
         seq = self.next_seq()
-        self.curthread = td
         self.call = SyscallEvent("enter", abi, number, name, args, letters, None, 0, rip, seq, pid, td.td_tid)
-        self.vm.cause = Cause(SYSCALL, name, number, rip, seq, pid)
+        self.cause = Cause(SYSCALL, name, number, rip, seq, pid)
         for listener in self.syscalls or ():
             listener(self.call)
 
-    def syscall_return(self, td: Thread, result: int, errno: int) -> None:
+    def syscall_return(self, result: int, errno: int) -> None:
         """The call that was entered last is answered; *errno* is FreeBSD's number, 0 for success."""
         call = self.call
         self.call = None
-        self.vm.cause = None
+        self.cause = None
         if call is None or self.syscalls is None:
             return
-        self.curthread = td
-        event = SyscallEvent(
-            "return", call.abi, call.number, call.name, call.args, call.letters,
-            result, errno, call.rip, call.seq, call.pid, call.tid,
-        )  # fmt: skip
+        event = replace(call, phase="return", result=result, errno=errno)
         for listener in self.syscalls:
             listener(event)

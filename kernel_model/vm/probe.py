@@ -21,15 +21,12 @@ Names used by the fault path, in the order in which they can occur:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from kernel_model.ktrace.events import CHECK, STAGE, VISIT, Step
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_object import VmObject
-
-STAGE = "stage"
-CHECK = "check"
-VISIT = "visit"
-
 
 class Probe(Protocol):
     """Told about each step of a decision while it is taken.  Model only."""
@@ -48,15 +45,6 @@ class Probe(Protocol):
         *found* is ``resident``, ``absent``, ``pager`` (it may have the page) or ``dead``.
         """
         ...
-
-
-class Step(NamedTuple):
-    """One recorded step; ``ok`` is True for stages and visits.  Model only."""
-
-    kind: str
-    name: str
-    ok: bool
-    operands: dict[str, int]
 
 
 class RecordingProbe:

@@ -6,8 +6,10 @@ Differs: a global is a field of ``Vm``, so that several machines can live in one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from kernel_model.ktrace import KTrace
+from kernel_model.pcpu import Pcpu
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm_meter import VmMeter
 from kernel_model.vm.vm_page import PageQueue
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.kern.proc import ProcLock, Ucred
-    from kernel_model.ktrace import Cause, MapChange
     from kernel_model.release import Release
     from kernel_model.vm.pmap import Pmap, PmapHardware
     from kernel_model.vm.probe import Probe
@@ -97,9 +98,9 @@ class Vm:
     """One kernel's virtual memory state."""
 
     __slots__ = (
-        "cause", "cluster_anon", "cnt", "curproc", "in_pageout", "kernel_maps", "make_hardware", "max_user_wired",
-        "maxssiz", "nofault_depth", "objects", "old_mlock", "old_msync", "on_map_change", "on_oom", "overcommit",
-        "pagequeues", "phys", "probe", "release", "sgrowsiz", "stack_guard_page", "swap_cap", "swap_device",
+        "cluster_anon", "cnt", "in_pageout", "kernel_maps", "ktrace", "make_hardware", "max_user_wired",
+        "maxssiz", "nofault_depth", "objects", "old_mlock", "old_msync", "on_oom", "overcommit",
+        "pagequeues", "pcpu", "phys", "probe", "release", "sgrowsiz", "stack_guard_page", "swap_cap", "swap_device",
         "swap_reserved", "swap_total", "uid_vmsize", "user_wire_count",
     )  # fmt: skip
 
@@ -112,6 +113,8 @@ class Vm:
     ) -> None:
         """*span*: bytes of host address space for frames; little is enough where no object is large."""
         self.release = release
+        self.pcpu = Pcpu()
+        self.ktrace = KTrace(self.pcpu)
         page_count = max(ram_bytes >> PAGE_SHIFT, 64)
         self.pagequeues = (PageQueue(), PageQueue(), PageQueue())
         self.cnt = VmMeter(page_count, self.pagequeues)
@@ -134,15 +137,18 @@ class Vm:
         self.uid_vmsize: dict[int, int] = {}
         self.swap_device: SwapDevice | None = None
         self.kernel_maps: KernelMaps | None = None
-        self.curproc: VmProc | None = None
         self.nofault_depth = 0
         self.in_pageout = False
         self.make_hardware: Callable[[Pmap], PmapHardware] = NullHardware
         self.on_oom: Callable[[], bool] | None = None
         """Kill the biggest process and say whether memory was freed; the kernel sets it."""
         self.probe: Probe | None = None
-        self.cause: Cause | None = None
-        self.on_map_change: Callable[[MapChange], None] | None = None
+
+    @property
+    def curproc(self) -> VmProc | None:
+        """The process of the thread that runs, None while there is none: curthread->td_proc."""
+        td = self.pcpu.curthread
+        return None if td is None else cast("VmProc", td.td_proc)
 
     def nofault(self) -> NoFault:
         """A section in which a fault is refused instead of served: vm_fault_disable_pagefaults()."""

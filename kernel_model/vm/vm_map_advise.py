@@ -87,7 +87,7 @@ def vm_map_inherit(map_: VmMap, start: int, end: int, new_inheritance: int) -> K
         vm_map_clip_end(map_, entry, end)
         if not entry.eflags & MAP_ENTRY_GUARD or new_inheritance != VM_INHERIT_ZERO:
             entry.inheritance = new_inheritance
-            if map_.vm.on_map_change is not None:
+            if map_.vm.ktrace.maps is not None:
                 report(map_, INHERIT, entry, entry.start, entry.end)
         vm_map_simplify_entry(map_, entry)
         entry = entry.next
@@ -128,7 +128,7 @@ def _advise_entries(map_: VmMap, start: int, end: int, behav: int) -> None:
             vm_map_clip_end(map_, entry, end)
             entry.eflags = (entry.eflags & ~clear) | set_
             map_.pmap.map_changed(entry.start, entry.end)
-            if map_.vm.on_map_change is not None:
+            if map_.vm.ktrace.maps is not None:
                 report(map_, ADVISE, entry, entry.start, entry.end)
             vm_map_simplify_entry(map_, entry)
         entry = entry.next

@@ -137,7 +137,7 @@ def vm_map_entry_delete(map_: VmMap, entry: VmMapEntry) -> None:
     if not guard or map_.vm.release.size_counts_guards:
         map_.size -= size
     map_.pmap.map_changed(entry.start, entry.end)
-    if map_.vm.on_map_change is not None:
+    if map_.vm.ktrace.maps is not None:
         report(map_, DELETE, entry, entry.start, entry.end)
     if guard:
         return

@@ -193,6 +193,6 @@ def _grow(vmspace: VmSpace, prev: VmMapEntry, entry: VmMapEntry, limit: int, amo
     piece.avail_ssize = entry.avail_ssize - (end - start)
     if addr >= vmspace.vm_maxsaddr:
         vmspace.vm_ssize += (end - start) >> PAGE_SHIFT
-    if vm.on_map_change is not None:
+    if vm.ktrace.maps is not None:
         report(map_, GROW, piece, start, end, (piece.protection, end - reserve, end))
     return rv

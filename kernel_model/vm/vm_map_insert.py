@@ -273,7 +273,7 @@ def _link_new(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry, cow: int) -> Non
     if entry.eflags & _COUNTED:
         vm_map_entry_set_vnode_text(entry, add=True)
         vm_map_entry_update_writecount(entry)
-    if map_.vm.on_map_change is not None:
+    if map_.vm.ktrace.maps is not None:
         report(map_, INSERT, entry, start, end)
     if not cow & _GROWS and not release.insert_skips_simplify:
         vm_map_simplify_entry(map_, entry)
@@ -319,7 +319,7 @@ def _extend(map_: VmMap, prev: VmMapEntry, start: int, end: int) -> None:
     prev.end = end
     vm_map_entry_resize_free(map_, prev)
     map_.pmap.map_changed(start, end)
-    if map_.vm.on_map_change is not None:
+    if map_.vm.ktrace.maps is not None:
         report(map_, INSERT, prev, start, end)
     vm_map_simplify_entry(map_, prev)
 

@@ -252,5 +252,5 @@ def _set_entry(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, 
         mask = VM_PROT_ALL & ~VM_PROT_WRITE if entry.eflags & MAP_ENTRY_COW else VM_PROT_ALL
         map_.pmap.protect(entry.start, entry.end, prot & mask)
     map_.pmap.map_changed(entry.start, entry.end)
-    if map_.vm.on_map_change is not None:
+    if map_.vm.ktrace.maps is not None:
         report(map_, PROTECT, entry, entry.start, entry.end, (old_prot, 0, 0))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.ktrace.events import NO_CAUSE, MapChange
-from kernel_model.ktrace.recorder import full_path
+from kernel_model.ktrace.events import MapChange
+from kernel_model.ktrace.naming import full_path
 from kernel_model.vm.vm import OBJT_VNODE
 from kernel_model.vm.vm_param import VM_MIN_KERNEL_ADDRESS
 
@@ -33,18 +33,16 @@ def report(
     """Record that *what* happened to ``[start, end)``, whose attributes are those of *entry*.
 
     The kernel's own maps are not told.
-    Requires: ``map_.vm.on_map_change`` is set; callers test it first, so that nobody pays for what nobody hears.
+    Requires: ``map_.vm.ktrace.maps`` is set; callers test it first, so that nobody pays for what nobody hears.
     *before*: protection, and start and end of the reserve, as they were.
     """
-    vm = map_.vm
-    listener = vm.on_map_change
-    if listener is None or map_.min_offset >= VM_MIN_KERNEL_ADDRESS:
+    if map_.min_offset >= VM_MIN_KERNEL_ADDRESS:
         return
     obj = entry.vm_object
     vnode = ""
     if obj is not None and obj.type == OBJT_VNODE:
         vnode = full_path(obj.handle)
-    listener(
+    map_.vm.ktrace.map_changed(
         MapChange(
             what=what,
             start=start,
@@ -59,7 +57,6 @@ def report(
             before_prot=before[0],
             before_start=before[1],
             before_end=before[2],
-            cause=vm.cause or NO_CAUSE,
             map=map_,
         )
     )

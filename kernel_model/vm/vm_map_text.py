@@ -14,7 +14,7 @@ from kernel_model.vm.vm import OBJT_VNODE
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_VN_EXEC, MAP_ENTRY_WRITECNT
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
+    from kernel_model.kern.vnode import Vnode
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject
 

@@ -175,7 +175,7 @@ def _wire_done(map_: VmMap, entry: VmMapEntry, rv: KernReturn, flags: int) -> No
             if user:
                 entry.eflags |= MAP_ENTRY_USER_WIRED
                 map_.pmap.map_changed(entry.start, entry.end)
-            if map_.vm.on_map_change is not None:
+            if map_.vm.ktrace.maps is not None:
                 report(map_, WIRE, entry, entry.start, entry.end)
         elif entry.wired_count == WIRING_FAILED:
             entry.wired_count = 0
@@ -250,5 +250,5 @@ def _unwire_entry(map_: VmMap, entry: VmMapEntry, user: int) -> None:
     if user:
         entry.eflags &= ~MAP_ENTRY_USER_WIRED
         map_.pmap.map_changed(entry.start, entry.end)
-    if map_.vm.on_map_change is not None:
+    if map_.vm.ktrace.maps is not None:
         report(map_, UNWIRE, entry, entry.start, entry.end)

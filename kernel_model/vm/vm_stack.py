@@ -247,7 +247,7 @@ class _ClassicGrowth:
         if rv == KERN_SUCCESS:
             if self.procstack:
                 self.vmspace.vm_ssize += btoc(end - start)
-            if vm.on_map_change is not None:
+            if vm.ktrace.maps is not None:
                 low = end - reserve if self.down else start
                 piece = vm_map_lookup_entry(map_, start)[1]
                 report(map_, GROW, piece, start, end, (piece.protection, low, low + reserve))

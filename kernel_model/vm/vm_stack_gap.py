@@ -240,7 +240,7 @@ class _GapGrowth:
         if rv == KERN_SUCCESS:
             if self.procstack:
                 self.vmspace.vm_ssize += btoc(amount)
-            if vm.on_map_change is not None:
+            if vm.ktrace.maps is not None:
                 _, piece = vm_map_lookup_entry(map_, start)
                 report(map_, GROW, piece, start, end, (piece.protection, *before))
             if map_.flags & MAP_WIREFUTURE:

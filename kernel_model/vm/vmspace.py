@@ -276,7 +276,7 @@ def _link(vm1: VmSpace, vm2: VmSpace, new: VmMapEntry) -> None:
     vm_map_entry_link(new_map, new_map.header.prev, new)
     _entry_forked(vm1, vm2, new)
     new_map.pmap.map_changed(new.start, new.end)
-    if new_map.vm.on_map_change is not None:
+    if new_map.vm.ktrace.maps is not None:
         report(new_map, INSERT, new, new.start, new.end)
 
 

@@ -30,7 +30,7 @@ from kernel_model.vm.vm_page import PQ_INACTIVE, vm_page_alloc, vm_page_enqueue,
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vnode
+    from kernel_model.kern.vnode import Vnode
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_page import VmPage
 

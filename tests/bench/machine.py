@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.cpu import CPU_SKYLAKE_CLIENT, UcCpu
+from emu.engine.cpu import CPU_SKYLAKE_CLIENT, UcCpu
+from emu.engine.raw import UC_MEM_FETCH, UC_X86_INS_SYSCALL, Engine, TlbEntry
 from emu.machine import Machine
-from emu.raw import UC_MEM_FETCH, UC_X86_INS_SYSCALL, Engine, TlbEntry
 from tests.bench import programs
 from tests.bench.figures import Figure, best_of, seconds
 

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.debug.api import watch
-from emu.debug.tracefile import TraceHeader, TraceReader, TraceWriter
-from emu.debug.tracer import Tracer
+from emu.api import watch
 from emu.machine import Machine
+from emu.trace.tracefile import TraceHeader, TraceReader, TraceWriter
+from emu.trace.tracer import Tracer
 from kernel_model.ktrace import FAULT, SYSCALL
 from tests.bench import programs
 from tests.bench.figures import Figure, best_of, seconds

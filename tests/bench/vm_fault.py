@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from kernel_model.kern.proc import Ucred
@@ -38,7 +39,7 @@ class _Proc:
 
 def _space(vm: Vm) -> VmSpace:
     """An address space with some other entries and one large anonymous one."""
-    vm.curproc = _Proc()  # type: ignore[assignment]
+    vm.pcpu.switch(SimpleNamespace(td_proc=_Proc()))
     space = vmspace_alloc(vm, PAGE_SIZE, 1 << 47)
     with space.vm_map.locked():
         for number in range(NEIGHBOURS):

@@ -7,13 +7,14 @@ equal, and the mirror proves itself.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emu.raw import UC_ERR_OK
+from emu.engine.raw import UC_ERR_OK
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.release import RELEASES
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
@@ -57,7 +58,7 @@ class Reference:
     def __init__(self, release: str) -> None:
         self.vm = Vm(RELEASES[release], 64 << 20)
         self.space = vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS)
-        self.vm.curproc = FakeProc(self.space)
+        self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(self.space)))
         _map(self.space.vm_map, SCRATCH, 1, VM_PROT_ALL)
         vm_fault(self.space.vm_map, SCRATCH, WRITE)
 

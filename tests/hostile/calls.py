@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from emu.machine import Machine
-from kernel_model.abi.errno import EJUSTRETURN
+from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_sig import KSigInfo, ast, psignal
 from kernel_model.kern.kern_time import itimers_due

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.machine import Machine
-from kernel_model.abi.errno import EJUSTRETURN
+from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import ast
 from kernel_model.kern.subr_syscall import bind

@@ -167,7 +167,7 @@ def test_three_of_them_end_a_program_that_will_not() -> None:
 @needs_busybox
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_a_trace(tmp_path: Path, number: int) -> None:
-    from emu.debug.tracefile import TraceReader
+    from emu.trace.tracefile import TraceReader
 
     trace = tmp_path / "trace"
     interrupted(LOOP, [number], ("--trace-out", str(trace)))

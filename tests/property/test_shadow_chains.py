@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,7 +150,7 @@ class World:
         if len(self.processes) >= 7:
             return
         parent = self.rng.choice(self.processes)
-        self.vm.curproc = FakeProc(parent.space)
+        self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(parent.space)))
         space, charge = vmspace_fork(parent.space)
         assert swap_reserve_by_cred(self.vm, charge, self.proc.p_ucred)
         child = Process(space, {}, {})
@@ -168,7 +169,7 @@ class World:
         if len(self.processes) > 1:
             gone = self.processes.pop(self.rng.randrange(len(self.processes)))
             vmspace_free(gone.space)
-            self.vm.curproc = FakeProc(self.processes[0].space)
+            self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(self.processes[0].space)))
 
     def minherit(self) -> None:
         process = self.rng.choice(self.processes)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from kernel_model.ktrace import MAP
 from kernel_model.vm import vm_map_insert
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_IN_TRANSITION
@@ -46,7 +47,7 @@ class Watched(Scenario):
         pmap = self.world.map.pmap
         pmap.hardware = Hardware(pmap)
         self.heard = []
-        self.world.vm.on_map_change = self.heard.append
+        self.world.vm.ktrace.subscribe(MAP, self.heard.append)
         self.shown = self.everything()
         self.listed = self.pages()
 
@@ -121,7 +122,7 @@ def test_what_is_told_says_what_happened():
     """One of each kind, with its attributes."""
     scenario = Watched(7001)
     heard = []
-    scenario.world.vm.on_map_change = heard.append
+    scenario.world.vm.ktrace.subscribe(MAP, heard.append)
     base = 0x10000000
     for op, args in (
         ("insert", {"start": base, "end": base + 4 * PG, "prot": 3, "max": 7}),

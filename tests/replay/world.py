@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from kernel_model.kern.proc import ProcLock, Ucred
@@ -82,6 +83,7 @@ class Process:
     p_fctl0: int = 0
     p_textvp: object | None = field(default_factory=object)
     p_lock: ProcLock = field(default_factory=ProcLock)
+    p_pid: int = 1000
 
 
 class World:
@@ -101,7 +103,7 @@ class World:
         self.current = 0
         self.owner = Process(self.space, self.limits, self.sysent, Ucred())
         self.stranger = Process(vmspace_alloc(vm, self.min, self.max), self.limits, self.sysent, self.owner.p_ucred)
-        vm.curproc = self.owner
+        vm.pcpu.switch(SimpleNamespace(td_proc=self.owner))
         self.objects: list[VmObject | None] = [None]
         self.unsound = False
         for name, value in setup.items():
@@ -382,7 +384,7 @@ class World:
             self.map.modflags(MAP_WIREFUTURE if value else 0, 0 if value else MAP_WIREFUTURE)
 
     def set_foreign(self, value: int) -> None:
-        self.vm.curproc = self.stranger if value else self.owner
+        self.vm.pcpu.switch(SimpleNamespace(td_proc=self.stranger if value else self.owner))
 
     def set_curproc(self, value: int) -> None:
         space = self.spaces[self._living(value)]

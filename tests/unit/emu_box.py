@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from emu.cpu import UcCpu
-from emu.pmap import UcPmapHardware, mirror_of
-from emu.raw import UC_X86_INS_SYSCALL
+from emu.engine.cpu import UcCpu
+from emu.engine.pmap import UcPmapHardware, mirror_of
+from emu.engine.raw import UC_X86_INS_SYSCALL
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.release import RELEASES
 from kernel_model.vm.vm import VM_PROT_ALL
@@ -59,7 +60,7 @@ class Box:
         self.vm = Vm(RELEASES[release], ram)
         self.vm.make_hardware = UcPmapHardware
         self.space: VmSpace = vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS)
-        self.vm.curproc = FakeProc(self.space)
+        self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(self.space)))
         self.map = self.space.vm_map
         self.faults = FakeFaults()
         self.hw: UcPmapHardware = mirror_of(self.space.vm_pmap)

@@ -71,8 +71,7 @@ class ExecHost:
         self.td = Thread(self.proc, pid, self.cpu)
         self.proc.p_threads.append(self.td)
         self.kernel.procs[pid] = self.proc
-        self.kernel.curthread = self.td
-        self.vm.curproc = self.proc
+        self.vm.pcpu.switch(self.td)
 
     def add(self, name: str, data: bytes, mode: int = 0o755) -> bytes:
         """Put a file into the root; returns its path inside."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import TO_LINUX
 from kernel_model.abi.freebsd64 import sys_file as freebsd
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.abi.linux64 import sys_file as linux
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
+from kernel_model.errno import TO_LINUX
 from kernel_model.errors import SyscallError
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.kern.copyin import copyin, copyout
@@ -57,8 +57,7 @@ class FileHost:
         self.td = Thread(self.proc, self.proc.p_pid, self.cpu)
         self.proc.p_threads.append(self.td)
         self.kernel.procs[self.proc.p_pid] = self.proc
-        self.kernel.curthread = self.td
-        self.vm.curproc = self.proc
+        self.vm.pcpu.switch(self.td)
         rv = self.proc.p_vmspace.vm_map.fixed(None, 0, SCRATCH, SCRATCH_SIZE, VM_PROT_ALL, VM_PROT_ALL, 0)
         assert rv == 0
         self.at = SCRATCH

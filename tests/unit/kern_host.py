@@ -62,6 +62,7 @@ class KernHost:
         self.proc.p_vmspace.vm_taddr = 0x40_0000
         self.proc.p_vmspace.vm_daddr = 0x60_0000
         self.td = Thread(self.proc, self.proc.p_pid, self.cpu)
+        self.vm.pcpu.switch(self.td)
         self.proc.p_threads.append(self.td)
         self.kernel.procs[self.proc.p_pid] = self.proc
         self.syscall = bind(self.td)

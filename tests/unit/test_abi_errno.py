@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno as host
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 
 
 def test_every_freebsd_number_has_a_linux_one() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern import signo
 from kernel_model.kern.copyin import copyin

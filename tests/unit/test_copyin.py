@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyinstr, copyout, fuword32, fuword64, segments, suword32, suword64
 from kernel_model.ktrace import FAULT

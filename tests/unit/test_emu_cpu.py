@@ -2,8 +2,8 @@
 
 import pytest
 
-from emu.cpu import CPUID_LEAVES, FRAME_REGISTERS, initial_fpregs
-from emu.raw import REGISTERS, Engine, MachineError
+from emu.engine.cpu import CPUID_LEAVES, FRAME_REGISTERS, initial_fpregs
+from emu.engine.raw import REGISTERS, Engine, MachineError
 from kernel_model.kern.machdep import TrapFrame
 from tests.unit.emu_box import CODE, Box
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from emu.mirror import Piece
-from emu.raw import UC_ERR_EXCEPTION, UC_ERR_OK
+from emu.engine.raw import UC_ERR_EXCEPTION, UC_ERR_OK
+from emu.engine.regions import Piece
 from kernel_model.errors import MirrorDesync
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.vm.pmap import remove_all
@@ -289,7 +289,7 @@ def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch)
     with Box() as box:
         box.insert(DATA, 4, READ)
         assert box.run(LOAD).rsi == 1
-        monkeypatch.setattr("emu.pmap.MANY_REGIONS", 0)
+        monkeypatch.setattr("emu.engine.pmap.MANY_REGIONS", 0)
         assert box.map.protect(DATA, DATA + 4 * PAGE_SIZE, RW) == 0
         assert box.run(STORE).rsi == 1
         assert box.status == UC_ERR_OK
@@ -300,9 +300,9 @@ def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch)
 
 def test_many_changes_are_kept_as_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     with Box() as box:
-        monkeypatch.setattr("emu.pmap.MANY_REGIONS", 0)
-        monkeypatch.setattr("emu.pmap.LAG", 4)
-        monkeypatch.setattr("emu.pmap.LAZY_SPANS", 8)
+        monkeypatch.setattr("emu.engine.pmap.MANY_REGIONS", 0)
+        monkeypatch.setattr("emu.engine.pmap.LAG", 4)
+        monkeypatch.setattr("emu.engine.pmap.LAZY_SPANS", 8)
         for index in range(100):
             box.insert(DATA + index * 0x4000, 1, READ)
             box.hw.settle()

@@ -490,8 +490,8 @@ def test_a_redirected_file_keeps_one_offset_with_the_shell(tmp_path: Path):
 
 
 def test_record_locks_of_another_process_are_seen(tmp_path: Path):
-    from kernel_model.fs.vnode import Flock
     from kernel_model.kern.kern_lockf import lf_setlock
+    from kernel_model.kern.vnode import Flock
 
     host = FileHost(tmp_path)
     fd = make(host, data=b"x" * 100)

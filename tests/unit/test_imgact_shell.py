@@ -2,10 +2,10 @@
 
 import pytest
 
-from kernel_model.abi import errno as E
-from kernel_model.fs.vnode import VREG, Vattr
+from kernel_model import errno as E
 from kernel_model.kern.imgact import ExecError, ImageArgs, ImageParams
 from kernel_model.kern.imgact_shell import exec_shell_imgact
+from kernel_model.kern.vnode import VREG, Vattr
 from kernel_model.vm.vm_kern import ARG_MAX
 
 

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from kernel_model.abi import errno as E
-from kernel_model.abi.errno import EJUSTRETURN
+from kernel_model import errno as E
+from kernel_model.errno import EJUSTRETURN
 from kernel_model.errors import SyscallError
 from kernel_model.kern import signo
 from kernel_model.kern.copyin import copyout
@@ -389,13 +389,18 @@ def test_scripts_that_lead_nowhere(host):
 def test_a_refused_execve_leaves_everything_as_it_was(tmp_path, release):
     host = ExecHost(tmp_path, release)
     host.execve(host.add("p", static_elf(notes=freebsd_note(77))))
-    before = (host.entries(), host.cpu.frame, host.proc.p_comm, host.proc.p_osrel, host.map.size, host.vm.cause)
+
+    def state() -> tuple[object, ...]:
+        proc = host.proc
+        return host.entries(), host.cpu.frame, proc.p_comm, proc.p_osrel, host.map.size, host.kernel.ktrace.cause
+
+    before = state()
     timestamp = host.map.timestamp
     objects = host.proc.p_textvp.v_object.ref_count
     refused(host, host.add("q", b"no program"), errno=E.ENOEXEC)
     refused(host, b"/none", errno=E.ENOENT)
     refused(host, host.add("arm", Elf(machine=40).build()), errno=E.ENOEXEC, text="EM_ARM")
-    assert (host.entries(), host.cpu.frame, host.proc.p_comm, host.proc.p_osrel, host.map.size, host.vm.cause) == before
+    assert state() == before
     assert host.map.timestamp == timestamp
     assert host.proc.p_textvp.v_object.ref_count == objects
     assert not host.proc.p_flag & P_INEXEC
@@ -627,7 +632,7 @@ def test_every_stage_is_told_and_causes_its_changes(tmp_path):
         assert {change.cause.kind for change in changes} == {"exec"}
         causes = {change.cause.name for change in changes}
         assert {"stack", "shared_page", "segment"} <= causes
-        assert host.vm.cause is None
+        assert host.kernel.ktrace.cause is None
 
 
 def test_a_shared_address_space_is_left_to_the_others(host):
@@ -729,9 +734,9 @@ def test_a_file_that_the_host_does_not_let_us_read(host, monkeypatch):
 
 
 def test_set_user_id_counts_only_where_the_file_system_lets_it(host):
-    from kernel_model.fs.vnode import VREG, Vattr
     from kernel_model.kern.imgact import ImageArgs, ImageParams
     from kernel_model.kern.kern_exec import _prepare_credentials
+    from kernel_model.kern.vnode import VREG, Vattr
 
     for flag, want in ((0x8, 1000), (0, 0)):
         host.kernel.rootvnode.v_mount.mnt_flag = flag

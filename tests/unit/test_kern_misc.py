@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.kern.kern_sig import ast
 from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.signalvar import SigAction

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.kern.kern_sig import ast, interrupted, psignal, tdsendsignal, trapsignal
 from kernel_model.kern.signalvar import KSigInfo, SigAction, StackT
 from kernel_model.kern.signo import (

@@ -8,22 +8,19 @@ import pytest
 
 from kernel_model.errors import KernelPanic
 from kernel_model.ktrace import MAP, SIGNAL, SYSCALL, KTrace, MapChange, SignalEvent
+from kernel_model.pcpu import Pcpu
 from kernel_model.vm.probe import RecordingProbe
 
 
-def fake_vm() -> SimpleNamespace:
-    return SimpleNamespace(on_map_change=None, cause=None, probe=None, curproc=None)
-
-
 def test_nobody_listens() -> None:
-    kt = KTrace(fake_vm())
+    kt = KTrace(Pcpu())
     assert not kt.active
     assert kt.recorder is None
     assert kt.syscalls is kt.maps is kt.faults is kt.signals is None
 
 
 def test_listeners_are_called_in_order_and_can_leave() -> None:
-    kt = KTrace(fake_vm())
+    kt = KTrace(Pcpu())
     seen: list[str] = []
 
     def first(event: object) -> None:
@@ -43,40 +40,41 @@ def test_listeners_are_called_in_order_and_can_leave() -> None:
     assert not kt.active
 
 
-def test_a_map_change_gets_number_cause_and_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernel_model.ktrace.snapshot.user_callers", lambda td: (0x402000,))
-    vm = fake_vm()
-    kt = KTrace(vm)
+def test_a_map_change_gets_number_cause_and_process() -> None:
+    pcpu = Pcpu()
+    kt = KTrace(pcpu)
+    kt.callers = lambda td: (0x402000,)
     seen: list[MapChange] = []
     kt.subscribe(MAP, seen.append)
     map_ = object()
-    vm.curproc = SimpleNamespace(p_pid=7, p_vmspace=SimpleNamespace(vm_map=map_))
-    td = SimpleNamespace(td_proc=vm.curproc, td_tid=100)
-    kt.syscall_enter(td, "freebsd64", 477, "mmap", (0, 4096), rip=0x401000)  # type: ignore[arg-type]
-    vm.on_map_change(MapChange("insert", 0x1000, 0x2000, 3, 7, map=map_))
-    kt.syscall_return(td, 0x1000, 0)  # type: ignore[arg-type]
+    proc = SimpleNamespace(p_pid=7, p_vmspace=SimpleNamespace(vm_map=map_))
+    pcpu.switch(SimpleNamespace(td_proc=proc, td_tid=100))
+    kt.syscall_enter("freebsd64", 477, "mmap", (0, 4096), rip=0x401000)
+    kt.map_changed(MapChange("insert", 0x1000, 0x2000, 3, 7, map=map_))
+    kt.syscall_return(0x1000, 0)
     (change,) = seen
     assert (change.seq, change.pid) == (2, 7)
     assert (change.cause.name, change.cause.seq, change.cause.rip) == ("mmap", 1, 0x401000)
     assert (change.cause.args, change.cause.callers) == ((0, 4096), (0x402000,))
-    assert vm.cause is None
+    assert kt.cause is None
     kt.unsubscribe(MAP, seen.append)
-    assert vm.on_map_change is None
+    assert kt.maps is None
 
 
 def test_one_call_is_told_twice_under_one_number() -> None:
-    kt = KTrace(fake_vm())
+    pcpu = Pcpu()
+    kt = KTrace(pcpu)
     seen: list[tuple[str, int, int | None, int]] = []
     kt.subscribe(SYSCALL, lambda e: seen.append((e.phase, e.seq, e.result, e.errno)))
-    td = SimpleNamespace(td_proc=SimpleNamespace(p_pid=7), td_tid=100)
-    kt.syscall_enter(td, "freebsd64", 20, "getpid", ())  # type: ignore[arg-type]
-    kt.syscall_return(td, 7, 0)  # type: ignore[arg-type]
+    pcpu.switch(SimpleNamespace(td_proc=SimpleNamespace(p_pid=7), td_tid=100))
+    kt.syscall_enter("freebsd64", 20, "getpid", ())
+    kt.syscall_return(7, 0)
     assert seen == [("enter", 1, None, 0), ("return", 1, 7, 0)]
 
 
 def test_an_unknown_kind_is_our_mistake() -> None:
     with pytest.raises(KernelPanic, match="no such kind"):
-        KTrace(fake_vm()).subscribe("weather", print)
+        KTrace(Pcpu()).subscribe("weather", print)
 
 
 def test_the_probe_names_the_check_that_failed() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ENGINE_DOORS = {"emu/raw.py", "emu/cpu.py", "emu/pmap.py"}
+ENGINE_DOORS = {"emu/engine/raw.py", "emu/engine/cpu.py", "emu/engine/pmap.py"}
 STANDARD_LIBRARY_ONLY = {"kernel_model"}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.abi.freebsd64 import ucontext as uc
 from kernel_model.abi.linux64 import sendsig as linux
 from kernel_model.kern.copyin import copyout

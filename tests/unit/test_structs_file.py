@@ -12,7 +12,7 @@ import pytest
 from kernel_model.abi.freebsd64 import structs_file as freebsd
 from kernel_model.abi.freebsd64 import termios as freebsd_termios
 from kernel_model.abi.linux64 import structs_file as linux
-from kernel_model.fs.vnode import VREG, Dirent, Statfs, Vattr
+from kernel_model.kern.vnode import VREG, Dirent, Statfs, Vattr
 
 if TYPE_CHECKING:
     from pathlib import Path

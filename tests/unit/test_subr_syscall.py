@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.abi.freebsd64.sysent import table
 from kernel_model.errors import SyscallError
 from kernel_model.kern.signo import SIGSYS

@@ -1,6 +1,6 @@
 """The syncer, on a clock that is moved by hand."""
 
-from kernel_model.kern.kern_tc import SteppedClock
+from kernel_model.host.clock import SteppedClock
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE

@@ -343,7 +343,7 @@ def test_the_stack_grows_in_a_fault(release: str) -> None:
 @pytest.mark.parametrize("release", CLASSIC)
 def test_without_a_current_process_no_classic_stack_grows(release: str) -> None:
     vm, proc = make_vm(release)
-    vm.curproc = None
+    vm.pcpu.switch(None)
     assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_FAILURE
 
 

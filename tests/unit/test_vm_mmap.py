@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_VMEM
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD
 from tests.unit.kern_host import SCRATCH, KernHost

@@ -2,8 +2,10 @@
 
 import pytest
 
+from kernel_model.ktrace import MAP
+from kernel_model.ktrace.events import CHECK
 from kernel_model.release import RELEASES
-from kernel_model.vm.probe import CHECK, RecordingProbe
+from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
     KERN_INVALID_ADDRESS,
@@ -254,7 +256,7 @@ def test_a_growth_is_reported_as_a_map_change(name):
     """insert first, then grow with the reserve as it was; nothing is built while nobody listens."""
     process = process_rig(name)
     heard = []
-    process.vm.on_map_change = heard.append
+    process.vm.ktrace.subscribe(MAP, heard.append)
     assert process.do("growstack", addr=BELOW) == KERN_SUCCESS
     assert [change.what for change in heard] == ["insert", "grow"]
     grow = heard[-1]

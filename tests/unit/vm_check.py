@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from kernel_model.kern.proc import ProcLock, Ucred
@@ -56,6 +57,7 @@ class FakeProc:
     p_sysent: FakeSysent = field(default_factory=FakeSysent)
     p_lock: ProcLock = field(default_factory=ProcLock)
     p_ucred: Ucred = field(default_factory=Ucred)
+    p_pid: int = 1000
 
 
 class FakeVnode:
@@ -114,7 +116,7 @@ def make_vm(release: str = "freebsd-10.1", ram: int = 1 << 30, swap: int = 1 << 
     vm = Vm(RELEASES[release], ram, swap)
     vm.make_hardware = TlbHardware
     proc = FakeProc(vmspace_alloc(vm, USER_MIN, USER_MAX))
-    vm.curproc = proc
+    vm.pcpu.switch(SimpleNamespace(td_proc=proc))
     return vm, proc
 
 

@@ -17,8 +17,8 @@ from kernel_model.ktrace import (
     SyscallEvent,
     Unsupported,
 )
+from kernel_model.ktrace.events import Step
 from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState, Recursion
-from kernel_model.vm.probe import Step
 
 STACK = EntryState(0x7FFFFFFDF000, 0x7FFFFFFFF000, 3, 7, 1, 0x1000, 0, 0, 0x1FFE0000, 0, 0, 0, 32)
 TEXT = EntryState(0x200000, 0x202000, 5, 7, 1, 0xC, 0, 0, 0, 0, 1, 2, 2, "/guest/grow")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from emu.why.dump import evidence_of, user_callers
+from kernel_model.kern.kern_ktrace import FaultRecorder
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import ProcLock, Ucred
 from kernel_model.kern.trap import fault_signal
-from kernel_model.ktrace import FAULT, FaultEvent, KTrace
+from kernel_model.ktrace import FAULT, FaultEvent
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_ALL, VM_PROT_RW
@@ -31,7 +34,7 @@ class Model:
     def __init__(self, release: str, limits: Mapping[str, int] | None = None) -> None:
         self.limits = dict.fromkeys(RLIMIT_NAMES.values(), RLIM_INFINITY) | {"stack": 8 << 20} | dict(limits or {})
         self.vm = Vm(RELEASES[release], 64 << 20)
-        self.kt = KTrace(self.vm)
+        self.kt = self.vm.ktrace
         self.space = vmspace_alloc(self.vm, 0x1000, VM_MAXUSER_ADDRESS)
         self.frame = TrapFrame(rsp=USRSTACK - 0x100, rip=TEXT)
         kernel = SimpleNamespace(vm=self.vm, release=self.vm.release, tunables={}, ktrace=self.kt)
@@ -44,7 +47,9 @@ class Model:
             td_proc=self.proc, td_tid=100000, td_cpu=SimpleNamespace(get_frame=lambda: self.frame),
             td_sigstk=SimpleNamespace(ss_sp=0, ss_size=0, ss_flags=4),
         )  # fmt: skip
-        self.vm.curproc = self.proc
+        self.vm.pcpu.switch(self.td)
+        self.kt.make_recorder = partial(FaultRecorder, kernel)
+        self.kt.evidence, self.kt.callers = evidence_of, user_callers
         self.events: list[FaultEvent] = []
         self.kt.subscribe(FAULT, self.events.append)
         self.map = self.space.vm_map

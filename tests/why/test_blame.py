@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emu.debug.blame import Blame, describe_change
+from emu.why.blame import Blame, describe_change
 from kernel_model.ktrace import Cause, MapChange
 
 

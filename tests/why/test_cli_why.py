@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from emu.cli import main
-from emu.debug.coverage import read_drcov
-from emu.debug.tracefile import SCHEMA, TraceReader
+from emu.trace.coverage import read_drcov
+from emu.trace.tracefile import SCHEMA, TraceReader
 from guest import guest, guests
 
 

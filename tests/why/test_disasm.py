@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emu.debug.disasm import disassemble
+from emu.program.disasm import disassemble
 
 REGISTERS = {"rax": 0x1000, "rcx": 3, "rdi": 0x2000, "rsp": 0x7000, "fs_base": 0x800000000, "rbx": (1 << 64) - 8}
 

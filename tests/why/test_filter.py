@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emu.debug.filter import accepts, parse_filter
+from emu.trace.filter import accepts, parse_filter
 from kernel_model.errors import UsageError
 from kernel_model.ktrace import SyscallEvent
 

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from emu.debug.api import watch
-from emu.debug.symbols import SymbolTable
+from emu.api import watch
 from emu.machine import Machine
+from emu.program.symbols import SymbolTable
 
 SOURCE = r"""
 #include <string.h>

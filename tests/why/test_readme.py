@@ -1,15 +1,15 @@
-"""The examples of emu/debug/README.md run, and what they show is true."""
+"""The examples of emu/trace/README.md run, and what they show is true."""
 
 from __future__ import annotations
 
 import doctest
 from pathlib import Path
 
-import emu.debug
+import emu.trace
 
 
 def test_the_examples_run(monkeypatch):
-    readme = Path(emu.debug.__file__).with_name("README.md")
+    readme = Path(emu.trace.__file__).with_name("README.md")
     text = readme.read_text(encoding="utf-8").replace("```", "")
     parser = doctest.DocTestParser()
     test = parser.get_doctest(text, {}, "README", str(readme), 0)

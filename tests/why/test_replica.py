@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from emu.why.replica import decide, with_guard, with_limit, with_release, without_entry
 from kernel_model.ktrace import MAP
-from kernel_model.ktrace.replica import decide, with_guard, with_limit, with_release, without_entry
 from kernel_model.ktrace.snapshot import MapSnapshot
 from kernel_model.vm.vm_param import USRSTACK
 from tests.why.model import TEXT, Model
@@ -97,10 +97,10 @@ def test_a_fault_inside_a_call_leaves_the_call_its_cause():
     model = Model("freebsd-12.1")
     changes = []
     model.kt.subscribe(MAP, changes.append)
-    model.kt.syscall_enter(model.td, "FreeBSD ELF64", 3, "read", (0, STACK - 8, 8), "fbu", TEXT)
+    model.kt.syscall_enter("FreeBSD ELF64", 3, "read", (0, STACK - 8, 8), "fbu", TEXT)
     event = model.touch(STACK - 8)
     model.map_at(0x800000000, 0x1000)
-    model.kt.syscall_return(model.td, 8, 0)
+    model.kt.syscall_return(8, 0)
     model.map_at(0x800010000, 0x1000)
     kinds = [(change.what, change.cause.kind, change.cause.seq) for change in changes]
     assert event.syscall is not None

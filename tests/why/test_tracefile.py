@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from emu.debug.codec import encode, from_json, to_json
-from emu.debug.tracefile import SCHEMA, TraceError, TraceHeader, TraceReader, TraceWriter
+from emu.trace.codec import encode, from_json, to_json
+from emu.trace.tracefile import SCHEMA, TraceError, TraceHeader, TraceReader, TraceWriter
 from kernel_model.ktrace import KINDS
 
 HEADER = TraceHeader("/guest/grow", ("grow", "--deep"), "freebsd-10.1", "freebsd", "/", KINDS, {"stack": 8 << 20})
@@ -140,7 +140,7 @@ def test_a_wrong_count_is_noticed(written):
 
 READ_ALL = """
 import resource, sys
-from emu.debug.tracefile import TraceReader
+from emu.trace.tracefile import TraceReader
 resource.setrlimit(resource.RLIMIT_AS, (192 << 20, 192 << 20))  # far less than the objects of the file
 print(sum(1 for _ in TraceReader(sys.argv[1])))
 """

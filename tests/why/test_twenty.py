@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emu.debug.api import watch
+from emu.api import watch
 from emu.machine import Machine
 from guest import Guest, guests
 from kernel_model.vm.vm_fault import vm_fault
@@ -20,9 +20,9 @@ from kernel_model.vm.vm_param import PAGE_SIZE, trunc_page
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.debug.api import Process
-    from emu.debug.counterfactual import Counterfactual
-    from emu.debug.verdict import Verdict
+    from emu.api import Process
+    from emu.why.counterfactual import Counterfactual
+    from emu.why.verdict import Verdict
 
 RELEASES = ("freebsd-10.1", "freebsd-12.1")
 CRASHES = [one.name for one in guests() if one.kind == "crash"]

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from emu.debug.blame import Blame
-from emu.debug.coverage import Coverage, read_drcov
-from emu.debug.decode import Decoder, flag_text, quoted
-from emu.debug.flagnames import FLAGS
-from emu.debug.verdict import headline, judge
+from emu.trace.coverage import Coverage, read_drcov
+from emu.trace.decode import Decoder, flag_text, quoted
+from emu.trace.flagnames import FLAGS
 from emu.view.maps import MapRow, blame_rows, rows_text
 from emu.view.trace import RESET, TraceView, use_colour
 from emu.view.why import side_by_side, why_text
+from emu.why.blame import Blame
+from emu.why.verdict import headline, judge
 from kernel_model.ktrace import MAP, EntryState, SyscallEvent
 from kernel_model.vm.vm_param import USRSTACK
 from tests.why.model import TEXT, Model

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import (
+from kernel_model.abi.freebsd64 import sys_machdep as machdep
+from kernel_model.errno import (
     EBADF,
     ECHILD,
     EINVAL,
@@ -18,7 +19,6 @@ from kernel_model.abi.errno import (
     ERESTART,
     ESRCH,
 )
-from kernel_model.abi.freebsd64 import sys_machdep as machdep
 from kernel_model.errors import SyscallError
 from kernel_model.kern import kern_prot as prot
 from kernel_model.kern import kern_resource as resource

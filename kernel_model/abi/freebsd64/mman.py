@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EOPNOTSUPP
+from kernel_model.errno import EOPNOTSUPP
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_mman import kern_mmap

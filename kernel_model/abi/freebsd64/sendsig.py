@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINVAL, EJUSTRETURN
 from kernel_model.abi.freebsd64.ucontext import (
     MC_FLAG_MASK,
     MC_FPFMT_NODEV,
@@ -35,6 +34,7 @@ from kernel_model.abi.freebsd64.ucontext import (
     pack_sigset,
     pack_stack,
 )
+from kernel_model.errno import EINVAL, EJUSTRETURN
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, trapsignal

@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EAGAIN, EINTR, EINVAL, EJUSTRETURN, ENOMEM, EPERM, ERESTART, ESRCH
 from kernel_model.abi.freebsd64.sendsig import PSL_USERCHANGE, set_context, sys_sigreturn
 from kernel_model.abi.freebsd64.ucontext import (
     MC_FLAG_MASK,
@@ -23,6 +22,7 @@ from kernel_model.abi.freebsd64.ucontext import (
     pack_stack,
     unpack_stack,
 )
+from kernel_model.errno import EAGAIN, EINTR, EINVAL, EJUSTRETURN, ENOMEM, EPERM, ERESTART, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import (

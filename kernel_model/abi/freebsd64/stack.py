@@ -23,7 +23,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert, some
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_common import (

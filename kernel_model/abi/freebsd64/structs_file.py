@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.fs.vnode import VTTOIF
+from kernel_model.kern.vnode import VTTOIF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel_model.fs.vnode import Dirent, Statfs, Vattr
     from kernel_model.kern.kern_flock import LockRequest
+    from kernel_model.kern.vnode import Dirent, Statfs, Vattr
 
 NSEC = 1_000_000_000
 STAT = struct.Struct("<QQQHhIIiQ8qqqiIQ80x")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.abi.freebsd64 import structs_file as st
 from kernel_model.errors import SyscallError
 from kernel_model.kern import sys_file as f
@@ -19,9 +19,9 @@ from kernel_model.kern.vfs_lookup import AT_FDCWD, namei
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.vnode import Statfs, Vattr, Vnode
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.sysent import Handler
+    from kernel_model.kern.vnode import Statfs, Vattr, Vnode
 
 AT_EACCESS = 0x100
 AT_SYMLINK_NOFOLLOW = 0x200

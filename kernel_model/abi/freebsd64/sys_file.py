@@ -8,14 +8,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.abi.freebsd64 import structs_file as st
 from kernel_model.abi.freebsd64 import sys_attr as attr
 from kernel_model.abi.freebsd64.sys_attr import at_flags
 from kernel_model.abi.freebsd64.sys_fcntl import sys_fcntl
 from kernel_model.abi.freebsd64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import VCHR, VDIR, VLNK
 from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
 from kernel_model.kern import vfs_syscalls as vfs
@@ -36,13 +35,14 @@ from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, vn_fullpath
+from kernel_model.kern.vnode import VCHR, VDIR, VLNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.vnode import Dirent, Vnode
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.sysent import Handler
+    from kernel_model.kern.vnode import Dirent, Vnode
 
 AT_SYMLINK_FOLLOW = 0x400
 AT_REMOVEDIR = 0x800

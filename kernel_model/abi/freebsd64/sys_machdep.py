@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EDEADLK, EINVAL, ENOSYS, ERANGE, ESRCH
+from kernel_model.errno import EDEADLK, EINVAL, ENOSYS, ERANGE, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout, fuword64, suword32
 from kernel_model.ktrace import Unsupported

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EINTR, EINVAL, ENOMEM
 from kernel_model.abi.linux64.mman import for_mapped, linux_page_range, mapped_until, unsupported
+from kernel_model.errno import EINTR, EINVAL, ENOMEM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.vm import vm_mmap

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import (
+from kernel_model.errno import (
     EAGAIN,
     EBADF,
     ECHILD,

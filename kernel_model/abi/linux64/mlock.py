@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import (
+from kernel_model.abi.linux64.mman import TASK_SIZE, for_mapped, linux_page_range, mapped_until
+from kernel_model.errno import (
     EBUSY,
     EFAULT,
     EINVAL,
@@ -16,7 +17,6 @@ from kernel_model.abi.errno import (
     ENOMEM,
     EPERM,
 )
-from kernel_model.abi.linux64.mman import TASK_SIZE, for_mapped, linux_page_range, mapped_until
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.sysent import Support, Sysent

@@ -18,8 +18,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EJUSTRETURN
 from kernel_model.abi.linux64.signo import code_to_linux, mask_to_bsd, mask_to_linux, to_linux
+from kernel_model.errno import EJUSTRETURN
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, trapsignal

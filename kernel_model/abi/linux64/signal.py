@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import EAGAIN, EINVAL, ENOMEM, EPERM, ESRCH
 from kernel_model.abi.linux64.sendsig import (
     LINUX_MINSIGSTKSZ,
     LINUX_SS_DISABLE,
@@ -25,6 +24,7 @@ from kernel_model.abi.linux64.signo import (
     mask_to_linux,
     to_linux,
 )
+from kernel_model.errno import EAGAIN, EINVAL, ENOMEM, EPERM, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import (

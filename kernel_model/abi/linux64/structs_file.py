@@ -10,13 +10,13 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.fs.vnode import VTTOIF
+from kernel_model.kern.vnode import VTTOIF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel_model.fs.vnode import Dirent, Statfs, Vattr
     from kernel_model.kern.kern_flock import LockRequest
+    from kernel_model.kern.vnode import Dirent, Statfs, Vattr
 
 NSEC = 1_000_000_000
 STAT = struct.Struct("<3Q4I4q6Q24x")

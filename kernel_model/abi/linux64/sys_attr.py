@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.abi.linux64 import structs_file as st
 from kernel_model.errors import SyscallError
 from kernel_model.kern import sys_file as f
@@ -18,8 +18,8 @@ from kernel_model.kern.sys_file import path_arg
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei
 
 if TYPE_CHECKING:
-    from kernel_model.fs.vnode import Vattr, Vnode
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vattr, Vnode
 
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.abi.linux64 import structs_file as st
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.abi.linux64 import structs_file as st
 from kernel_model.abi.linux64 import sys_attr as attr
 from kernel_model.abi.linux64.signo import mask_to_bsd
@@ -24,7 +24,6 @@ from kernel_model.abi.linux64.sys_attr import (
 from kernel_model.abi.linux64.sys_fcntl import flags_in, sys_fcntl
 from kernel_model.abi.linux64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import VDIR
 from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
 from kernel_model.kern import vfs_syscalls as vfs
@@ -47,13 +46,14 @@ from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vfs_lookup import AT_FDCWD
+from kernel_model.kern.vnode import VDIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.vnode import Dirent
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.sysent import Handler
+    from kernel_model.kern.vnode import Dirent
 
 LINUX_O_TMPFILE = 0x400000
 LINUX_O_PATH = 0x200000

@@ -1,7 +1,7 @@
 """A refused fault with everything that is needed to explain it.
 
 Model only.  ``Case`` gathers the record, the instruction, names and blame once, and answers the questions
-that the rules of ``emu.debug.causes`` ask.
+that the rules of ``emu.why.causes`` ask.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.debug.codec import access_name
-from emu.debug.disasm import Instruction, disassemble
-from emu.debug.symbols import Names
-from kernel_model.vm.probe import CHECK, Step
+from emu.program.disasm import Instruction, disassemble
+from emu.program.symbols import Names
+from emu.trace.codec import access_name
+from kernel_model.errors import some
+from kernel_model.ktrace.events import CHECK, Step
 from kernel_model.vm.vm import VM_PROT_EXECUTE
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from emu.debug.blame import Answer, Blame
-    from emu.debug.symbols import Place, Symbols
+    from emu.program.symbols import Place, Symbols
+    from emu.why.blame import Answer, Blame
     from kernel_model.ktrace import EntryState, FaultEvent
     from kernel_model.ktrace.snapshot import MapSnapshot
 
@@ -46,8 +47,7 @@ class Case:
     @property
     def snapshot(self) -> MapSnapshot:
         """The map when the fault was refused."""
-        snapshot: MapSnapshot = self.event.snapshot
-        return snapshot
+        return some(self.event.snapshot, "snapshot of a refused fault")
 
     @cached_property
     def registers(self) -> dict[str, int]:
@@ -191,7 +191,7 @@ class Case:
 
     def made_by(self, entry: EntryState) -> str:
         """`` mapped by mmap at event 212 (rip ..., main)``, empty without blame."""
-        from emu.debug.blame import describe_cause
+        from emu.why.blame import describe_cause
 
         if self.blame is None:
             return ""

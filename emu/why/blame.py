@@ -15,14 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.debug.decode import Decoder
+from emu.trace.decode import Decoder
 from kernel_model.ktrace import SyscallEvent
 from kernel_model.vm.vm import prot_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from emu.debug.symbols import Names
+    from emu.program.symbols import Names
     from kernel_model.ktrace import Cause, MapChange
 
 CREATED = "insert"

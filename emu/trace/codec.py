@@ -25,8 +25,8 @@ from kernel_model.ktrace import (
     SyscallEvent,
     Unsupported,
 )
+from kernel_model.ktrace.events import Step
 from kernel_model.ktrace.snapshot import MapSnapshot
-from kernel_model.vm.probe import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.debug.decode import Decoder
-from emu.debug.filter import accepts
-from emu.debug.symbols import Symbols
+from emu.program.symbols import Symbols
+from emu.trace.decode import Decoder
+from emu.trace.filter import accepts
 from kernel_model.errors import UsageError
 from kernel_model.ktrace import INSN, KINDS, SYSCALL, Event, FaultEvent, SyscallEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from emu.debug.filter import Filter
-    from emu.debug.tracefile import TraceWriter
+    from emu.trace.filter import Filter
+    from emu.trace.tracefile import TraceWriter
     from kernel_model.kern.kernel import Kernel
 
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != INSN)
@@ -99,7 +99,7 @@ class Tracer:
         return call if known is None or known[0].seq != call.seq else replace(call, decoded=known[1].begun())
 
     def _syscall(self, event: SyscallEvent) -> None:
-        td = self.kernel.ktrace.curthread
+        td = self.kernel.curthread
         if td is None:
             return
         if event.phase == "enter":

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from emu.debug.codec import READABLE, VERSION, encode, from_json
+from emu.trace.codec import READABLE, VERSION, encode, from_json
 from kernel_model.errors import UsageError
 
 if TYPE_CHECKING:

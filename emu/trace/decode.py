@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from emu.debug.flagnames import CHOICES, FLAGS
-from emu.debug.shapes import SHAPES, Shape
+from emu.trace.flagnames import CHOICES, FLAGS
+from emu.trace.shapes import SHAPES, Shape
+from emu.why.dump import peek
 from kernel_model.kern.sysent import convert
-from kernel_model.ktrace.snapshot import peek
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,8 +23,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from emu.cpu import CPU_SKYLAKE_CLIENT
-from emu.mirror import (
+from emu.engine.cpu import CPU_SKYLAKE_CLIENT
+from emu.engine.raw import (
+    UC_MEM_FETCH,
+    UC_MEM_FETCH_UNMAPPED,
+    UC_MEM_READ,
+    UC_MEM_READ_UNMAPPED,
+    UC_MEM_WRITE,
+    UC_MEM_WRITE_UNMAPPED,
+    Engine,
+)
+from emu.engine.regions import (
     Piece,
     Promises,
     RegionTable,
@@ -36,15 +45,6 @@ from emu.mirror import (
     wanted_pieces,
     whole_entries,
 )
-from emu.raw import (
-    UC_MEM_FETCH,
-    UC_MEM_FETCH_UNMAPPED,
-    UC_MEM_READ,
-    UC_MEM_READ_UNMAPPED,
-    UC_MEM_WRITE,
-    UC_MEM_WRITE_UNMAPPED,
-    Engine,
-)
 from kernel_model.errors import KernelPanic, MirrorDesync, kassert, panic, some
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
@@ -53,7 +53,7 @@ from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.raw import TlbEntry
+    from emu.engine.raw import TlbEntry
     from kernel_model.vm.pmap import Pmap, Pte
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_page import VmPage
@@ -96,7 +96,7 @@ PROBE = 4
 
 
 class Faults(Protocol):
-    """Who serves what the fill cannot: emu.trap."""
+    """Who serves what the fill cannot: emu.engine.trap."""
 
     def page_fault(self, va: int, access: int, size: int, value: int) -> bool:
         """Repair the access (VM_PROT_*) at exactly *va*; False when the program gets a signal."""

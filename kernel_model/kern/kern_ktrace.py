@@ -12,19 +12,17 @@ Model only.  The trap code and copyin bracket the decision::
         fr.end(rv, signo, code, "KERN_FAILURE -> SIGSEGV")    # refused; copyin: signo 0, "KERN_FAILURE -> EFAULT"
 
 ``begin`` puts a RecordingProbe into ``Vm.probe``, ``end`` takes it out again.
+
+FreeBSD: sys/kern/kern_ktrace.c is the file that fills its records.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kernel_model.ktrace.events import (
-    FAULT,
-    Cause,
-    Counters,
-    EntryState,
-    FaultEvent,
-)
+from kernel_model.ktrace.events import FAULT, Cause, Counters, FaultEvent
+from kernel_model.ktrace.naming import full_path
+from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_WRITE
 
@@ -32,14 +30,18 @@ SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
 
 if TYPE_CHECKING:
+    from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.proc import Thread
-    from kernel_model.ktrace.sink import KTrace
-    from kernel_model.vm.probe import Step
+    from kernel_model.ktrace.events import Step
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vmspace import VmSpace
+
+
+Spot = tuple["EntryState | None", "EntryState | None", "EntryState | None"]
+"""What is at an address: the entry, or the neighbours of the hole."""
 
 
 class _Pending:
@@ -58,7 +60,7 @@ class _Pending:
     rip: int
     where: str
     before: Counters | None
-    spot: tuple[EntryState | None, EntryState | None, EntryState | None]
+    spot: Spot
     probe: Any
     cause: Cause | None
 
@@ -66,10 +68,11 @@ class _Pending:
 class FaultRecorder:
     """Turns ``begin`` and ``end`` into one FaultEvent.  Model only."""
 
-    __slots__ = ("kt", "stack")
+    __slots__ = ("kt", "stack", "vm")
 
-    def __init__(self, kt: KTrace) -> None:
-        self.kt = kt
+    def __init__(self, kernel: Kernel) -> None:
+        self.kt = kernel.ktrace
+        self.vm = kernel.vm
         self.stack: list[_Pending] = []
 
     def begin(
@@ -84,7 +87,7 @@ class FaultRecorder:
     ) -> None:
         """A fault at *va* is about to be decided; *access* is VM_PROT_READ, WRITE or EXECUTE."""
         kt = self.kt
-        vm = kt.vm
+        vm = self.vm
         fault = _Pending()
         fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), va, access
         if where != "user" and kt.call is None:
@@ -96,20 +99,18 @@ class FaultRecorder:
         vmspace = td.td_proc.p_vmspace
         fault.before = counters(vm, vmspace)
         fault.spot = spot(vmspace.vm_map, va)
-        fault.probe, fault.cause = vm.probe, vm.cause
+        fault.probe, fault.cause = vm.probe, kt.cause
         vm.probe = RecordingProbe()
         if kt.maps is not None:
-            vm.cause = Cause(FAULT, "fault", 0, rip, fault.seq, td.td_proc.p_pid, va)
+            kt.cause = Cause(FAULT, "fault", 0, rip, fault.seq, td.td_proc.p_pid, va)
         self.stack.append(fault)
 
     def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> int:
         """The fault that began last is decided; returns its sequence number."""
         fault = self.stack.pop()
-        kt = self.kt
-        vm = kt.vm
+        vm = self.vm
         probe = vm.probe
-        vm.probe, vm.cause = fault.probe, fault.cause
-        kt.curthread = fault.td
+        vm.probe, self.kt.cause = fault.probe, fault.cause
         steps = tuple(probe.steps) if isinstance(probe, RecordingProbe) else ()
         self._emit(fault, steps, result, signo, code, translation, 14)
         return fault.seq
@@ -132,9 +133,8 @@ class FaultRecorder:
         fault.td, fault.seq, fault.addr, fault.access = td, kt.next_seq(), addr, access
         fault.size, fault.value, fault.rip, fault.where = size, None, rip, "trap"
         vmspace = td.td_proc.p_vmspace
-        fault.before = counters(kt.vm, vmspace)
+        fault.before = counters(self.vm, vmspace)
         fault.spot = spot(vmspace.vm_map, addr)
-        kt.curthread = td
         self._emit(fault, (), -1, signo, code, translation, vector)
         return fault.seq
 
@@ -152,13 +152,11 @@ class FaultRecorder:
         td = fault.td
         proc = td.td_proc
         evidence: dict[str, Any] = {}
-        if result:
-            from kernel_model.ktrace.snapshot import evidence_of  # only refused faults pay
-
-            evidence = evidence_of(td, fault.rip, fault.addr, fault.spot)
+        if result and kt.evidence is not None:
+            evidence = kt.evidence(td, fault.rip, fault.addr, fault.spot)
         event = FaultEvent(
             fault.seq, proc.p_pid, td.td_tid, fault.rip, fault.access, fault.addr, fault.size, fault.value, fault.where,
-            *fault.spot, steps, result, signo, code, translation, fault.before, counters(kt.vm, proc.p_vmspace),
+            *fault.spot, steps, result, signo, code, translation, fault.before, counters(self.vm, proc.p_vmspace),
             proc.p_sysent.name, vector, kt.call, **evidence,
         )  # fmt: skip
         for listener in kt.faults or ():
@@ -171,7 +169,7 @@ def counters(vm: Vm, vmspace: VmSpace) -> Counters:
     return Counters(map_.nentries, map_.size, vmspace.vm_ssize, vmspace.vm_pmap.resident_count, vm.cnt.v_free_count)
 
 
-def spot(map_: VmMap, va: int) -> tuple[EntryState | None, EntryState | None, EntryState | None]:
+def spot(map_: VmMap, va: int) -> Spot:
     """What is at *va*: (entry, None, None), or (None, entry below, entry above)."""
     found, entry = map_.lookup_entry(va)
     if found:
@@ -210,19 +208,3 @@ def vnode_path(obj: VmObject) -> str:
     while obj.backing_object is not None:
         obj = obj.backing_object
     return full_path(obj.handle)
-
-
-def full_path(vp: object) -> str:
-    """The path by which *vp* was looked up last, empty when it is no vnode."""
-    names: list[bytes] = []
-    while vp is not None:
-        name = getattr(vp, "v_name", None)
-        if name is None:
-            return ""
-        if name:
-            names.append(name)
-        vp = getattr(vp, "v_dd", None)
-    return "/" + b"/".join(reversed(names)).decode(errors="backslashreplace") if names else ""
-
-
-__all__ = ["FaultRecorder", "counters", "entry_state", "full_path", "spot"]

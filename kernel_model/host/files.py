@@ -11,9 +11,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi import errno as E
+from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import ALLPERMS, IFTOVT, S_IFMT, VNON, Vattr
+from kernel_model.kern.vnode import ALLPERMS, IFTOVT, S_IFMT, VNON, Vattr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ truth; what it replaces is written into the engine when the thread goes back to 
 to RIP after a SYSCALL hook.
 
 FreeBSD: sys/amd64/amd64/machdep.c, exec_machdep.c; fpu.c for the 512-byte image.
-Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.align is asked for) and unmasked SSE
+Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.engine.align is asked for) and unmasked SSE
 exceptions are never raised, and arithmetic sets no exception flags in MXCSR or FPSW; FPREM and the transcendental x87
 instructions have the precision of a double (musl's strtod rounds the smallest numbers by FPREM).
 """
@@ -15,13 +15,13 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
-from emu.raw import REGISTERS, UC_MEM_FETCH, UC_PROT_EXEC, UC_PROT_READ, UC_X86_INS_CPUID, Engine, MachineError
+from emu.engine.raw import REGISTERS, UC_MEM_FETCH, UC_PROT_EXEC, UC_PROT_READ, UC_X86_INS_CPUID, Engine, MachineError
 from kernel_model.kern.machdep import GPR_NAMES, INITIAL_FPCW, INITIAL_MXCSR, TrapFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.raw import TlbEntry
+    from emu.engine.raw import TlbEntry
 
 CPU_SKYLAKE_CLIENT = 21
 """UC_CPU_X86_SKYLAKE_CLIENT: of Unicorn's models the one with most instructions, without AVX as all of them."""

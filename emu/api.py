@@ -2,7 +2,7 @@
 
 Model only.  Everything that ``emu why`` prints, as typed objects::
 
-    from emu.debug.api import watch
+    from emu.api import watch
     from emu.machine import Machine
 
     with Machine(stdout=None) as machine:
@@ -23,21 +23,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
-from emu.debug.blame import Answer, Blame, history_lines
-from emu.debug.tracer import symbols_under
-from emu.debug.verdict import Verdict, judge
+from emu.trace.tracer import symbols_under
 from emu.view.why import entry_line, why_text
+from emu.why.blame import Answer, Blame, history_lines
+from emu.why.dump import take_snapshot
+from emu.why.replica import Decision, decide
+from emu.why.verdict import Verdict, judge
 from kernel_model.errors import UsageError
 from kernel_model.ktrace import FAULT, MAP, SIGNAL, SYSCALL, FaultEvent, MapChange, SignalEvent, SyscallEvent
-from kernel_model.ktrace.replica import Decision, decide
-from kernel_model.ktrace.snapshot import take_snapshot
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.debug.symbols import Symbols
     from emu.machine import Machine
+    from emu.program.symbols import Symbols
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.ktrace import EntryState
 

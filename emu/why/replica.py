@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kernel_model.errors import UsageError
+from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.kern.proc import ProcLock, Ucred
 from kernel_model.kern.trap import fault_signal
-from kernel_model.ktrace.recorder import entry_state
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES
-from kernel_model.vm.probe import RecordingProbe, Step
+from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import OBJT_VNODE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
@@ -39,8 +39,8 @@ from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc
 
 if TYPE_CHECKING:
-    from kernel_model.ktrace.events import EntryState
-    from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState
+    from kernel_model.ktrace.events import Step
+    from kernel_model.ktrace.snapshot import EntryState, MapSnapshot, ObjectState
     from kernel_model.vm.vm_page import VmPage
 
 _RAM = 16 << 20
@@ -118,6 +118,13 @@ class _Proc:
     p_ucred: Ucred = field(default_factory=Ucred)
 
 
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    """The thread that faults."""
+
+    td_proc: _Proc
+
+
 class _File:
     """A pager for vnode objects: zero pages up to the size that the file had."""
 
@@ -141,7 +148,7 @@ class _File:
 
 
 def build(snapshot: MapSnapshot) -> _Proc:
-    """A process whose map is *snapshot*'s; it is ``Vm.curproc`` of a Vm of its own."""
+    """A process whose map is *snapshot*'s; it is the current process of a Vm of its own."""
     vm = Vm(RELEASES[snapshot.release], _RAM, _RAM, _SPAN)
     for name, value in snapshot.tunables.items():
         setattr(vm, name, bool(value) if name == "old_mlock" else value)
@@ -155,7 +162,7 @@ def build(snapshot: MapSnapshot) -> _Proc:
         _Kernel(vm, {}), vmspace, _Limits(snapshot.limits), _Sysent(snapshot.abi, linux, snapshot.stacktop),
         snapshot.osrel, snapshot.flag2, snapshot.fctl0, object() if snapshot.has_text else None,
     )  # fmt: skip
-    vm.curproc = proc
+    vm.pcpu.switch(_Thread(proc))
     _link_entries(vmspace, snapshot)
     return proc
 

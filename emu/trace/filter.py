@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.errno import NAMES
+from kernel_model.errno import NAMES
 from kernel_model.errors import UsageError
 from kernel_model.ktrace import (
     KINDS,

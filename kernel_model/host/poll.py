@@ -9,9 +9,9 @@ import select
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import SyscallError
-from kernel_model.fs.vnode import POLLIN, POLLOUT, POLLPRI
 from kernel_model.kern.kern_sig import interrupted
 from kernel_model.kern.kern_time import itimers_due, next_itimer
+from kernel_model.kern.vnode import POLLIN, POLLOUT, POLLPRI
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread

@@ -13,13 +13,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from emu.debug.disasm import disassemble
+from emu.program.disasm import disassemble
 from kernel_model.kern.trap import trap
 from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from emu.cpu import UcCpu
+    from emu.engine.cpu import UcCpu
     from kernel_model.kern.proc import Thread
 
 VECTOR_GP = 13

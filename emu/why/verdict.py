@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emu.debug.case import Case
-from emu.debug.causes import Reason, reason_of
-from emu.debug.counterfactual import Counterfactual, counterfactuals
+from emu.why.case import Case
+from emu.why.causes import Reason, reason_of
+from emu.why.counterfactual import Counterfactual, counterfactuals
 
 if TYPE_CHECKING:
-    from emu.debug.blame import Blame
-    from emu.debug.symbols import Symbols
+    from emu.program.symbols import Symbols
+    from emu.why.blame import Blame
     from kernel_model.ktrace import FaultEvent
 
 

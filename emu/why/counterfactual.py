@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernel_model.ktrace import EntryState
-from kernel_model.ktrace.replica import (
+from emu.why.replica import (
     Decision,
     decide,
     with_guard,
@@ -19,6 +18,7 @@ from kernel_model.ktrace.replica import (
     with_tunable,
     without_entry,
 )
+from kernel_model.ktrace import EntryState
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_READ, prot_string
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
@@ -27,7 +27,7 @@ from kernel_model.vm.vm_param import PAGE_SIZE, round_page, trunc_page
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.debug.blame import Answer
+    from emu.why.blame import Answer
     from kernel_model.ktrace import FaultEvent, MapChange
     from kernel_model.ktrace.snapshot import MapSnapshot
 

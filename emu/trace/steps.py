@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emu.why.dump import peek
 from kernel_model.ktrace import InsnEvent
-from kernel_model.ktrace.snapshot import peek
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.cpu import UcCpu
+    from emu.engine.cpu import UcCpu
     from emu.machine import Machine
 
 

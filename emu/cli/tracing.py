@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import argparse
     from types import TracebackType
 
-    from emu.debug.blame import Blame
-    from emu.debug.coverage import Coverage
-    from emu.debug.tracefile import TraceWriter
-    from emu.debug.tracer import Tracer
     from emu.machine import Machine
+    from emu.trace.coverage import Coverage
+    from emu.trace.tracefile import TraceWriter
+    from emu.trace.tracer import Tracer
+    from emu.why.blame import Blame
     from kernel_model.ktrace import Event
 
 
@@ -66,9 +66,9 @@ class Tracing:
         return self
 
     def _trace(self) -> None:
-        from emu.debug.filter import parse_filter
-        from emu.debug.tracefile import TraceHeader, TraceWriter
-        from emu.debug.tracer import DEFAULT_KINDS, Tracer, parse_kinds
+        from emu.trace.filter import parse_filter
+        from emu.trace.tracefile import TraceHeader, TraceWriter
+        from emu.trace.tracer import DEFAULT_KINDS, Tracer, parse_kinds
 
         options, machine = self.options, self.machine
         kinds = parse_kinds(options.trace) if options.trace else DEFAULT_KINDS
@@ -81,14 +81,14 @@ class Tracing:
         show = self._show(kinds) if options.trace else None
         self._tracer = Tracer(machine.kernel, kinds, show=show, writer=self._writer, filters=filters)
         if INSN in kinds:
-            from emu.debug.steps import trace_instructions
+            from emu.trace.steps import trace_instructions
 
             trace_instructions(machine)
 
     def _show(self, kinds: tuple[str, ...]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a closure
-        from emu.debug.blame import Blame
-        from emu.debug.tracer import symbols_under
+        from emu.trace.tracer import symbols_under
         from emu.view.trace import TraceView, use_colour
+        from emu.why.blame import Blame
 
         if FAULT in kinds:
             self._blame = Blame()
@@ -102,8 +102,8 @@ class Tracing:
         return show
 
     def _cover(self) -> None:
-        from emu.debug.coverage import Coverage
-        from emu.debug.steps import trace_blocks
+        from emu.trace.coverage import Coverage
+        from emu.trace.steps import trace_blocks
 
         self._coverage = Coverage()
         # A name that cannot be written is refused before the program runs.
@@ -113,7 +113,7 @@ class Tracing:
     def finish(self, status: int) -> None:
         """The program has ended with *status*: write what is only known at the end."""
         if self._coverage is not None:
-            from kernel_model.ktrace.recorder import entry_state
+            from kernel_model.kern.kern_ktrace import entry_state
 
             entries = [entry_state(entry) for entry in self.machine.map.entries()]
             self._coverage.write(self.options.coverage, entries)

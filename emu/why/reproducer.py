@@ -10,16 +10,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import UsageError
+from emu.why.replica import decide
+from kernel_model.errors import UsageError, some
 from kernel_model.kern.signo import signame
 from kernel_model.ktrace import EntryState
-from kernel_model.ktrace.replica import decide
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm_param import KERN_NAMES, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from emu.debug.counterfactual import Counterfactual
-    from emu.debug.verdict import Verdict
+    from emu.why.counterfactual import Counterfactual
+    from emu.why.verdict import Verdict
     from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState
 
 _TEMPLATE = '''"""{headline}
@@ -28,7 +28,7 @@ Made by ``emu why --reproduce`` from fault {seq} of a run on {release}.
 """
 
 from kernel_model.ktrace import EntryState
-from kernel_model.ktrace.replica import {functions}
+from emu.why.replica import {functions}
 from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState
 from kernel_model.vm.vm_param import {result_name}
 
@@ -97,7 +97,7 @@ def reproducer(verdict: Verdict) -> str:
 def _smallest(verdict: Verdict) -> MapSnapshot:
     """The snapshot without the entries that do not matter: the decision stays the same, step by step."""
     event = verdict.event
-    whole: MapSnapshot = event.snapshot
+    whole = some(event.snapshot, "snapshot of a refused fault")
     expected = decide(whole, event.addr, event.access)
     index = sum(1 for entry in whole.entries if entry.end <= event.addr)
     finite = {name: value for name, value in whole.limits.items() if value < RLIM_INFINITY}

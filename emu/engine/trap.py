@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.cpu import SYSCALL_LENGTH, UcCpu
-from emu.raw import UC_X86_INS_IN, UC_X86_INS_OUT, UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER
-from kernel_model.abi.errno import EJUSTRETURN
+from emu.engine.cpu import SYSCALL_LENGTH, UcCpu
+from emu.engine.raw import UC_X86_INS_IN, UC_X86_INS_OUT, UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER
+from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.machdep import PSL_C
 from kernel_model.kern.subr_syscall import bind
 from kernel_model.kern.trap import trap, trap_pfault
@@ -26,7 +26,7 @@ from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.pmap import UcPmapHardware
+    from emu.engine.pmap import UcPmapHardware
     from kernel_model.kern.proc import Thread
 
 INT_OPCODE = 0xCD

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.debug.blame import describe_cause
-from emu.debug.case import FAR_FRAME, NEAR_STACK, Case, as_text, describe_range, distance, pages
-from emu.debug.counterfactual import file_offset
+from emu.why.blame import describe_cause
+from emu.why.case import FAR_FRAME, NEAR_STACK, Case, as_text, describe_range, distance, pages
+from emu.why.counterfactual import file_offset
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD

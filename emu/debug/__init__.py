@@ -1,1 +1,0 @@
-"""Say why: verdicts on faults, blame for map changes, traces, what-if and reproducers.  Model only."""

@@ -1,0 +1,1 @@
+"""What the program's own file tells: symbols, lines, instructions."""

@@ -1,0 +1,1 @@
+"""The decision behind a refused fault, rebuilt on a copy."""
