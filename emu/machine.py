@@ -44,10 +44,11 @@ from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.kern.proc import Proc, Thread, Ucred
+from kernel_model.kern.proc import Proc, Thread
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.rlimit import RLIMIT_NAMES
+from kernel_model.ucred import Ucred
 from kernel_model.vm.vm_init import DEFAULT_RAM, Vm
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc, vmspace_free

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from kernel_model.errors import UsageError
 from kernel_model.kern.kern_ktrace import entry_state
-from kernel_model.kern.proc import ProcLock, Ucred
+from kernel_model.kern.proc import ProcLock
 from kernel_model.kern.trap import fault_signal
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES
+from kernel_model.ucred import Ucred
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import OBJT_VNODE
 from kernel_model.vm.vm_fault import vm_fault

@@ -13,9 +13,9 @@ from kernel_model.fs.devfs import devfs_mount
 from kernel_model.fs.hostfs import HostMount, hostfs_mount
 from kernel_model.fs.procfs import procfs_mount
 from kernel_model.fs.pseudofs import mount_at
-from kernel_model.kern.proc import Ucred
 from kernel_model.kern.vfs_lookup import lookup_path
 from kernel_model.kern.vnode import VDIR
+from kernel_model.ucred import Ucred
 
 if TYPE_CHECKING:
     from kernel_model.kern.kernel import Kernel

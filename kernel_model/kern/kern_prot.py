@@ -13,7 +13,8 @@ from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Proc, Thread, Ucred
+    from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.ucred import Ucred
 
 NGROUPS_MAX = 1023
 LINUX_NGROUPS_MAX = 65536

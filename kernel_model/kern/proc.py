@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
 from kernel_model.kern.signalvar import StackT
+from kernel_model.ucred import Ucred
 
 if TYPE_CHECKING:
     from kernel_model.kern.kern_descrip import FileDesc
@@ -44,19 +45,6 @@ class ProcLock:
     def assert_owned(self) -> None:
         """PROC_LOCK_ASSERT(p, MA_OWNED)."""
         kassert(self.held, "process lock not owned")
-
-
-@dataclass(slots=True, eq=False)
-class Ucred:
-    """Who a process is: struct ucred."""
-
-    cr_uid: int = 0
-    cr_ruid: int = 0
-    cr_svuid: int = 0
-    cr_gid: int = 0
-    cr_rgid: int = 0
-    cr_svgid: int = 0
-    cr_groups: tuple[int, ...] = (0,)
 
 
 @dataclass(slots=True, eq=False)

@@ -19,7 +19,8 @@ from kernel_model.errors import SyscallError
 from kernel_model.kern.vnode import NAME_MAX, PATH_MAX, VDIR, VEXEC, VLNK, Vnode
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Thread, Ucred
+    from kernel_model.kern.proc import Thread
+    from kernel_model.ucred import Ucred
 
 AT_FDCWD = -100
 """Both ABIs: relative paths start at the working directory."""

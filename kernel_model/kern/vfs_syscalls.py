@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_descrip import FWRITE, O_CLOEXEC, OFF_MAX, fdrop, file_vnode
-from kernel_model.kern.proc import Ucred
 from kernel_model.kern.vfs_lookup import Namei, namei, namei_last, vn_fullpath
 from kernel_model.kern.vfs_vnops import vn_open, vn_rlimit_fsize, vn_truncate
 from kernel_model.kern.vnode import (
@@ -28,6 +27,7 @@ from kernel_model.kern.vnode import (
     Dirent,
     VattrSet,
 )
+from kernel_model.ucred import Ucred
 from kernel_model.vm.vnode_pager import vnode_pager_flush
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel_model.kern.kern_descrip import File
-    from kernel_model.kern.proc import Thread, Ucred
+    from kernel_model.kern.proc import Thread
     from kernel_model.kern.sys_pipe import Inbox
+    from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_object import VmObject
 
 VNON: Final = 0

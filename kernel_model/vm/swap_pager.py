@@ -19,7 +19,7 @@ from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Ucred
+    from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage

@@ -27,7 +27,7 @@ from kernel_model.vm.vm_pageout import vm_wait
 from kernel_model.vm.vm_param import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Ucred
+    from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry

@@ -19,8 +19,9 @@ from kernel_model.vm.vm_phys import LARGEST_SPAN, VmPhys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.kern.proc import ProcLock, Ucred
+    from kernel_model.kern.proc import ProcLock
     from kernel_model.release import Release
+    from kernel_model.ucred import Ucred
     from kernel_model.vm.pmap import Pmap, PmapHardware
     from kernel_model.vm.probe import Probe
     from kernel_model.vm.swap_pager import SwapDevice

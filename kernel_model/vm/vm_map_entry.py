@@ -18,7 +18,7 @@ from kernel_model.vm.vm_map_flags import (
 )
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Ucred
+    from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_object import VmObject
 

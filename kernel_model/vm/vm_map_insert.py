@@ -91,8 +91,8 @@ from kernel_model.vm.vm_param import (
 )
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Ucred
     from kernel_model.release import Release
+    from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_object import VmObject

@@ -60,7 +60,7 @@ from kernel_model.vm.vm_phys import PhysRun, RunPiece
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel_model.kern.proc import Ucred
+    from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_page import VmPage

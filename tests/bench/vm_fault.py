@@ -11,8 +11,8 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from kernel_model.kern.proc import Ucred
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
+from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm

@@ -7,8 +7,9 @@ from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from kernel_model.kern.proc import ProcLock, Ucred
+from kernel_model.kern.proc import ProcLock
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
+from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJ_ONEMAPPING, OBJT_DEFAULT, OBJT_PHYS, OBJT_SWAP, OBJT_VNODE
 from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map import vm_map_create

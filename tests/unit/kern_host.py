@@ -12,10 +12,11 @@ from kernel_model.kern.kern_sig import SigActs
 from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.kern.proc import Proc, Thread, Ucred
+from kernel_model.kern.proc import Proc, Thread
 from kernel_model.kern.subr_syscall import bind
 from kernel_model.ktrace import SIGNAL, UNSUPPORTED
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
+from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW
 from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS

@@ -11,8 +11,8 @@ import pytest
 from kernel_model.errors import SyscallError, UsageError
 from kernel_model.fs.hostfs import hostfs_mount
 from kernel_model.host.files import HostFs
-from kernel_model.kern.proc import Ucred
 from kernel_model.kern.vfs_lookup import lookup_path, vn_fullpath
+from kernel_model.ucred import Ucred
 from tests.unit.file_host import FileHost
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kernel_model.errors import KernelPanic
-from kernel_model.kern.proc import Ucred
 from kernel_model.rlimit import RLIMIT_SWAP
+from kernel_model.ucred import Ucred
 from kernel_model.vm.swap_pager import (
     SWAP_RESERVE_ALLOW_NONWIRED,
     SWAP_RESERVE_FORCE_ON,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel_model.errors import KernelPanic
-from kernel_model.kern.proc import Ucred
+from kernel_model.ucred import Ucred
 from kernel_model.vm.swap_pager import swap_device, swap_pager_putpage, swap_reserve_by_cred
 from kernel_model.vm.vm import (
     OBJ_NOSPLIT,

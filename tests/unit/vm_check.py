@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from kernel_model.kern.proc import ProcLock, Ucred
+from kernel_model.kern.proc import ProcLock
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY
+from kernel_model.ucred import Ucred
 from kernel_model.vm.pmap import NullHardware, Pmap, pmap_mappings
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_READ, VM_PROT_WRITE

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from emu.why.dump import evidence_of, user_callers
 from kernel_model.kern.kern_ktrace import FaultRecorder
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.kern.proc import ProcLock, Ucred
+from kernel_model.kern.proc import ProcLock
 from kernel_model.kern.trap import fault_signal
 from kernel_model.ktrace import FAULT, FaultEvent
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES
+from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_ALL, VM_PROT_RW
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm

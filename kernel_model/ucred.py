@@ -1,0 +1,21 @@
+"""Credentials: whose process it is, and who pays for memory.
+
+FreeBSD: struct ucred, sys/sys/ucred.h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, eq=False)
+class Ucred:
+    """Who a process is: struct ucred."""
+
+    cr_uid: int = 0
+    cr_ruid: int = 0
+    cr_svuid: int = 0
+    cr_gid: int = 0
+    cr_rgid: int = 0
+    cr_svgid: int = 0
+    cr_groups: tuple[int, ...] = (0,)
