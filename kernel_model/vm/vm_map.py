@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from kernel_model.vm.pmap import Pmap
     from kernel_model.vm.vm_init import Vm
+    from kernel_model.vm.vm_object import VmObject
 
 UNLOCKED = 0
 EXCLUSIVE = -1
@@ -64,8 +65,13 @@ class VmMap:
         "lock_state",
         "random",  # arc4random_uniform for MAP_ASLR; None: addresses stay predictable
         "deferred",  # entries to dereference at unlock: td_map_def_user
+        "hint_entry",  # the entry of the last fault, good while timestamp is hint_timestamp
+        "hint_object",
+        "hint_timestamp",
         "_guard",
     )
+
+    hint_object: VmObject
 
     def __init__(self, vm: Vm, pmap: Pmap, min_: int, max_: int) -> None:
         self.vm = vm
@@ -89,6 +95,8 @@ class VmMap:
         self.lock_state = UNLOCKED
         self.random: Callable[[int], int] | None = None
         self.deferred: list[VmMapEntry] = []
+        self.hint_entry: VmMapEntry | None = None
+        self.hint_timestamp = -1
         self._guard = _Locked(self)
 
     # the lock: vm_map_lock(9)
