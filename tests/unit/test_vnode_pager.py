@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.kern.vfs_vnops import vn_write
 from kernel_model.vm.vm import OBJ_MIGHTBEDIRTY, VM_PROT_ALL, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_flags import MAP_INHERIT_SHARE, VM_MAP_WIRE_USER
@@ -18,7 +19,6 @@ from kernel_model.vm.vnode_pager import (
     vnode_pager_alloc,
     vnode_pager_flush,
     vnode_pager_setsize,
-    vnode_pager_written,
 )
 from tests.unit.vm_check import FakeProc, FakeVnode, assert_nothing_left, check_all, fork, make_vm, peek, poke
 
@@ -173,17 +173,15 @@ def test_a_write_is_seen_by_mappings_and_a_mapping_by_a_read() -> None:
     peek(space, BASE, 1)
     peek(space, BASE + PAGE_SIZE, 1)
     data = b"#" * 200
-    vnode.v_pwrite(data, PAGE_SIZE - 100)
-    vnode_pager_written(vnode, PAGE_SIZE - 100, data)
+    assert vn_write(vnode, [memoryview(data)], PAGE_SIZE - 100) == 200
     assert peek(space, BASE + PAGE_SIZE - 101, 101) == b"." + b"#" * 100
     assert peek(space, BASE + PAGE_SIZE, 101) == b"#" * 100 + b"."
     poke(space, BASE, b"map")
     vnode_pager_flush(vnode, 0, 10)
     assert vnode.data[:3] == b"map"
-    vnode.v_pwrite(b"!", 4 * PAGE_SIZE)
-    vnode_pager_written(vnode, 4 * PAGE_SIZE, b"!")
+    assert vn_write(vnode, [memoryview(b"!")], 4 * PAGE_SIZE) == 1
     assert object_.size == 5
-    vnode_pager_written(FakeVnode(), 0, b"unmapped")
+    assert vn_write(FakeVnode(), [memoryview(b"unmapped")], 0) == 8
     vnode_pager_flush(FakeVnode(), 0, 10)
     vnode_pager_setsize(FakeVnode(), 7)
 
