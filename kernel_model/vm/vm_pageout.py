@@ -31,7 +31,7 @@ from kernel_model.vm.vm_page import (
     vm_page_enqueue,
     vm_page_free,
 )
-from kernel_model.vm.vm_pager import vm_pager_put_page
+from kernel_model.vm.vm_pager import vm_pager_put_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -216,7 +216,7 @@ def _clean(m: VmPage) -> bool:
     """Write a dirty page to where it belongs; its mappings lose write access first."""
     pmap_remove_write(m)
     kassert(not pmap_is_modified(m), "page %r can be written while it is cleaned", m)
-    return vm_pager_put_page(vm_page_object(m), m) == VM_PAGER_OK
+    return vm_pager_put_pages(vm_page_object(m), m) == VM_PAGER_OK
 
 
 def _reclaim(vm: Vm, m: VmPage) -> None:

@@ -96,7 +96,7 @@ class VnodePager:
         cnt.v_vnodepgsin += len(cluster)
         return VM_PAGER_OK, len(cluster)
 
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
+    def putpages(self, object_: VmObject, m: VmPage) -> int:
         """Write a page back, never beyond the end of the file.  FreeBSD: vnode_pager_generic_putpages()."""
         offset = m.pindex << PAGE_SHIFT
         size = min(PAGE_SIZE, self.vnp_size - offset)

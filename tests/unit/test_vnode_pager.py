@@ -10,7 +10,7 @@ from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_flags import MAP_INHERIT_SHARE, VM_MAP_WIRE_USER
 from kernel_model.vm.vm_object import VmObject, vm_object_page_clean, vm_object_reference
 from kernel_model.vm.vm_page import PQ_ACTIVE, PQ_INACTIVE
-from kernel_model.vm.vm_pager import vm_pager_has_page, vm_pager_put_page
+from kernel_model.vm.vm_pager import vm_pager_has_page, vm_pager_put_pages
 from kernel_model.vm.vm_param import KERN_FAILURE, KERN_PROTECTION_FAILURE, PAGE_SIZE
 from kernel_model.vm.vmspace import VmSpace, vmspace_free
 from kernel_model.vm.vnode_pager import (
@@ -226,10 +226,10 @@ def test_the_pager_interface() -> None:
     assert isinstance(object_.pager, VnodePager)
     assert [vm_pager_has_page(object_, pindex) for pindex in range(3)] == [True, True, False]
     poke(space, BASE, b"!")
-    assert vm_pager_put_page(object_, object_.pages[0]) == 0
+    assert vm_pager_put_pages(object_, object_.pages[0]) == 0
     assert vnode.writes == [(0, PAGE_SIZE)]
     object_.pager.vnp_size = 0
-    assert vm_pager_put_page(object_, object_.pages[0]) != 0
+    assert vm_pager_put_pages(object_, object_.pages[0]) != 0
     vm_object_reference(object_)
 
 
