@@ -69,7 +69,7 @@ class MapRow:
 def machine_rows(machine: Machine) -> list[MapRow]:
     """The rows of a machine's process."""
     regions = merged(machine.regions())
-    return [_row(entry, regions) for entry in machine.map.entries()]
+    return [_row(entry, regions) for entry in machine.map]
 
 
 def merged(regions: Iterable[Region]) -> list[Region]:

@@ -213,7 +213,7 @@ def decide(snapshot: MapSnapshot, addr: int, access: int) -> Decision:
     size = map_.size
     result = vm_fault(map_, addr, access)
     signo, code, why = (0, 0, "") if result == 0 else fault_signal(proc, addr, access, result)  # type: ignore[arg-type]
-    after = tuple(entry_state(entry) for entry in map_.entries())
+    after = tuple(entry_state(entry) for entry in map_)
     return Decision(result, signo, code, why, tuple(probe.steps), map_.size - size, after)
 
 

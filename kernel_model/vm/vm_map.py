@@ -4,29 +4,16 @@ FreeBSD: sys/vm/vm_map.c, sys/vm/vm_map.h; vm_map(9), vm_map_create(9), vm_map_i
 Differs: nothing runs beside the caller, so a lock is only counted and checked, and a sleep would last for
 ever: it panics.
 
-A verb is a function in the file of its topic; the class binds it as a method (``map.insert`` is ``vm_map_insert``).
+A verb is a function in the file of its topic, under its full name: ``vm_map_insert(map_, ...)``.  Only the lock's are
+methods.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from kernel_model.errors import kassert, panic
-from kernel_model.vm import (
-    vm_fault,
-    vm_fault_copy,
-    vm_map_advise,
-    vm_map_check,
-    vm_map_delete,
-    vm_map_find,
-    vm_map_insert,
-    vm_map_protect,
-    vm_map_submap,
-    vm_map_sync,
-    vm_map_tree,
-    vm_map_wire,
-    vm_stack,
-)
+from kernel_model.vm.vm_map_delete import vm_map_process_deferred
 from kernel_model.vm.vm_map_entry import VmMapEntry
 from kernel_model.vm.vm_map_flags import MAP_BUSY_WAKEUP, MAP_ENTRY_HEADER
 
@@ -40,6 +27,14 @@ UNLOCKED = 0
 EXCLUSIVE = -1
 """``lock_state``; a positive number counts readers."""
 U_INT_MASK = 0xFFFF_FFFF
+
+
+class FaultHandler(Protocol):
+    """vm_fault(), as vm_map_wire calls it."""
+
+    def __call__(self, map_: VmMap, va: int, fault_type: int, fault_flags: int = 0) -> int:
+        """Make the page that holds *va* resident; a KERN_* code."""
+        ...
 
 
 class VmMap:
@@ -64,6 +59,7 @@ class VmMap:
         "lock_state",
         "random",  # arc4random_uniform for MAP_ASLR; None: addresses stay predictable
         "deferred",  # entries to dereference at unlock: td_map_def_user
+        "fault",  # serves a fault in this map: vm_fault, which stands above
         "_guard",
     )
 
@@ -89,6 +85,7 @@ class VmMap:
         self.lock_state = UNLOCKED
         self.random: Callable[[int], int] | None = None
         self.deferred: list[VmMapEntry] = []
+        self.fault: FaultHandler | None = None
         self._guard = _Locked(self)
 
     # the lock: vm_map_lock(9)
@@ -104,7 +101,7 @@ class VmMap:
         kassert(self.lock_state == EXCLUSIVE, "vm_map_unlock: not held")
         self.lock_state = UNLOCKED
         if self.deferred:
-            vm_map_delete.vm_map_process_deferred(self)
+            vm_map_process_deferred(self)
 
     def lock_read(self) -> None:
         """Share the map; not counted.  FreeBSD: vm_map_lock_read()."""
@@ -116,7 +113,7 @@ class VmMap:
         kassert(self.lock_state > UNLOCKED, "vm_map_unlock_read: not held")
         self.lock_state -= 1
         if self.deferred:
-            vm_map_delete.vm_map_process_deferred(self)
+            vm_map_process_deferred(self)
 
     def trylock(self) -> bool:
         """Take the map exclusively if it is free.  FreeBSD: vm_map_trylock()."""
@@ -192,7 +189,7 @@ class VmMap:
 
     # reading
 
-    def entries(self) -> Iterator[VmMapEntry]:
+    def __iter__(self) -> Iterator[VmMapEntry]:
         """Every entry in address order, guards and gaps included; the list may change behind the one last given."""
         entry = self.header.next
         header = self.header
@@ -210,52 +207,6 @@ class VmMap:
         start = max(start, self.min_offset)
         end = min(end, self.max_offset)
         return min(start, end), end
-
-    # the verbs, each in the file of its topic
-
-    lookup_entry = vm_map_tree.vm_map_lookup_entry
-    entry_resize_free = vm_map_tree.vm_map_entry_resize_free
-    entry_resize = vm_map_tree.vm_map_entry_resize
-
-    insert = vm_map_insert.vm_map_insert
-    simplify_entry = vm_map_insert.vm_map_simplify_entry
-    try_merge_entries = vm_map_insert.vm_map_try_merge_entries
-    clip_start = vm_map_insert.vm_map_clip_start
-    clip_end = vm_map_insert.vm_map_clip_end
-
-    findspace = vm_map_find.vm_map_findspace
-    findspace_address = vm_map_find.vm_map_findspace_address
-    find = vm_map_find.vm_map_find
-    find_min = vm_map_find.vm_map_find_min
-    fixed = vm_map_find.vm_map_fixed
-
-    delete = vm_map_delete.vm_map_delete
-    remove = vm_map_delete.vm_map_remove
-
-    protect = vm_map_protect.vm_map_protect
-    protect_flags = vm_map_protect.vm_map_protect_flags
-    inherit = vm_map_advise.vm_map_inherit
-    madvise = vm_map_advise.vm_map_madvise
-    check_protection = vm_map_check.vm_map_check_protection
-    assert_consistent = vm_map_check.vm_map_assert_consistent
-
-    wire = vm_map_wire.vm_map_wire
-    wire_locked = vm_map_wire.vm_map_wire_locked
-    unwire = vm_map_wire.vm_map_unwire
-    sync = vm_map_sync.vm_map_sync
-    submap = vm_map_submap.vm_map_submap
-
-    stack = vm_stack.vm_map_stack
-    stack_locked = vm_stack.vm_map_stack_locked
-
-    fault = vm_fault.vm_fault
-
-    def copy_wired(self, dst_map: VmMap, dst: VmMapEntry, src: VmMapEntry, fork: bool) -> int:
-        """Copy the pages of a wired entry at once; returns the swap that a *fork* must reserve for it.
-
-        FreeBSD: vm_fault_copy_entry().
-        """
-        return vm_fault_copy.vm_fault_copy_entry(dst_map, self, dst, src, fork)
 
     def __repr__(self) -> str:
         return f"VmMap({self.min_offset:#x}, {self.max_offset:#x}, nentries={self.nentries}, size={self.size:#x})"

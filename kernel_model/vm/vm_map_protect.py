@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_WRITE
+from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
 from kernel_model.vm.vm_map_delete import clip_allowed
 from kernel_model.vm.vm_map_entry import entry_charged
 from kernel_model.vm.vm_map_flags import (
@@ -247,7 +248,7 @@ def _set_entry(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, 
         entry.protection = new_prot
     prot = entry.protection
     if entry.eflags & MAP_ENTRY_USER_WIRED and prot & ~old_prot & VM_PROT_WRITE and _copies_wired(map_, entry):
-        map_.copy_wired(map_, entry, entry, fork=False)
+        vm_fault_copy_entry(map_, map_, entry, entry, forking=False)
     if old_prot & ~prot:
         mask = VM_PROT_ALL & ~VM_PROT_WRITE if entry.eflags & MAP_ENTRY_COW else VM_PROT_ALL
         map_.pmap.protect(entry.start, entry.end, prot & mask)

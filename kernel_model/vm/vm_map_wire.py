@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import kassert
+from kernel_model.errors import kassert, some
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_NONE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_map_delete import vm_map_entry_unwire, vm_map_wire_user_count_sub
 from kernel_model.vm.vm_map_entry import entry_system_wired_count
@@ -75,7 +75,7 @@ def vm_map_wire_locked(map_: VmMap, start: int, end: int, flags: int) -> KernRet
     if start >= end:
         return KERN_SUCCESS
     rv, end = _wire_entries(map_, first, start, end, flags)
-    entry = map_.lookup_entry(start)
+    entry = vm_map_lookup_entry(map_, start)
     first = entry[1] if entry[0] else entry[1].next
     header = map_.header
     cur = first
@@ -138,12 +138,13 @@ def _wire_pages(map_: VmMap, entry: VmMapEntry, user: int) -> KernReturn:
             _wire_failure(map_, entry, entry.start)
             return KERN_RESOURCE_SHORTAGE
         vm.user_wire_count = (vm.user_wire_count + npages) & WORD_MASK
+    fault = some(map_.fault, "fault handler of a map that is wired")
     map_.set_busy()
     map_.unlock()
     rv = KERN_SUCCESS
     va = entry.start
     while va < entry.end:
-        rv = map_.fault(va, VM_PROT_NONE, VM_FAULT_WIRE)
+        rv = fault(map_, va, VM_PROT_NONE, VM_FAULT_WIRE)
         if rv != KERN_SUCCESS:
             break
         va += PAGE_SIZE

@@ -34,6 +34,7 @@ from kernel_model.vm.vm_map_flags import (
 from kernel_model.vm.vm_map_insert import vm_map_clip_end, vm_map_clip_start, vm_map_insert
 from kernel_model.vm.vm_map_report import GROW, report
 from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free, vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_object import vm_object_coalesce
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
@@ -253,7 +254,7 @@ class _ClassicGrowth:
                 report(map_, GROW, piece, start, end, (piece.protection, low, low + reserve))
         map_.unlock()
         if rv == KERN_SUCCESS and map_.flags & MAP_WIREFUTURE:
-            wired = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+            wired = vm_map_wire(map_, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
             if vm.probe is not None:
                 vm.probe.check("wire", wired == KERN_SUCCESS, rv=wired)
         return rv

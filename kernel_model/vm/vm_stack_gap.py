@@ -40,6 +40,7 @@ from kernel_model.vm.vm_map_flags import (
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_report import GROW, report
 from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free, vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_wire, vm_map_wire_locked
 from kernel_model.vm.vm_object import vm_object_coalesce
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
@@ -372,11 +373,11 @@ class _GapGrowth:
         map_ = self.map
         flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES
         if self.vm.release.grow_wire_error:
-            rv = map_.wire_locked(start, end, flags)
+            rv = vm_map_wire_locked(map_, start, end, flags)
             map_.lock_downgrade()
         else:
             map_.unlock()
-            rv = map_.wire(start, end, flags)
+            rv = vm_map_wire(map_, start, end, flags)
             map_.lock_read()
         if self.vm.probe is not None:
             self.vm.probe.check("wire", rv == KERN_SUCCESS, rv=rv)

@@ -21,8 +21,10 @@ from kernel_model.vm.vm import (
     VM_INHERIT_ZERO,
     VM_PROT_WRITE,
 )
+from kernel_model.vm.vm_fault import vm_fault
+from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
 from kernel_model.vm.vm_map import VmMap
-from kernel_model.vm.vm_map_delete import vm_map_process_deferred
+from kernel_model.vm.vm_map_delete import vm_map_process_deferred, vm_map_remove
 from kernel_model.vm.vm_map_entry import VmMapEntry, entry_charged, entry_copy
 from kernel_model.vm.vm_map_flags import (
     MAP_ASLR,
@@ -84,6 +86,7 @@ class VmSpace:
         self.vm = vm
         self.vm_pmap = Pmap(vm)
         self.vm_map = VmMap(vm, self.vm_pmap, min_, max_)
+        self.vm_map.fault = vm_fault
         self.vm_refcnt = 1
         self.vm_swrss = 0
         self.vm_tsize = 0
@@ -112,7 +115,7 @@ def vmspace_free(vmspace: VmSpace) -> None:
     vmspace.vm_refcnt -= 1
     if vmspace.vm_refcnt == 0:
         map_ = vmspace.vm_map
-        map_.remove(map_.min_offset, map_.max_offset)
+        vm_map_remove(map_, map_.min_offset, map_.max_offset)
         kassert(map_.nentries == 0 and map_.size == 0, "vmspace_free: %r not empty", map_)
         vmspace.vm_pmap.release()
 
@@ -302,7 +305,7 @@ def vm_map_copy_entry(src_map: VmMap, dst_map: VmMap, src: VmMapEntry, dst: VmMa
     if not lazy and src_map.vm.release.fork_cow_wired_readonly:
         lazy = not src.protection & VM_PROT_WRITE
     if not lazy:
-        return src_map.copy_wired(dst_map, dst, src, fork=True)
+        return vm_fault_copy_entry(dst_map, src_map, dst, src, forking=True)
     size = src.end - src.start
     if not src.eflags & MAP_ENTRY_NEEDS_COPY and src.protection & VM_PROT_WRITE:
         src_map.pmap.protect(src.start, src.end, src.protection & ~VM_PROT_WRITE)

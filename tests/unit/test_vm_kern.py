@@ -24,7 +24,7 @@ def test_submaps_are_entries_of_the_kernel_map_which_grew_for_them() -> None:
     vm, _ = make_vm()
     maps = kernel_maps(vm)
     assert kernel_maps(vm) is maps
-    entries = list(maps.kernel_map.entries())
+    entries = list(maps.kernel_map)
     assert [bool(entry.eflags & MAP_ENTRY_IS_SUB_MAP) for entry in entries] == [False, True, True]
     assert [entry.sub_map for entry in entries[1:]] == [maps.exec_map, maps.pipe_map]
     assert maps.exec_map.max_offset - maps.exec_map.min_offset == EXEC_MAP_ENTRIES * EXEC_MAP_ENTRY_SIZE

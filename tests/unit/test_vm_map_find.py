@@ -4,6 +4,7 @@ import pytest
 
 from kernel_model.release import RELEASES
 from kernel_model.vm.vm import OBJ_COLORED
+from kernel_model.vm.vm_map_find import vm_map_findspace
 from kernel_model.vm.vm_map_flags import MAP_ASLR, MAP_ASLR_IGNSTART, vmfs_aligned_space
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ADDRESS,
@@ -64,9 +65,9 @@ def test_findspace_without_space(name, start, length):
 def test_since_12_the_search_is_blind_above_the_last_entry(name):
     """A search that begins in a too small gap right below the last entry does not look above it."""
     process = with_entries(name, (MIN + 0x10000, MIN + 0x20000))
-    addr = process.map.findspace(MIN + 0x8000, 0x10000)
+    addr = vm_map_findspace(process.map, MIN + 0x8000, 0x10000)
     assert addr == (None if name in SINCE_12 else MIN + 0x20000)
-    assert process.map.findspace(MIN + 0x10000, 0x10000) == MIN + 0x20000
+    assert vm_map_findspace(process.map, MIN + 0x10000, 0x10000) == MIN + 0x20000
 
 
 @pytest.mark.parametrize("name", FREEBSD)
