@@ -7,7 +7,7 @@ A real pmap lets the processor record what was accessed and written.  Nobody tel
 
 * an entry with VM_PROT_WRITE means that the page is dirty; what must stay provably clean is entered without it,
   and the first store faults again;
-* an entry means that the page was referenced; ``ts_referenced`` takes the entries of a page away and the next
+* an entry means that the page was referenced; pmap_ts_referenced() takes the entries of a page away and the next
   access puts one back through a soft fault.
 
 FreeBSD: pmap(9), sys/amd64/amd64/pmap.c.
@@ -16,27 +16,22 @@ Differs: no page-table pages, no superpages; resident_count therefore sinks when
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 from kernel_model.errors import kassert
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
+from kernel_model.vm.vm_page import MADV_DONTNEED, MADV_FREE
 from kernel_model.vm.vm_param import NBPDR, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from kernel_model.vm.vm_init import Vm
-    from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
     from kernel_model.vm.vm_param import VmOffset
-    from kernel_model.vm.vm_phys import PhysRun
+    from kernel_model.vm.vm_phys import PhysRun, VmPhys
 
 Pte: TypeAlias = "tuple[VmPage, int, bool]"
 """(page, VM_PROT bits, wired)."""
-
-MADV_DONTNEED = 4
-MADV_FREE = 5
 
 
 class PmapHardware(Protocol):
@@ -87,17 +82,28 @@ class NullHardware:
         """Nothing is held."""
 
 
+class PmapVm(Protocol):
+    """What a pmap asks of the machine: ``vm_init.Vm``."""
+
+    @property
+    def phys(self) -> VmPhys:
+        """The frames that it maps, for the hardware to show."""
+        ...
+
+    @property
+    def make_hardware(self) -> Callable[[Pmap], PmapHardware]:
+        """What makes a new pmap's hardware."""
+        ...
+
+
 class Pmap:
     """struct pmap: the translations of one address space."""
 
     __slots__ = (
-        "hardware", "hint_entry", "hint_object", "hint_timestamp", "kernel_end", "majflt", "minflt", "ptes", "vm",
-        "wired_count",
+        "hardware", "kernel_end", "majflt", "minflt", "ptes", "vm", "wired_count",
     )  # fmt: skip
 
-    hint_object: VmObject
-
-    def __init__(self, vm: Vm) -> None:
+    def __init__(self, vm: PmapVm) -> None:
         self.vm = vm
         self.ptes: dict[int, Pte] = {}
         self.wired_count = 0
@@ -105,9 +111,6 @@ class Pmap:
         self.minflt = 0
         self.majflt = 0
         """Faults served without and with input: ru_minflt, ru_majflt of the address space."""
-        self.hint_entry: VmMapEntry | None = None
-        """The entry of the last fault, good while the map's timestamp is ``hint_timestamp``."""
-        self.hint_timestamp = -1
         self.kernel_end = 0
         """End of what growkernel() prepared; only the kernel pmap uses it."""
         self.hardware: PmapHardware = vm.make_hardware(self)
@@ -227,7 +230,7 @@ class Pmap:
         """Make the kernel address space usable up to *addr*.  FreeBSD: pmap_growkernel() (steps of 2 MiB)."""
         self.kernel_end = max(self.kernel_end, (addr + NBPDR - 1) & ~(NBPDR - 1))
 
-    def object_init_pt(self, addr: VmOffset, object_: VmObject, pindex: int, size: int) -> None:
+    def object_init_pt(self, addr: VmOffset, object_: object, pindex: int, size: int) -> None:
         """Map a device object with superpages: nothing to do, there are none.  FreeBSD: pmap_object_init_pt()."""
 
     def map_changed(self, start: VmOffset, end: VmOffset) -> None:
@@ -237,6 +240,7 @@ class Pmap:
     def release(self) -> None:
         """The address space is gone.  Requires: nothing is mapped any more.  FreeBSD: pmap_release()."""
         kassert(not self.ptes, "pmap_release: %d pages still mapped", len(self.ptes))
+        kassert(self.wired_count == 0, "pmap_release: %d pages still wired", self.wired_count)
         self.hardware.destroy()
 
     def _range(self, start: VmOffset, end: VmOffset) -> list[int]:
@@ -271,10 +275,10 @@ def pmap_mappings(m: VmPage) -> list[tuple[Pmap, int]]:
     """Every (pmap, page number) that maps *m*."""
     if m.pv_pmap is None:
         return []
-    return [(m.pv_pmap, m.pv_vpn), *(m.pv_more or ())]
+    return cast("list[tuple[Pmap, int]]", [(m.pv_pmap, m.pv_vpn), *(m.pv_more or ())])
 
 
-def remove_all(m: VmPage) -> None:
+def pmap_remove_all(m: VmPage) -> None:
     """Remove every mapping of a page.  FreeBSD: pmap_remove_all()."""
     for pmap, vpn in pmap_mappings(m):
         if pmap.ptes.pop(vpn)[2]:
@@ -284,7 +288,7 @@ def remove_all(m: VmPage) -> None:
     m.pv_more = None
 
 
-def remove_write(m: VmPage) -> None:
+def pmap_remove_write(m: VmPage) -> None:
     """Take write access away from every mapping of a page.  FreeBSD: pmap_remove_write()."""
     for pmap, vpn in pmap_mappings(m):
         _, prot, wired = pmap.ptes[vpn]
@@ -293,22 +297,17 @@ def remove_write(m: VmPage) -> None:
             _invalidate_page(pmap, vpn)
 
 
-def is_modified(m: VmPage) -> bool:
+def pmap_is_modified(m: VmPage) -> bool:
     """Whether a mapping can have been written through since it was cleaned.  FreeBSD: pmap_is_modified()."""
     return any(pmap.ptes[vpn][1] & VM_PROT_WRITE for pmap, vpn in pmap_mappings(m))
 
 
-def clear_modify(m: VmPage) -> None:
+def pmap_clear_modify(m: VmPage) -> None:
     """Make the next store visible again: mappings lose write access.  FreeBSD: pmap_clear_modify()."""
-    remove_write(m)
+    pmap_remove_write(m)
 
 
-def is_referenced(m: VmPage) -> bool:
-    """Whether the page was used since ts_referenced() was last asked.  FreeBSD: pmap_is_referenced()."""
-    return m.referenced
-
-
-def ts_referenced(m: VmPage) -> int:
+def pmap_ts_referenced(m: VmPage) -> int:
     """Count and clear references.  FreeBSD: pmap_ts_referenced().
 
     The unwired mappings go, so that the next use is seen as a soft fault.
@@ -324,12 +323,7 @@ def ts_referenced(m: VmPage) -> int:
     return max(1, len(mappings)) if referenced else 0
 
 
-def page_is_mapped(m: VmPage) -> bool:
-    """Whether any address space maps the page.  FreeBSD: pmap_page_is_mapped()."""
-    return m.pv_pmap is not None
-
-
-def align_superpage(color: int, offset: VmOffset, addr: VmOffset, size: int) -> VmOffset:
+def pmap_align_superpage(color: int, offset: VmOffset, addr: VmOffset, size: int) -> VmOffset:
     """Raise *addr* so that it and the object offset agree modulo 2 MiB.  FreeBSD: pmap_align_superpage().
 
     *color* is the object's pg_color in pages, 0 without OBJ_COLORED.

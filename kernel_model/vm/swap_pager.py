@@ -11,17 +11,16 @@ Differs: one swap device, page-sized blocks without clustering; the block map is
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
-from kernel_model.errors import kassert, some
+from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIMIT_SWAP
-from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP
+from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PAGER_ERROR, VM_PAGER_FAIL, VM_PAGER_OK
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_init import Vm
-    from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
 
 SWAP_RESERVE_FORCE_ON = 1
@@ -29,10 +28,15 @@ SWAP_RESERVE_RLIMIT_ON = 2
 SWAP_RESERVE_ALLOW_NONWIRED = 4
 """Bits of vm.overcommit."""
 
-VM_PAGER_OK = 0
-VM_PAGER_BAD = 1
-VM_PAGER_FAIL = 2
-VM_PAGER_ERROR = 4
+
+class SwapObject(Protocol):
+    """What the swap pager asks of an object, and changes in it: the part of struct vm_object that is un_pager.swp."""
+
+    vm: Vm
+    type: int
+    size: int
+    swap: dict[int, int] | None
+    """Blocks by page index; None: never paged out."""
 
 
 class SwapDevice:
@@ -62,6 +66,7 @@ class SwapDevice:
 
     def free(self, block: int) -> None:
         """Forget a block's contents."""
+        kassert(0 <= block < self._next, "swap block %d was never given out", block)
         self._free.append(block)
 
     def write(self, block: int, page: memoryview) -> bool:
@@ -78,6 +83,7 @@ class SwapDevice:
 
     def read(self, block: int, page: memoryview) -> bool:
         """Fetch a page."""
+        kassert(0 <= block < self._next, "swap block %d was never given out", block)
         return os.preadv(self._fd, [page], block << PAGE_SHIFT) == PAGE_SIZE
 
     def __del__(self) -> None:
@@ -89,7 +95,7 @@ def swap_device(vm: Vm) -> SwapDevice:
     """The machine's swap device, made at the first use."""
     if vm.swap_device is None:
         vm.swap_device = SwapDevice(vm.swap_total >> PAGE_SHIFT)
-    return vm.swap_device
+    return cast("SwapDevice", vm.swap_device)
 
 
 def swap_reserve(vm: Vm, nbytes: int) -> bool:
@@ -152,12 +158,12 @@ def _overcommit_allows(vm: Vm, nbytes: int, total: int, cred: Ucred | None) -> b
     return vm.uid_vmsize.get(cred.cr_ruid, 0) + nbytes <= limit
 
 
-def swap_pager_has_page(object_: VmObject, pindex: int) -> bool:
+def swap_pager_has_page(object_: SwapObject, pindex: int) -> bool:
     """Whether a block holds the page.  FreeBSD: swap_pager_haspage()."""
     return object_.swap is not None and pindex in object_.swap
 
 
-def swap_pager_getpage(object_: VmObject, m: VmPage) -> int:
+def swap_pager_getpage(object_: SwapObject, m: VmPage) -> int:
     """Read a page back; the block stays valid until the page is dirtied.  FreeBSD: swap_pager_getpages()."""
     vm = object_.vm
     block = object_.swap.get(m.pindex) if object_.swap is not None else None
@@ -172,7 +178,7 @@ def swap_pager_getpage(object_: VmObject, m: VmPage) -> int:
     return VM_PAGER_OK
 
 
-def swap_pager_putpage(object_: VmObject, m: VmPage) -> int:
+def swap_pager_putpage(object_: SwapObject, m: VmPage) -> int:
     """Write a page out; OBJT_DEFAULT becomes OBJT_SWAP.  FreeBSD: swap_pager_putpages()."""
     vm = object_.vm
     device = swap_device(vm)
@@ -195,12 +201,12 @@ def swap_pager_putpage(object_: VmObject, m: VmPage) -> int:
     return VM_PAGER_OK
 
 
-def swap_pager_freespace(object_: VmObject, start: int, size: int) -> None:
+def swap_pager_freespace(object_: SwapObject, start: int, size: int) -> None:
     """Drop the blocks of page indexes [start, start+size).  FreeBSD: swap_pager_freespace()."""
     swap = object_.swap
     if not swap:
         return
-    device = some(object_.vm.swap_device, "swap device")
+    device = swap_device(object_.vm)
     if size <= len(swap):
         doomed = [pindex for pindex in range(start, start + size) if pindex in swap]
     else:
@@ -209,7 +215,7 @@ def swap_pager_freespace(object_: VmObject, start: int, size: int) -> None:
         device.free(swap.pop(pindex))
 
 
-def swap_pager_copy(source: VmObject, target: VmObject, offset: int, destroy_source: bool) -> None:
+def swap_pager_copy(source: SwapObject, target: SwapObject, offset: int, destroy_source: bool) -> None:
     """Move blocks: *target*'s page i is *source*'s page ``offset + i``; existing blocks of *target* win.
 
     Requires: no page of *target* is resident where *source* has a block that differs from it.
@@ -218,7 +224,7 @@ def swap_pager_copy(source: VmObject, target: VmObject, offset: int, destroy_sou
     swap = source.swap
     if not swap:
         return
-    device = some(source.vm.swap_device, "swap device")
+    device = swap_device(source.vm)
     for pindex in [pindex for pindex in swap if offset <= pindex < offset + target.size]:
         block = swap.pop(pindex)
         if target.swap is None:
@@ -232,11 +238,11 @@ def swap_pager_copy(source: VmObject, target: VmObject, offset: int, destroy_sou
         swap_pager_dealloc(source)
 
 
-def swap_pager_dealloc(object_: VmObject) -> None:
+def swap_pager_dealloc(object_: SwapObject) -> None:
     """Free every block of a dying object.  FreeBSD: swap_pager_dealloc()."""
     if object_.swap is None:
         return
-    device = some(object_.vm.swap_device, "swap device")
+    device = swap_device(object_.vm)
     for block in object_.swap.values():
         device.free(block)
     object_.swap = None

@@ -1,7 +1,7 @@
-"""Protections, inheritance values and object types, as plain ints.
+"""Protections, inheritance values, object types and pager results, as plain ints.
 
-FreeBSD: sys/vm/vm.h, sys/vm/vm_object.h.  IntFlag arithmetic costs twenty times a plain ``&``, so names
-are made only where something is printed.
+FreeBSD: sys/vm/vm.h, sys/vm/vm_object.h, sys/vm/vm_pager.h.  IntFlag arithmetic costs twenty times a plain ``&``,
+so names are made only where something is printed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ OBJT_MGTDEVICE = 7
 
 OBJ_FICTITIOUS = 0x1
 OBJ_UNMANAGED = 0x2
-OBJ_POPULATE = 0x4
 OBJ_DEAD = 0x8
 OBJ_NOSPLIT = 0x10
 OBJ_MIGHTBEDIRTY = 0x100
-OBJ_TMPFS_NODE = 0x200
 OBJ_COLORED = 0x1000
 OBJ_ONEMAPPING = 0x2000
+
+VM_PAGER_OK = 0
+VM_PAGER_BAD = 1
+VM_PAGER_FAIL = 2
+VM_PAGER_ERROR = 4
 
 
 def prot_string(prot: int) -> str:

@@ -24,7 +24,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.errors import kassert, panic, some
-from kernel_model.vm import pmap as pmap_ops
+from kernel_model.vm.pmap import pmap_remove_all
 from kernel_model.vm.swap_pager import swap_pager_freespace
 from kernel_model.vm.vm import (
     OBJ_DEAD,
@@ -202,10 +202,9 @@ def _lookup(fs: FaultState) -> FaultStatus:
     FreeBSD: vm_fault_lookup(), vm_fault_soft_fast().
     """
     map_ = fs.map
-    pmap = map_.pmap
-    entry = pmap.hint_entry
+    entry = map_.hint_entry
     va = fs.vaddr
-    if entry is None or pmap.hint_timestamp != map_.timestamp or not entry.start <= va < entry.end:
+    if entry is None or map_.hint_timestamp != map_.timestamp or not entry.start <= va < entry.end:
         return _full_lookup(fs)
     # Nobody has locked the map exclusively since the hint was taken: this is what vm_map_lookup() would say.
     prot = entry.protection
@@ -214,7 +213,7 @@ def _lookup(fs: FaultState) -> FaultStatus:
     fs.entry = entry
     fs.prot = prot
     fs.wired = False
-    return _begin_walk(fs, pmap.hint_object, (va - entry.start + entry.offset) >> PAGE_SHIFT)
+    return _begin_walk(fs, map_.hint_object, (va - entry.start + entry.offset) >> PAGE_SHIFT)
 
 
 def _begin_walk(fs: FaultState, object_: VmObject, pindex: int) -> FaultStatus:
@@ -256,13 +255,12 @@ def _full_lookup(fs: FaultState) -> FaultStatus:
     else:
         kassert(not fs.fault_flags & VM_FAULT_WIRE, "!wired && VM_FAULT_WIRE")
     object_ = some(object_, "object of a successful lookup")
-    pmap = map_.pmap
-    if found_map is map_ and prot == entry.protection and not wired and not pmap.kernel_end:
-        pmap.hint_entry = entry
-        pmap.hint_object = object_
-        pmap.hint_timestamp = map_.timestamp
+    if found_map is map_ and prot == entry.protection and not wired and not map_.pmap.kernel_end:
+        map_.hint_entry = entry
+        map_.hint_object = object_
+        map_.hint_timestamp = map_.timestamp
     else:
-        pmap.hint_entry = None
+        map_.hint_entry = None
     return _begin_walk(fs, object_, pindex)
 
 
@@ -366,7 +364,7 @@ def _cow(fs: FaultState) -> FaultStatus:
             vm_page_unwire(source, PQ_INACTIVE)
         if not top.flags & OBJ_ONEMAPPING and vm.release.cow_invalidates_shared:
             # Another map that shares the top object must not go on seeing the lower page.
-            pmap_ops.remove_all(source)
+            pmap_remove_all(source)
         fs.m = copy
         fs.prefault = False
     vm.cnt.v_cow_faults += 1

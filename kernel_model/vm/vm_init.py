@@ -19,14 +19,11 @@ from kernel_model.vm.vm_phys import LARGEST_SPAN, VmPhys
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.kern.proc import ProcLock
     from kernel_model.release import Release
     from kernel_model.ucred import Ucred
     from kernel_model.vm.pmap import Pmap, PmapHardware
     from kernel_model.vm.probe import Probe
-    from kernel_model.vm.swap_pager import SwapDevice
-    from kernel_model.vm.vm_kern import KernelMaps
-    from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vm_page import PageOwner
 
 DEFAULT_RAM = 1 << 30
 """Bytes of physical memory of a machine whose owner did not choose."""
@@ -48,6 +45,27 @@ class StackTop(Protocol):
     @property
     def sv_usrstack(self) -> int:
         """The address above the highest byte of the stack."""
+        ...
+
+
+class VmProcLock(Protocol):
+    """PROC_LOCK(9): ``kern.proc.ProcLock``."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def assert_owned(self) -> None:
+        """PROC_LOCK_ASSERT(p, MA_OWNED)."""
+        ...
+
+
+class SwapSpace(Protocol):
+    """How much room the swap device has; ``swap_pager.swap_device()`` gives the device."""
+
+    @property
+    def used(self) -> int:
+        """Blocks that hold a page."""
         ...
 
 
@@ -85,7 +103,7 @@ class VmProc(Protocol):
         ...
 
     @property
-    def p_lock(self) -> ProcLock:
+    def p_lock(self) -> VmProcLock:
         """The process lock."""
         ...
 
@@ -120,8 +138,8 @@ class Vm:
         self.pagequeues = (PageQueue(), PageQueue(), PageQueue())
         self.cnt = VmMeter(page_count, self.pagequeues)
         self.phys = VmPhys(page_count, span)
-        self.objects: dict[VmObject, None] = {}
-        """Every live object that has pages or a vnode: where the page daemon and the syncer look."""
+        self.objects: dict[PageOwner, None] = {}
+        """Every live object that has pages; ``vm_object.vm_object_list()`` lists them."""
         self.sgrowsiz = SGROWSIZ
         self.maxssiz = MAXSSIZ
         self.stack_guard_page = release.stack_guard_page
@@ -136,8 +154,10 @@ class Vm:
         self.swap_cap = WORD_MASK
         """Model only: no reservation may take swap_reserved above this."""
         self.uid_vmsize: dict[int, int] = {}
-        self.swap_device: SwapDevice | None = None
-        self.kernel_maps: KernelMaps | None = None
+        self.swap_device: SwapSpace | None = None
+        """None until something is paged out."""
+        self.kernel_maps: object | None = None
+        """What ``vm_kern.kernel_maps()`` made; None until they are needed."""
         self.nofault_depth = 0
         self.in_pageout = False
         self.make_hardware: Callable[[Pmap], PmapHardware] = NullHardware

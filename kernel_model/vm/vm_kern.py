@@ -16,7 +16,7 @@ Differs: who would sleep for space gets None; freed exec arguments are not cache
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kernel_model.errors import kassert, some
 from kernel_model.vm.pmap import NullHardware, Pmap
@@ -87,7 +87,7 @@ def kernel_maps(vm: Vm) -> KernelMaps:
             kmem_suballoc(kernel_map, EXEC_MAP_ENTRIES * EXEC_MAP_ENTRY_SIZE),
             kmem_suballoc(kernel_map, pipe_kva),
         )
-    return vm.kernel_maps
+    return cast("KernelMaps", vm.kernel_maps)
 
 
 def kmem_init(vm: Vm) -> VmMap:

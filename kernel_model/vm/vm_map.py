@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kernel_model.vm.pmap import Pmap
     from kernel_model.vm.vm_init import Vm
+    from kernel_model.vm.vm_object import VmObject
 
 UNLOCKED = 0
 EXCLUSIVE = -1
@@ -60,8 +61,13 @@ class VmMap:
         "random",  # arc4random_uniform for MAP_ASLR; None: addresses stay predictable
         "deferred",  # entries to dereference at unlock: td_map_def_user
         "fault",  # serves a fault in this map: vm_fault, which stands above
+        "hint_entry",  # the entry of the last fault, good while timestamp is hint_timestamp
+        "hint_object",
+        "hint_timestamp",
         "_guard",
     )
+
+    hint_object: VmObject
 
     def __init__(self, vm: Vm, pmap: Pmap, min_: int, max_: int) -> None:
         self.vm = vm
@@ -86,6 +92,8 @@ class VmMap:
         self.random: Callable[[int], int] | None = None
         self.deferred: list[VmMapEntry] = []
         self.fault: FaultHandler | None = None
+        self.hint_entry: VmMapEntry | None = None
+        self.hint_timestamp = -1
         self._guard = _Locked(self)
 
     # the lock: vm_map_lock(9)

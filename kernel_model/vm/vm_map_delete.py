@@ -29,11 +29,11 @@ from kernel_model.vm.vm_map_text import vm_map_entry_release_writecount, vm_map_
 from kernel_model.vm.vm_map_tree import vm_map_entry_unlink, vm_map_lookup_entry
 from kernel_model.vm.vm_object import (
     OBJPR_NOTMAPPED,
+    vm_object_collapse,
     vm_object_deallocate,
     vm_object_page_remove,
     vm_object_unwire,
 )
-from kernel_model.vm.vm_object_collapse import vm_object_collapse
 from kernel_model.vm.vm_page import PQ_ACTIVE
 from kernel_model.vm.vm_param import KERN_INVALID_ARGUMENT, KERN_SUCCESS, PAGE_SHIFT, WORD_MASK, KernReturn
 

@@ -92,6 +92,10 @@ class VmMapEntry:
             return None
         return self.object  # type: ignore[return-value]
 
+    @vm_object.setter
+    def vm_object(self, object_: VmObject | None) -> None:
+        self.object = object_
+
     @property
     def sub_map(self) -> VmMap | None:
         """object.sub_map, None unless the entry is one."""

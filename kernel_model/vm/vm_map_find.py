@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
-from kernel_model.vm.pmap import align_superpage
+from kernel_model.vm.pmap import pmap_align_superpage
 from kernel_model.vm.vm import OBJ_COLORED
 from kernel_model.vm.vm_map_delete import vm_map_delete
 from kernel_model.vm.vm_map_dragonfly import dragonfly_findspace
@@ -184,7 +184,7 @@ def _align(map_: VmMap, obj: VmObject | None, offset: int, addr: int, length: in
     release = map_.vm.release
     if find_space in (release.vmfs_super_space, release.vmfs_optimal_space):
         color = obj.pg_color if obj is not None and obj.flags & OBJ_COLORED else 0
-        return align_superpage(color, offset, addr, length)
+        return pmap_align_superpage(color, offset, addr, length)
     alignment = 1 << (find_space >> 8) if find_space >> 8 else 0
     if alignment and addr & (alignment - 1):
         return (addr & ~(alignment - 1)) + alignment

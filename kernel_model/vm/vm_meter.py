@@ -5,14 +5,20 @@ FreeBSD: struct vmmeter, sys/sys/vmmeter.h; sysctl vm.stats, sys/vm/vm_meter.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kernel_model.vm.vm_page import PageQueue
+from typing import Protocol
 
 RESERVED_SHARE = 256
 """One page in this many is kept for the page daemon itself."""
 TARGET_SHARE = 32
+
+
+class Counted(Protocol):
+    """A page queue, as far as it is counted: struct vm_pagequeue."""
+
+    @property
+    def cnt(self) -> int:
+        """Pages in it."""
+        ...
 
 
 class VmMeter:
@@ -20,12 +26,12 @@ class VmMeter:
 
     __slots__ = (
         "_queues", "v_cow_faults", "v_cow_optim", "v_dfree", "v_free_count", "v_free_min", "v_free_reserved",
-        "v_free_target", "v_intrans", "v_io_faults", "v_page_count", "v_pdpages", "v_pdwakeups", "v_pfree",
+        "v_free_target", "v_io_faults", "v_page_count", "v_pdpages", "v_pdwakeups", "v_pfree",
         "v_reactivated", "v_swapin", "v_swapout", "v_swappgsin", "v_swappgsout", "v_tfree", "v_vm_faults",
         "v_vnodein", "v_vnodeout", "v_vnodepgsin", "v_vnodepgsout", "v_wire_count", "v_zfod",
     )  # fmt: skip
 
-    def __init__(self, page_count: int, queues: tuple[PageQueue, PageQueue, PageQueue]) -> None:
+    def __init__(self, page_count: int, queues: tuple[Counted, Counted, Counted]) -> None:
         self._queues = queues
         self.v_page_count = page_count
         self.v_free_count = page_count
@@ -46,7 +52,6 @@ class VmMeter:
         self.v_swappgsin = 0
         self.v_swapout = 0
         self.v_swappgsout = 0
-        self.v_intrans = 0
         self.v_reactivated = 0
         self.v_pdwakeups = 0
         self.v_pdpages = 0

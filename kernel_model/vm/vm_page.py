@@ -12,16 +12,16 @@ whole page; there are no cached pages (PQ_CACHE of FreeBSD 9 to 11).
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kernel_model.errors import kassert, panic, some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from kernel_model.vm.pmap import Pmap
-    from kernel_model.vm.vm_object import VmObject
-    from kernel_model.vm.vm_phys import PhysRun
+    from kernel_model.release import Release
+    from kernel_model.vm.vm_meter import VmMeter
+    from kernel_model.vm.vm_phys import PhysRun, RunPiece, VmPhys
 
 PQ_INACTIVE = 0
 PQ_ACTIVE = 1
@@ -32,7 +32,6 @@ PG_NOSYNC = 0x1
 """The syncer leaves the page alone (VPO_NOSYNC)."""
 PG_POOL = 0x2
 """Model only: the frame came from the pool, not from a run."""
-PG_SWAPINPROG = 0x4
 
 ACT_INIT = 5
 ACT_MAX = 64
@@ -58,6 +57,62 @@ class PageQueue:
         self.places: deque[VmPage] = deque()
 
 
+class PageVm(Protocol):
+    """What pages ask of the machine whose memory they are: ``vm_init.Vm``."""
+
+    @property
+    def cnt(self) -> VmMeter:
+        """How many pages are where."""
+        ...
+
+    @property
+    def phys(self) -> VmPhys:
+        """The frames."""
+        ...
+
+    @property
+    def pagequeues(self) -> tuple[PageQueue, PageQueue, PageQueue]:
+        """PQ_INACTIVE, PQ_ACTIVE and PQ_LAUNDRY."""
+        ...
+
+    @property
+    def release(self) -> Release:
+        """Which queues there are."""
+        ...
+
+    @property
+    def objects(self) -> dict[PageOwner, None]:
+        """The objects that have pages."""
+        ...
+
+
+class PageOwner(Protocol):
+    """What a page asks of its object.  ``vm_object.vm_page_object()`` gives the object itself."""
+
+    @property
+    def vm(self) -> PageVm:
+        """The machine."""
+        ...
+
+    @property
+    def pages(self) -> dict[int, VmPage]:
+        """Its resident pages by page index."""
+        ...
+
+    @property
+    def run(self) -> PhysRun | None:
+        """The frames reserved for it, from page index 0 on."""
+        ...
+
+    def runs(self) -> Iterator[RunPiece]:
+        """All the frames reserved for it."""
+        ...
+
+    def frame_of(self, pindex: int) -> int | None:
+        """The frame reserved for a page index, if it has one."""
+        ...
+
+
 class VmPage:
     """struct vm_page.  The first mapping is kept inline, further ones in ``pv_more``."""
 
@@ -66,8 +121,8 @@ class VmPage:
         "referenced", "run", "valid", "wire_count",
     )  # fmt: skip
 
-    def __init__(self, object_: VmObject, pindex: int, frame: int) -> None:
-        self.object: VmObject | None = object_
+    def __init__(self, object_: PageOwner, pindex: int, frame: int) -> None:
+        self.object: PageOwner | None = object_
         self.pindex = pindex
         self.frame = frame
         self.valid = False
@@ -80,16 +135,17 @@ class VmPage:
         self.flags = 0
         self.run: PhysRun | None = None
         """The foreign run this page's frame belongs to, when it was renamed; None otherwise."""
-        self.pv_pmap: Pmap | None = None
+        self.pv_pmap: object | None = None
+        """The first Pmap that maps the page; pmap_mappings() lists them all, typed."""
         self.pv_vpn = 0
-        self.pv_more: dict[tuple[Pmap, int], None] | None = None
+        self.pv_more: dict[tuple[object, int], None] | None = None
 
     def __repr__(self) -> str:
         state = "".join(mark for mark, on in (("v", self.valid), ("d", self.dirty), ("w", self.wire_count)) if on)
         return f"<VmPage {self.pindex:#x} frame={self.frame:#x} {state}>"
 
 
-def vm_page_alloc(object_: VmObject, pindex: int) -> VmPage | None:
+def vm_page_alloc(object_: PageOwner, pindex: int) -> VmPage | None:
     """Allocate a zero page at *pindex*, or None when free memory is down to the reserve.
 
     The page is neither valid nor queued.  FreeBSD: vm_page_alloc(), sys/vm/vm_page.c (VM_ALLOC_NORMAL).
@@ -111,12 +167,7 @@ def vm_page_alloc(object_: VmObject, pindex: int) -> VmPage | None:
     return m
 
 
-def vm_page_lookup(object_: VmObject, pindex: int) -> VmPage | None:
-    """The resident page at *pindex*, or None.  FreeBSD: vm_page_lookup()."""
-    return object_.pages.get(pindex)
-
-
-def vm_page_range(object_: VmObject, start: int, end: int) -> list[VmPage]:
+def vm_page_range(object_: PageOwner, start: int, end: int) -> list[VmPage]:
     """Resident pages with ``start <= pindex < end``, in order: the loop over vm_page_find_least()."""
     pages = object_.pages
     if not pages:
@@ -131,6 +182,7 @@ def vm_page_free(m: VmPage) -> None:
     kassert(m.pv_pmap is None, "freeing mapped page %r", m)
     kassert(m.wire_count == 0, "freeing wired page %r", m)
     object_ = some(m.object, "object of a page to be freed")
+    kassert(object_.pages.get(m.pindex) is m, "freeing page %r that its object does not have", m)
     del object_.pages[m.pindex]
     if not object_.pages:
         object_.vm.objects.pop(object_, None)
@@ -143,7 +195,7 @@ def vm_page_free(m: VmPage) -> None:
     vm.cnt.v_tfree += 1
 
 
-def vm_page_free_all(object_: VmObject, doomed: Iterable[VmPage]) -> int:
+def vm_page_free_all(object_: PageOwner, doomed: Iterable[VmPage]) -> int:
     """Free many pages of one object at once and return how many.  Model only: clears frames in stretches."""
     vm = object_.vm
     pages = object_.pages
@@ -167,13 +219,14 @@ def vm_page_free_all(object_: VmObject, doomed: Iterable[VmPage]) -> int:
     return len(freed)
 
 
-def vm_page_rename(m: VmPage, new_object: VmObject, new_pindex: int) -> None:
+def vm_page_rename(m: VmPage, new_object: PageOwner, new_pindex: int) -> None:
     """Move a page between objects; its mappings and its frame stay, and it becomes dirty.
 
     FreeBSD: vm_page_rename().
     """
     old = some(m.object, "object of a page to be moved")
     kassert(new_pindex not in new_object.pages, "rename over page %#x", new_pindex)
+    kassert(old.vm is new_object.vm, "page %r moved to another machine", m)
     _make_stray(old, m)
     del old.pages[m.pindex]
     if not old.pages:
@@ -211,6 +264,7 @@ def vm_page_enqueue(m: VmPage, which: int, head: bool = False) -> None:
     """Move a page to a queue's tail, or to its head where the daemon looks first."""
     if m.object is None:
         return
+    kassert(m.wire_count == 0, "vm_page_enqueue: wired page %r", m)
     queues = m.object.vm.pagequeues
     vm_page_dequeue(m)
     m.queue = which
@@ -224,12 +278,6 @@ def vm_page_enqueue(m: VmPage, which: int, head: bool = False) -> None:
         _drop_stale(queue, which)
 
 
-def vm_page_deactivate(m: VmPage) -> None:
-    """Move a page to the inactive queue.  FreeBSD: vm_page_deactivate()."""
-    if m.wire_count == 0 and m.queue != PQ_INACTIVE:
-        vm_page_enqueue(m, PQ_INACTIVE)
-
-
 def vm_page_launder(m: VmPage) -> None:
     """Queue a dirty page for cleaning, where the release has a laundry.  FreeBSD: vm_page_launder()."""
     if m.wire_count == 0 and m.object is not None and m.queue != PQ_LAUNDRY:
@@ -240,7 +288,9 @@ def vm_page_launder(m: VmPage) -> None:
 def vm_page_dequeue(m: VmPage) -> None:
     """Take a page out of whatever queue it is in.  FreeBSD: vm_page_dequeue()."""
     if m.queue != PQ_NONE and m.object is not None:
-        m.object.vm.pagequeues[m.queue].cnt -= 1
+        queue = m.object.vm.pagequeues[m.queue]
+        kassert(queue.cnt > 0, "vm_page_dequeue: queue of %r is empty", m)
+        queue.cnt -= 1
         m.queue = PQ_NONE
 
 
@@ -258,14 +308,16 @@ def vm_page_unwire(m: VmPage, queue: int = PQ_ACTIVE) -> None:
     kassert(m.wire_count > 0, "unwiring page %r", m)
     m.wire_count -= 1
     if m.wire_count == 0 and m.object is not None:
-        m.object.vm.cnt.v_wire_count -= 1
+        cnt = m.object.vm.cnt
+        kassert(cnt.v_wire_count > 0, "vm_page_unwire: v_wire_count is %d", cnt.v_wire_count)
+        cnt.v_wire_count -= 1
         if queue == PQ_ACTIVE:
             vm_page_activate(m)
         elif queue != PQ_NONE:
             vm_page_enqueue(m, queue)
 
 
-def _alloc_elsewhere(object_: VmObject, pindex: int) -> VmPage:
+def _alloc_elsewhere(object_: PageOwner, pindex: int) -> VmPage:
     """The page of an object that has no run yet, was grown past it, or lent that frame to another object."""
     frame = object_.frame_of(pindex)
     if frame is not None:
@@ -275,7 +327,7 @@ def _alloc_elsewhere(object_: VmObject, pindex: int) -> VmPage:
     return m
 
 
-def _make_stray(old: VmObject, m: VmPage) -> None:
+def _make_stray(old: PageOwner, m: VmPage) -> None:
     """Remember that a frame of *old*'s run now serves somebody else."""
     if m.run is not None or m.flags & PG_POOL:
         return
@@ -288,7 +340,7 @@ def _make_stray(old: VmObject, m: VmPage) -> None:
     panic("page %r has no run", m)
 
 
-def _return_frame(object_: VmObject, m: VmPage) -> None:
+def _return_frame(object_: PageOwner, m: VmPage) -> None:
     if m.flags & PG_POOL:
         object_.vm.phys.free_frame(m.frame)
     elif m.run is not None:

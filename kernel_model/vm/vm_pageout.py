@@ -13,11 +13,12 @@ v_free_target in one go.  There is no swapping out of whole processes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from kernel_model.errors import some
-from kernel_model.vm import pmap as pmap_ops
-from kernel_model.vm.vm import OBJ_UNMANAGED
+from kernel_model.errors import kassert
+from kernel_model.vm.pmap import pmap_is_modified, pmap_remove_all, pmap_remove_write, pmap_ts_referenced
+from kernel_model.vm.vm import OBJ_UNMANAGED, VM_PAGER_OK
+from kernel_model.vm.vm_object import vm_page_object
 from kernel_model.vm.vm_page import (
     ACT_ADVANCE,
     ACT_DECLINE,
@@ -30,16 +31,17 @@ from kernel_model.vm.vm_page import (
     vm_page_enqueue,
     vm_page_free,
 )
-from kernel_model.vm.vm_pager import VM_PAGER_OK, vm_pager_put_page
+from kernel_model.vm.vm_pager import vm_pager_put_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kernel_model.vm.vm_init import Vm, VmProc
+    from kernel_model.vm.vm_init import Vm
+    from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
 
-P = TypeVar("P", bound="VmProc")
+P = TypeVar("P", bound="OomProc")
 
 PASSES = 4
 """A page may have to lose its references, be written and be freed: one pass each, and one to spare."""
@@ -47,6 +49,24 @@ WINDOW = 4
 """The first passes look at this many active pages for each one that is wanted."""
 FULL_PASS = 2
 """From this pass on the whole active queue is looked at."""
+
+
+class OomSpace(Protocol):
+    """An address space whose memory is counted: struct vmspace."""
+
+    @property
+    def vm_map(self) -> VmMap:
+        """Its map."""
+        ...
+
+
+class OomProc(Protocol):
+    """A process that could be killed for its memory: struct proc."""
+
+    @property
+    def p_vmspace(self) -> OomSpace:
+        """Its address space."""
+        ...
 
 
 def vm_wait(vm: Vm) -> bool:
@@ -99,7 +119,7 @@ def _scan_active(vm: Vm, number: int) -> None:
             return
         budget -= 1
         cnt.v_pdpages += 1
-        references = pmap_ops.ts_referenced(m)
+        references = pmap_ts_referenced(m)
         if references and number < PASSES - 1:
             m.act_count = min(m.act_count + ACT_ADVANCE + references, ACT_MAX)
             vm_page_enqueue(m, PQ_ACTIVE)
@@ -120,7 +140,7 @@ def _scan_inactive(vm: Vm) -> None:
     cnt = vm.cnt
     for m in _from_head(vm, PQ_INACTIVE):
         cnt.v_pdpages += 1
-        references = pmap_ops.ts_referenced(m)
+        references = pmap_ts_referenced(m)
         if references:
             m.act_count = min(m.act_count + ACT_ADVANCE + references, ACT_MAX)
             cnt.v_reactivated += 1
@@ -143,7 +163,7 @@ def vm_pageout_launder(vm: Vm) -> None:
     if wanted <= 0:
         return
     for m in _from_head(vm, PQ_LAUNDRY):
-        if pmap_ops.ts_referenced(m):
+        if pmap_ts_referenced(m):
             vm_page_activate(m)
             continue
         if m.dirty and not _clean(m):
@@ -163,7 +183,7 @@ def vm_pageout_oom(procs: Iterable[P]) -> P | None:
     return max(procs, key=lambda proc: vm_pageout_oom_pagecount(proc), default=None)
 
 
-def vm_pageout_oom_pagecount(proc: VmProc) -> int:
+def vm_pageout_oom_pagecount(proc: OomProc) -> int:
     """Pages, in memory or on the swap device, that only this process uses.
 
     FreeBSD: vm_pageout_oom_pagecount(), vmspace_swap_count().
@@ -187,17 +207,19 @@ def _from_head(vm: Vm, which: int) -> Iterator[VmPage]:
             return
         m = places.popleft()
         if m.queue == which:
+            kassert(m.wire_count == 0, "wired page %r in queue %d", m, which)
             vm_page_dequeue(m)
             yield m
 
 
 def _clean(m: VmPage) -> bool:
     """Write a dirty page to where it belongs; its mappings lose write access first."""
-    pmap_ops.remove_write(m)
-    return vm_pager_put_page(some(m.object, "object of a queued page"), m) == VM_PAGER_OK
+    pmap_remove_write(m)
+    kassert(not pmap_is_modified(m), "page %r can be written while it is cleaned", m)
+    return vm_pager_put_page(vm_page_object(m), m) == VM_PAGER_OK
 
 
 def _reclaim(vm: Vm, m: VmPage) -> None:
-    pmap_ops.remove_all(m)
+    pmap_remove_all(m)
     vm_page_free(m)
     vm.cnt.v_dfree += 1

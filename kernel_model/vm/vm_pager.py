@@ -1,4 +1,4 @@
-"""Where the contents of an object come from: the pager interface.
+"""Where the contents of an object come from: asking its pager, and the pagers that need no store.
 
     None (anonymous)  swap_pager.py: zero until written, then the swap device
     VnodePager        vnode_pager.py: a file
@@ -6,24 +6,26 @@
     DevicePager       pages that somebody else made: a device's memory
 
 FreeBSD: sys/vm/vm_pager.c, struct pagerops; phys_pager.c, device_pager.c, sg_pager.c.
-Differs: one page at a time; the table of operations is an object in ``VmObject.pager``, None for anonymous memory.
+Differs: one page at a time; the row of pagertab[] is an object, ``VmObject.pager`` (the Protocol ``Pager``), put there
+by whoever allocates the VM object; None means anonymous memory.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from kernel_model.errors import some
-from kernel_model.vm.swap_pager import (
+from kernel_model.errors import kassert, some
+from kernel_model.vm.swap_pager import swap_pager_getpage, swap_pager_has_page, swap_pager_putpage
+from kernel_model.vm.vm import (
+    OBJT_DEVICE,
+    OBJT_PHYS,
+    OBJT_SG,
+    OBJT_SWAP,
     VM_PAGER_BAD,
     VM_PAGER_ERROR,
     VM_PAGER_FAIL,
     VM_PAGER_OK,
-    swap_pager_getpage,
-    swap_pager_has_page,
-    swap_pager_putpage,
 )
-from kernel_model.vm.vm import OBJT_DEVICE, OBJT_PHYS, OBJT_SG
 from kernel_model.vm.vm_object import VmObject
 from kernel_model.vm.vm_page import vm_page_alloc, vm_page_wire
 from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
@@ -40,40 +42,14 @@ __all__ = [
     "VM_PAGER_FAIL",
     "VM_PAGER_OK",
     "DevicePager",
-    "Pager",
     "PhysPager",
     "device_pager_allocate",
-    "sg_pager_allocate",
     "phys_pager_allocate",
+    "sg_pager_allocate",
     "vm_pager_get_pages",
     "vm_pager_has_page",
     "vm_pager_put_page",
 ]
-
-
-class Pager(Protocol):
-    """struct pagerops, with the pager's own state.
-
-    ``getpages`` fills a frame that is zero and sets ``valid``; it may bring in that many absent pages behind and ahead
-    of it, and returns the number of pages read as well.  Results are VM_PAGER_OK, FAIL (it is not mine: look
-    further), BAD (outside the object) or ERROR (the device refused).
-    """
-
-    def haspage(self, object_: VmObject, pindex: int) -> bool:
-        """Whether the page can be brought in."""
-        ...
-
-    def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
-        """Fill *m* and perhaps neighbours: the result, and how many pages were read."""
-        ...
-
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
-        """Write *m* back: the result."""
-        ...
-
-    def dealloc(self, object_: VmObject) -> None:
-        """The object is gone."""
-        ...
 
 
 def vm_pager_has_page(object_: VmObject, pindex: int) -> bool:
@@ -95,8 +71,10 @@ def vm_pager_get_pages(object_: VmObject, m: VmPage, behind: int, ahead: int) ->
 
 def vm_pager_put_page(object_: VmObject, m: VmPage) -> int:
     """Write a page back; on VM_PAGER_OK it is clean.  FreeBSD: vm_pager_put_pages()."""
+    kassert(m.valid, "vm_pager_put_page: page %r is not valid", m)
     if object_.pager is not None:
         return object_.pager.putpage(object_, m)
+    kassert(object_.type <= OBJT_SWAP, "vm_pager_put_page: object %r has no pager", object_)
     return swap_pager_putpage(object_, m)
 
 

@@ -5,12 +5,8 @@ FreeBSD: sys/vm/vm_param.h, sys/amd64/include/vmparam.h.  All sizes and addresse
 
 from __future__ import annotations
 
-from typing import NewType
-
 VmOffset = int
 """A virtual address or a length in bytes (vm_offset_t, vm_size_t)."""
-PIndex = NewType("PIndex", int)
-"""A page index inside an object (vm_pindex_t)."""
 KernReturn = int
 """One of the KERN_* codes; 0 is success."""
 

@@ -47,12 +47,12 @@ from kernel_model.vm.vm_map_report import INSERT, report
 from kernel_model.vm.vm_map_text import vm_map_entry_set_vnode_text, vm_map_entry_update_writecount
 from kernel_model.vm.vm_map_tree import vm_map_entry_link
 from kernel_model.vm.vm_object import (
+    vm_object_collapse,
     vm_object_deallocate,
     vm_object_reference,
     vm_object_shadow,
     vm_object_split,
 )
-from kernel_model.vm.vm_object_collapse import vm_object_collapse
 from kernel_model.vm.vm_param import PAGE_SHIFT, btoc
 
 if TYPE_CHECKING:

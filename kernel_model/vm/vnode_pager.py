@@ -10,17 +10,17 @@ the host changes is read afresh.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from kernel_model.errors import SyscallError
-from kernel_model.vm import pmap as pmap_ops
-from kernel_model.vm.swap_pager import VM_PAGER_BAD, VM_PAGER_ERROR, VM_PAGER_OK
-from kernel_model.vm.vm import OBJ_DEAD, OBJ_MIGHTBEDIRTY, OBJT_VNODE
+from kernel_model.errors import SyscallError, kassert
+from kernel_model.vm.pmap import pmap_mappings
+from kernel_model.vm.vm import OBJ_DEAD, OBJ_MIGHTBEDIRTY, OBJT_VNODE, VM_PAGER_BAD, VM_PAGER_ERROR, VM_PAGER_OK
 from kernel_model.vm.vm_object import (
     OBJPC_NOSYNC,
     OBJPC_SYNC,
     VmObject,
     vm_object_deallocate,
+    vm_object_list,
     vm_object_page_clean,
     vm_object_page_remove,
     vm_object_reference,
@@ -30,9 +30,26 @@ from kernel_model.vm.vm_page import PQ_INACTIVE, vm_page_alloc, vm_page_enqueue,
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from kernel_model.kern.vnode import Vnode
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_page import VmPage
+
+
+class PagedVnode(Protocol):
+    """What the pager asks of a vnode: ``kern.vnode.Vnode``."""
+
+    v_object: VmObject | None
+
+    def v_size(self) -> int:
+        """Bytes of the file now."""
+        ...
+
+    def v_pread_into(self, buf: memoryview, offset: int) -> int:
+        """Fill *buf* from the store; the bytes read, 0 at the end of the file."""
+        ...
+
+    def v_pwrite(self, data: memoryview | bytes, offset: int) -> int:
+        """Write *data* to the store; the bytes written."""
+        ...
 
 
 class VnodePager:
@@ -40,7 +57,7 @@ class VnodePager:
 
     __slots__ = ("vnp_size", "vp")
 
-    def __init__(self, vp: Vnode, size: int) -> None:
+    def __init__(self, vp: PagedVnode, size: int) -> None:
         self.vp = vp
         self.vnp_size = size
 
@@ -99,16 +116,18 @@ class VnodePager:
 
     def dealloc(self, object_: VmObject) -> None:
         """Nobody maps the file any more: write it back and end the object.  FreeBSD: vnode_pager_dealloc()."""
+        kassert(self.vp.v_object is object_, "vnode_pager_dealloc: object %r is not its vnode's", object_)
         vm_object_page_clean(object_, 0, 0, OBJPC_SYNC)
         self.vp.v_object = None
         object_.pager = None
         vm_object_terminate(object_)
 
 
-def vnode_pager_alloc(vm: Vm, vp: Vnode) -> VmObject:
+def vnode_pager_alloc(vm: Vm, vp: PagedVnode) -> VmObject:
     """The object of a file, with a reference for the caller.  FreeBSD: vnode_pager_alloc()."""
     object_ = vp.v_object
     if object_ is None or object_.flags & OBJ_DEAD:
+        kassert(object_ is None or object_.ref_count == 0, "dead vnode object %r is referenced", object_)
         size = vp.v_size()
         object_ = VmObject(vm, OBJT_VNODE, (size + PAGE_MASK) >> PAGE_SHIFT)
         object_.handle = vp
@@ -120,7 +139,7 @@ def vnode_pager_alloc(vm: Vm, vp: Vnode) -> VmObject:
     return object_
 
 
-def vnode_pager_setsize(vp: Vnode, size: int) -> None:
+def vnode_pager_setsize(vp: PagedVnode, size: int) -> None:
     """The file is now *size* bytes long: pages beyond go, and the last page is zero behind the end.
 
     FreeBSD: vnode_pager_setsize().
@@ -143,14 +162,14 @@ def vnode_pager_setsize(vp: Vnode, size: int) -> None:
     pager.vnp_size = size
 
 
-def vnode_pager_flush(vp: Vnode, start: int, end: int) -> None:
+def vnode_pager_flush(vp: PagedVnode, start: int, end: int) -> None:
     """Write dirty pages of bytes [start, end) to the store, before somebody reads it there."""
     object_ = vp.v_object
     if object_ is not None and object_.flags & OBJ_MIGHTBEDIRTY:
         vm_object_page_clean(object_, start, end, OBJPC_SYNC)
 
 
-def vnode_pager_written(vp: Vnode, offset: int, data: memoryview | bytes) -> None:
+def vnode_pager_written(vp: PagedVnode, offset: int, data: memoryview | bytes) -> None:
     """*data* was written to the store at *offset*: resident pages get it too, and the size is looked at again.
 
     FreeBSD: the buffer cache and the pages of a file are the same memory; here they are made equal.
@@ -169,7 +188,7 @@ def vnode_pager_written(vp: Vnode, offset: int, data: memoryview | bytes) -> Non
         low = max(base, offset)
         high = min(base + PAGE_SIZE, end)
         phys.page(m.frame)[low - base : high - base] = view[low - offset : high - offset]
-        for pmap, vpn in pmap_ops.pmap_mappings(m):
+        for pmap, vpn in pmap_mappings(m):
             pmap.hardware.code_changed(vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT)
 
 
@@ -179,7 +198,8 @@ def vfs_msync(vm: Vm, skip_nosync: bool = True) -> int:
     Pages of MAP_NOSYNC mappings are left alone unless *skip_nosync* is false.  FreeBSD: vfs_msync(), sched_sync().
     """
     flags = OBJPC_NOSYNC if skip_nosync else OBJPC_SYNC
-    dirty = [object_ for object_ in vm.objects if object_.flags & OBJ_MIGHTBEDIRTY and object_.type == OBJT_VNODE]
+    vnode_objects = [object_ for object_ in vm_object_list(vm) if object_.type == OBJT_VNODE]
+    dirty = [object_ for object_ in vnode_objects if object_.flags & OBJ_MIGHTBEDIRTY]
     for object_ in dirty:
         vm_object_reference(object_)
         vm_object_page_clean(object_, 0, 0, flags)
@@ -231,7 +251,7 @@ def _reread(object_: VmObject, pager: VnodePager) -> None:
         _read(pager.vp, object_.vm.phys.page(m.frame)[pager.vnp_size & PAGE_MASK :], pager.vnp_size)
 
 
-def _read(vp: Vnode, buffer: memoryview, offset: int) -> int:
+def _read(vp: PagedVnode, buffer: memoryview, offset: int) -> int:
     """Read until *buffer* is full or the file ends; -1 for an error of the file system."""
     done = 0
     while done < len(buffer):

@@ -8,7 +8,7 @@ from emu.engine.raw import UC_ERR_EXCEPTION, UC_ERR_OK
 from emu.engine.regions import Piece
 from kernel_model.errors import MirrorDesync
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.vm.pmap import remove_all
+from kernel_model.vm.pmap import pmap_remove_all
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
@@ -281,7 +281,7 @@ def test_a_page_taken_away_reaches_the_tlb() -> None:
         box.insert(DATA, 1)
         box.run("4889070f05", rdi=DATA, rax=1)
         m = box.space.vm_pmap.ptes[DATA >> PAGE_SHIFT][0]
-        remove_all(m)
+        pmap_remove_all(m)
         faults = box.vm.cnt.v_vm_faults
         box.cpu.set_frame(TrapFrame(rip=CODE, rdi=DATA, rax=2))
         box.hw.run(box.cpu.resume_rip())

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 
 from kernel_model.errors import KernelPanic
-from kernel_model.vm import pmap as pmap_ops
-from kernel_model.vm.pmap import NullHardware, Pmap, align_superpage
+from kernel_model.vm.pmap import (
+    NullHardware,
+    Pmap,
+    pmap_align_superpage,
+    pmap_clear_modify,
+    pmap_is_modified,
+    pmap_mappings,
+    pmap_remove_all,
+    pmap_ts_referenced,
+)
 from kernel_model.vm.vm import OBJT_DEFAULT, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_object import vm_object_allocate
 from kernel_model.vm.vm_page import MADV_DONTNEED, VmPage, vm_page_alloc, vm_page_free
@@ -60,8 +68,8 @@ def test_enter_maps_and_a_right_to_write_means_dirty() -> None:
     assert told.calls == [(VA, VA + PAGE_SIZE)], "fewer do"
     pmap.enter(VA, second, VM_PROT_READ)
     assert told.calls == [(VA, VA + PAGE_SIZE)] * 2, "and another page does"
-    assert not pmap_ops.page_is_mapped(first)
-    assert pmap_ops.pmap_mappings(second) == [(pmap, VA >> 12)]
+    assert pmap_mappings(first) == []
+    assert pmap_mappings(second) == [(pmap, VA >> 12)]
     assert pmap.resident_count == 1
 
 
@@ -81,7 +89,7 @@ def test_wired_count_follows_entries() -> None:
     pmap.enter(VA, pages[0], VM_PROT_READ, False)
     pmap.unwire(VA + PAGE_SIZE, VA + 2 * PAGE_SIZE)
     assert pmap.wired_count == 2
-    pmap_ops.remove_all(pages[2])
+    pmap_remove_all(pages[2])
     assert pmap.wired_count == 1
     pmap.remove(0, 1 << 47)
     assert (pmap.wired_count, pmap.resident_count) == (0, 0)
@@ -113,17 +121,17 @@ def test_a_page_knows_all_its_mappings() -> None:
     pmap.enter(VA, m, VM_PROT_RW)
     pmap.enter(VA + PAGE_SIZE, m, VM_PROT_READ)
     other.enter(VA, m, VM_PROT_RW)
-    assert len(pmap_ops.pmap_mappings(m)) == 3
-    assert pmap_ops.is_modified(m)
-    pmap_ops.clear_modify(m)
-    assert not pmap_ops.is_modified(m)
+    assert len(pmap_mappings(m)) == 3
+    assert pmap_is_modified(m)
+    pmap_clear_modify(m)
+    assert not pmap_is_modified(m)
     assert {pte[1] for table in (pmap, other) for _, pte in table.mappings()} == {VM_PROT_READ}
     pmap.remove(VA, VA + PAGE_SIZE)
-    assert sorted(vpn for _, vpn in pmap_ops.pmap_mappings(m)) == [VA >> 12, (VA >> 12) + 1]
+    assert sorted(vpn for _, vpn in pmap_mappings(m)) == [VA >> 12, (VA >> 12) + 1]
     with pytest.raises(KernelPanic, match="mapped"):
         vm_page_free(m)
-    pmap_ops.remove_all(m)
-    assert pmap_ops.pmap_mappings(m) == []
+    pmap_remove_all(m)
+    assert pmap_mappings(m) == []
     assert pmap.resident_count == other.resident_count == 0
 
 
@@ -131,14 +139,14 @@ def test_a_reference_is_counted_once_and_seen_again_after_the_next_use() -> None
     pmap, told, (m, wired, *_) = setup()
     pmap.enter(VA, m, VM_PROT_READ)
     pmap.enter(VA + PAGE_SIZE, wired, VM_PROT_READ, True)
-    assert pmap_ops.is_referenced(m)
-    assert pmap_ops.ts_referenced(m) == 1
-    assert pmap_ops.ts_referenced(m) == 0
+    assert m.referenced
+    assert pmap_ts_referenced(m) == 1
+    assert pmap_ts_referenced(m) == 0
     assert pmap.lookup(VA) is None
     assert told.calls == [(VA, VA + PAGE_SIZE)]
     pmap.enter(VA, m, VM_PROT_READ)
-    assert pmap_ops.ts_referenced(m) == 1
-    assert pmap_ops.ts_referenced(wired) == 1
+    assert pmap_ts_referenced(m) == 1
+    assert pmap_ts_referenced(wired) == 1
     assert pmap.lookup(VA + PAGE_SIZE) is not None, "a wired mapping must not go"
 
 
@@ -146,7 +154,7 @@ def test_advise_forgets_that_a_page_was_used() -> None:
     pmap, _, (m, *_) = setup()
     pmap.enter(VA, m, VM_PROT_READ)
     pmap.advise(VA, VA + PAGE_SIZE, MADV_DONTNEED)
-    assert not pmap_ops.is_referenced(m)
+    assert not m.referenced
 
 
 def test_copy_takes_over_mappings_without_wiring() -> None:
@@ -183,4 +191,4 @@ def test_the_kernel_grows_in_steps_of_a_superpage() -> None:
     ],
 )
 def test_superpage_alignment(color: int, offset: int, addr: int, size: int, expected: int) -> None:
-    assert align_superpage(color, offset, addr, size) == expected
+    assert pmap_align_superpage(color, offset, addr, size) == expected

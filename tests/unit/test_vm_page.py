@@ -16,12 +16,10 @@ from kernel_model.vm.vm_page import (
     VmPage,
     vm_page_activate,
     vm_page_alloc,
-    vm_page_deactivate,
     vm_page_dequeue,
     vm_page_enqueue,
     vm_page_free,
     vm_page_launder,
-    vm_page_lookup,
     vm_page_range,
     vm_page_rename,
     vm_page_unwire,
@@ -43,7 +41,7 @@ def test_consecutive_indexes_have_consecutive_frames() -> None:
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 8)
     first, second = allocate(object_, 2), allocate(object_, 3)
     assert second.frame == first.frame + 1
-    assert vm_page_lookup(object_, 2) is first
+    assert object_.pages.get(2) is first
     assert vm.cnt.v_free_count == vm.cnt.v_page_count - 2
     vm_object_deallocate(object_)
     assert_nothing_left(vm)
@@ -98,7 +96,7 @@ def test_a_renamed_page_keeps_its_frame_which_its_old_object_then_does_not_use()
     m.dirty = False
     vm_page_rename(m, new, 1)
     assert (m.object, m.pindex, m.frame, m.dirty) == (new, 1, frame, True)
-    assert vm_page_lookup(old, 3) is None
+    assert old.pages.get(3) is None
     replacement = allocate(old, 3)
     assert replacement.frame != frame
     assert vm.phys.page(replacement.frame)[0] == 0
@@ -134,7 +132,7 @@ def test_queues_count_what_is_in_them() -> None:
     for m in pages:
         vm_page_activate(m)
     assert (vm.cnt.v_active_count, vm.cnt.v_inactive_count) == (4, 0)
-    vm_page_deactivate(pages[0])
+    vm_page_enqueue(pages[0], PQ_INACTIVE)
     vm_page_launder(pages[1])
     assert (vm.cnt.v_active_count, vm.cnt.v_inactive_count, vm.cnt.v_laundry_count) == (2, 1, 1)
     assert [m.queue for m in pages] == [PQ_INACTIVE, PQ_LAUNDRY, PQ_ACTIVE, PQ_ACTIVE]

@@ -22,8 +22,7 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_USER_WIRED,
 )
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
-from kernel_model.vm.vm_object import vm_object_reference
-from kernel_model.vm.vm_object_pages import vm_object_page_remove
+from kernel_model.vm.vm_object import vm_object_page_remove, vm_object_reference
 from kernel_model.vm.vm_param import (
     KERN_PROTECTION_FAILURE,
     KERN_SUCCESS,
