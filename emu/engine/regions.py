@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.vm.vm import OBJ_FICTITIOUS, VM_PROT_ALL, VM_PROT_READ
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GUARD,
     MAP_ENTRY_IS_SUB_MAP,

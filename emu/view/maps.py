@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.vm.vm import prot_string
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,

@@ -21,12 +21,7 @@ from kernel_model.vm.vm import (
     VM_PROT_READ,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_COW,
-    MAP_ENTRY_GUARD,
-    MAP_ENTRY_IS_SUB_MAP,
-    MAP_ENTRY_NEEDS_COPY,
-)
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_GUARD, MAP_ENTRY_IS_SUB_MAP, MAP_ENTRY_NEEDS_COPY
 from kernel_model.vm.vm_object import VmObject
 from kernel_model.vm.vm_param import PAGE_SHIFT
 

@@ -22,14 +22,14 @@ from kernel_model.kern.imgact import ExecError, path_text
 from kernel_model.kern.proc import P_INEXEC
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_VMEM
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
-from kernel_model.vm.vm_map_find import vm_map_fixed
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_CHECK_EXCL,
     MAP_COPY_ON_WRITE,
     MAP_DISABLE_COREDUMP,
     MAP_PREFAULT,
     MAP_VN_EXEC,
 )
+from kernel_model.vm.vm_map_find import vm_map_fixed
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry

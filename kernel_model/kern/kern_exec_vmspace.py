@@ -16,13 +16,8 @@ from kernel_model.kern.sysentvec import SV_SHP
 from kernel_model.rlimit import RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ
 from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_ACC_NO_CHARGE, MAP_INHERIT_SHARE, MAP_STACK_GROWS_DOWN, MAP_WIREFUTURE
 from kernel_model.vm.vm_map_find import vm_map_find, vm_map_fixed
-from kernel_model.vm.vm_map_flags import (
-    MAP_ACC_NO_CHARGE,
-    MAP_INHERIT_SHARE,
-    MAP_STACK_GROWS_DOWN,
-    MAP_WIREFUTURE,
-)
 from kernel_model.vm.vm_object import vm_object_deallocate, vm_object_reference
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ADDRESS,

@@ -49,7 +49,7 @@ from kernel_model.kern.signo import (
 )
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GUARD
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ADDRESS,

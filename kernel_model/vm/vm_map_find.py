@@ -15,7 +15,7 @@ from kernel_model.vm.pmap import pmap_align_superpage
 from kernel_model.vm.vm import OBJ_COLORED
 from kernel_model.vm.vm_map_delete import vm_map_delete
 from kernel_model.vm.vm_map_dragonfly import dragonfly_findspace
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ASLR,
     MAP_ASLR_IGNSTART,
     MAP_CHECK_EXCL,

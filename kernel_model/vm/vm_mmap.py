@@ -27,10 +27,9 @@ from kernel_model.vm.vm import (
     VM_PROT_ALL,
     VM_PROT_RW,
 )
-from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
+from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise, vm_map_sync
 from kernel_model.vm.vm_map_delete import vm_map_delete
-from kernel_model.vm.vm_map_find import vm_map_find, vm_map_find_min, vm_map_fixed
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_CHECK_EXCL,
     MAP_COPY_ON_WRITE,
     MAP_CREATE_GUARD,
@@ -48,9 +47,9 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_USER,
     vmfs_aligned_space,
 )
+from kernel_model.vm.vm_map_find import vm_map_find, vm_map_find_min, vm_map_fixed
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect, vm_map_protect_flags
-from kernel_model.vm.vm_map_sync import vm_map_sync
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire, vm_map_wire_locked
 from kernel_model.vm.vm_param import (

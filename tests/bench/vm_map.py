@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent
+from kernel_model.vm.vm_map import vm_map_assert_consistent
 from kernel_model.vm.vm_map_delete import vm_map_delete
 from kernel_model.vm.vm_map_find import vm_map_findspace
 from kernel_model.vm.vm_map_insert import vm_map_insert

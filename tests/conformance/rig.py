@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kernel_model.release import RELEASES
-from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import SGROWSIZ, USRSTACK, VM_MAXUSER_ADDRESS
 from tests.replay.pagefree import FaultRecord

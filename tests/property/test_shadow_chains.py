@@ -25,12 +25,7 @@ from kernel_model.vm.vm import (
 )
 from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
 from kernel_model.vm.vm_map_delete import vm_map_remove
-from kernel_model.vm.vm_map_flags import (
-    MAP_COPY_ON_WRITE,
-    MAP_INHERIT_SHARE,
-    VM_MAP_WIRE_HOLESOK,
-    VM_MAP_WIRE_USER,
-)
+from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE, MAP_INHERIT_SHARE, VM_MAP_WIRE_HOLESOK, VM_MAP_WIRE_USER
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire

@@ -7,7 +7,7 @@ import pytest
 from kernel_model.ktrace import MAP
 from kernel_model.vm import vm_map_insert
 from kernel_model.vm.pmap import NullHardware
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_IN_TRANSITION
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_IN_TRANSITION
 from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free
 from tests.property.vm_model import PG, Scenario, expand
 
@@ -107,10 +107,10 @@ def test_every_change_is_told(first):
 def test_an_untold_change_is_caught(monkeypatch):
     """The check can fail: an insertion that extends its neighbour tells nobody."""
 
-    def extend(map_, prev, start, end):
-        prev.end = end
+    def extend(map_, prev, end):
         if not prev.is_guard or map_.vm.release.size_counts_guards:
-            map_.size += end - start
+            map_.size += end - prev.end
+        prev.end = end
         vm_map_entry_resize_free(map_, prev)
 
     monkeypatch.setattr(vm_map_insert, "_extend", extend)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kernel_model.release import RELEASES, Release
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_entry import (
     MAP_COPY_ON_WRITE,
     MAP_CREATE_GUARD,
     MAP_DISABLE_COREDUMP,

@@ -12,12 +12,7 @@ from unittest import mock
 from kernel_model.vm import vm_map_delete, vm_map_protect, vm_map_wire, vmspace
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_FAULT_LOOKUP
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_COW,
-    MAP_ENTRY_NEEDS_COPY,
-    MAP_ENTRY_VN_EXEC,
-    VM_FAULT_WIRE,
-)
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY, MAP_ENTRY_VN_EXEC, VM_FAULT_WIRE
 from kernel_model.vm.vm_map_insert import curcred
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done
 from kernel_model.vm.vm_object import vm_object_allocate, vm_object_deallocate, vm_object_reference

@@ -12,18 +12,10 @@ from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIM
 from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJ_ONEMAPPING, OBJT_DEFAULT, OBJT_PHYS, OBJT_SWAP, OBJT_VNODE
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map import vm_map_create
-from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent, vm_map_check_protection
+from kernel_model.vm.vm_map import vm_map_assert_consistent, vm_map_create
+from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise, vm_map_sync
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_remove
-from kernel_model.vm.vm_map_find import (
-    vm_map_find,
-    vm_map_find_min,
-    vm_map_findspace,
-    vm_map_findspace_address,
-    vm_map_fixed,
-)
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,
     MAP_ENTRY_GUARD,
@@ -31,11 +23,22 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_STACK_GAP_UP,
     MAP_WIREFUTURE,
 )
-from kernel_model.vm.vm_map_insert import vm_map_clip_end, vm_map_clip_start, vm_map_insert, vm_map_simplify_entry
+from kernel_model.vm.vm_map_find import (
+    vm_map_find,
+    vm_map_find_min,
+    vm_map_findspace,
+    vm_map_findspace_address,
+    vm_map_fixed,
+)
+from kernel_model.vm.vm_map_insert import (
+    vm_map_clip_end,
+    vm_map_clip_start,
+    vm_map_insert,
+    vm_map_simplify_entry,
+    vm_map_submap,
+)
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done
-from kernel_model.vm.vm_map_protect import vm_map_protect
-from kernel_model.vm.vm_map_submap import vm_map_submap
-from kernel_model.vm.vm_map_sync import vm_map_sync
+from kernel_model.vm.vm_map_protect import vm_map_check_protection, vm_map_protect
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import vm_object_allocate, vm_object_deallocate, vm_object_reference

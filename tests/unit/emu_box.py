@@ -14,7 +14,7 @@ from kernel_model.release import RELEASES
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_flags import MAP_CREATE_GUARD
+from kernel_model.vm.vm_map_entry import MAP_CREATE_GUARD
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS

@@ -13,7 +13,7 @@ from kernel_model.kern.copyin import copyin
 from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.proc import P_EXITED
 from kernel_model.ktrace import EXEC
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent
+from kernel_model.vm.vm_map import vm_map_assert_consistent
 from tests.unit.elf_files import (
     EHDR,
     ET_DYN,

@@ -13,7 +13,7 @@ from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_delete import vm_map_remove
-from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry

@@ -271,7 +271,7 @@ def test_the_file_size_limit(host: FileHost):
 
 def mapped(host: FileHost, fd: int, size: int):
     """Map the file shared and writable at a fixed place, as mmap(2) does, and return (address, object)."""
-    from kernel_model.vm.vm_map_flags import MAP_PREFAULT_PARTIAL
+    from kernel_model.vm.vm_map_entry import MAP_PREFAULT_PARTIAL
     from kernel_model.vm.vnode_pager import vnode_pager_alloc
 
     vp = host.proc.p_fd.fget(fd).f_vnode

@@ -19,8 +19,8 @@ from kernel_model.kern.vfs_lookup import namei
 from kernel_model.ktrace import EXEC, MAP
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_VMEM
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_COW, MAP_ENTRY_NOCOREDUMP, MAP_WIREFUTURE
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NOCOREDUMP, MAP_WIREFUTURE
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.elf_files import (
     PT_GNU_STACK,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kernel_model.kern.copyin import copyout
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent
+from kernel_model.vm.vm_map import vm_map_assert_consistent
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.kern_host import KernHost
 

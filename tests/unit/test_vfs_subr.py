@@ -6,8 +6,8 @@ from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_map_entry import MAP_DISABLE_SYNCER
 from kernel_model.vm.vm_map_find import vm_map_find
-from kernel_model.vm.vm_map_flags import MAP_DISABLE_SYNCER
 from kernel_model.vm.vm_param import KERN_SUCCESS, PAGE_SIZE
 from kernel_model.vm.vmspace import vmspace_alloc
 from kernel_model.vm.vnode_pager import vnode_pager_alloc

@@ -27,7 +27,7 @@ from kernel_model.vm.vm_fault import MAX_RESTARTS, vm_fault
 from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
 from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
 from kernel_model.vm.vm_map_delete import vm_map_remove
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_COPY_ON_WRITE,
     MAP_NOFAULT,
     MAP_STACK_GROWS_DOWN,

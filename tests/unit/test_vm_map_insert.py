@@ -4,7 +4,7 @@ import pytest
 
 from kernel_model.release import RELEASES
 from kernel_model.vm.vm import OBJ_ONEMAPPING
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,

@@ -6,8 +6,8 @@ from kernel_model.errors import KernelPanic
 from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map import vm_map_create, vm_map_init, vm_map_max, vm_map_min, vm_map_pmap
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_BUSY_WAKEUP, MAP_ENTRY_IN_TRANSITION, MAP_WIREFUTURE
 from kernel_model.vm.vm_map_find import vm_map_find
-from kernel_model.vm.vm_map_flags import MAP_BUSY_WAKEUP, MAP_ENTRY_IN_TRANSITION, MAP_WIREFUTURE
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_param import KERN_NO_SPACE, KERN_SUCCESS, USRSTACK
 from tests.conformance.rig import FREEBSD, MODERN, PG, process_rig, rig

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kernel_model.vm.vm_map import vm_map_create
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import vm_map_create, vm_map_entry_submap
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_IS_SUB_MAP,
     MAP_IS_SUB_MAP,
     MAP_WXORX,
@@ -11,9 +11,8 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_PROTECT_SET_MAXPROT,
     VM_MAP_PROTECT_SET_PROT,
 )
-from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_insert import vm_map_insert, vm_map_submap
 from kernel_model.vm.vm_map_protect import vm_map_protect_flags
-from kernel_model.vm.vm_map_submap import vm_map_submap
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
     KERN_INVALID_ADDRESS,
@@ -247,7 +246,7 @@ def test_submap_takes_one_fresh_entry(name):
     assert vm_map_submap(process.map, A, A + 0x10000, sub) == KERN_SUCCESS
     entry = process.entry(A)
     assert entry.eflags & MAP_ENTRY_IS_SUB_MAP
-    assert (entry.sub_map, entry.vm_object) == (sub, None)
+    assert (vm_map_entry_submap(entry), entry.vm_object) == (sub, None)
     assert bool(sub.flags & MAP_IS_SUB_MAP) == (name in SINCE_12)
     with sub.locked():
         assert vm_map_insert(sub, None, 0, A + 0x2000, A + 0x4000, 3, 7, 0) == KERN_SUCCESS
@@ -273,7 +272,7 @@ def test_sync_codes(name):
 
 def test_sync_fails_when_a_page_cannot_be_written(monkeypatch):
     """FAILURE at the end; the other entries are still synced."""
-    from kernel_model.vm import vm_map_sync
+    from kernel_model.vm import vm_map_advise
 
     process = mapped("freebsd-10.1")
     asked = []
@@ -285,7 +284,7 @@ def test_sync_fails_when_a_page_cannot_be_written(monkeypatch):
         asked.append((offset, size, syncio, invalidate))
         return len(asked) != 2
 
-    monkeypatch.setattr(vm_map_sync, "vm_object_sync", vm_object_sync)
+    monkeypatch.setattr(vm_map_advise, "vm_object_sync", vm_object_sync)
     assert process.do("sync", start=2 * A, end=2 * A + 0x3000, syncio=1) == KERN_FAILURE
     assert len(asked) == 3
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_IN_TRANSITION,
     MAP_ENTRY_USER_WIRED,
     MAP_ENTRY_WIRE_SKIPPED,

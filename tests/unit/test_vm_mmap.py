@@ -6,9 +6,9 @@ import pytest
 
 from kernel_model import errno as E
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_VMEM
+from kernel_model.vm.vm_map import vm_map_assert_consistent
 from kernel_model.vm.vm_map_advise import vm_map_madvise
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GUARD
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.kern_host import SCRATCH, KernHost
 

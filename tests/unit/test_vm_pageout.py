@@ -10,7 +10,7 @@ from kernel_model.vm.swap_pager import swap_device
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_madvise
-from kernel_model.vm.vm_map_flags import MAP_COPY_ON_WRITE, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE, VM_MAP_WIRE_USER
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_page import MADV_DONTNEED, MADV_FREE, MADV_WILLNEED

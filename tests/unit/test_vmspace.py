@@ -4,7 +4,7 @@ import pytest
 
 from kernel_model.errors import KernelPanic
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import MAP_ASLR, MAP_WIREFUTURE, MAP_WXORX
+from kernel_model.vm.vm_map_entry import MAP_ASLR, MAP_WIREFUTURE, MAP_WXORX
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import KERN_SUCCESS, USRSTACK
 from kernel_model.vm.vmspace import (

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from kernel_model.vm.vm import OBJ_MIGHTBEDIRTY, VM_PROT_ALL, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_advise import vm_map_madvise
-from kernel_model.vm.vm_map_flags import MAP_INHERIT_SHARE, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_advise import vm_map_madvise, vm_map_sync
+from kernel_model.vm.vm_map_entry import MAP_INHERIT_SHARE, VM_MAP_WIRE_USER
 from kernel_model.vm.vm_map_insert import vm_map_insert
-from kernel_model.vm.vm_map_sync import vm_map_sync
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import VmObject, vm_object_page_clean, vm_object_reference
 from kernel_model.vm.vm_page import PQ_ACTIVE, PQ_INACTIVE

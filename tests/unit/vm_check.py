@@ -16,8 +16,8 @@ from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_check import vm_map_assert_consistent
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_NEEDS_COPY
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_NEEDS_COPY
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_page import PQ_NONE

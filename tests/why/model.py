@@ -18,7 +18,7 @@ from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_ALL, VM_PROT_RW
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_object import VmObject
 from kernel_model.vm.vm_param import MAXSSIZ, USRSTACK, VM_MAXUSER_ADDRESS

@@ -17,10 +17,8 @@ from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_USER_WIRED
 from kernel_model.vm.vm_map_find import vm_map_fixed
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_USER_WIRED,
-)
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_object import vm_object_page_remove, vm_object_reference
 from kernel_model.vm.vm_param import (

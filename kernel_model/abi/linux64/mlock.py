@@ -22,14 +22,14 @@ from kernel_model.kern.copyin import copyout
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.rlimit import RLIMIT_MEMLOCK
 from kernel_model.vm import vm_mmap
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_advise import vm_map_sync
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GUARD,
     MAP_ENTRY_USER_WIRED,
     MAP_WIREFUTURE,
     VM_MAP_WIRE_NOHOLES,
     VM_MAP_WIRE_USER,
 )
-from kernel_model.vm.vm_map_sync import vm_map_sync
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_param import (

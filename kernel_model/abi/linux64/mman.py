@@ -31,12 +31,7 @@ from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_delete import vm_map_remove
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_GROWS_DOWN,
-    MAP_ENTRY_GUARD,
-    VM_MAP_WIRE_NOHOLES,
-    VM_MAP_WIRE_USER,
-)
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD, VM_MAP_WIRE_NOHOLES, VM_MAP_WIRE_USER
 from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_wire

@@ -21,8 +21,7 @@ from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_VMEM
 from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_SHARE
 from kernel_model.vm.vm_map_advise import vm_map_inherit
 from kernel_model.vm.vm_map_delete import vm_map_remove
-from kernel_model.vm.vm_map_find import vm_map_findspace
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_COPY_ON_WRITE,
     MAP_DISABLE_COREDUMP,
     MAP_DISABLE_SYNCER,
@@ -35,6 +34,7 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_NOHOLES,
     VM_MAP_WIRE_USER,
 )
+from kernel_model.vm.vm_map_find import vm_map_findspace
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_wire
