@@ -2,7 +2,7 @@
 
 FreeBSD: sys/vm/vm_map.c, vm_object.c, vm_fault.c, vm_mmap.c and kern_exec.c of 9.3, 10.4, 11.0, 12.1-STABLE
 and 15.0-CURRENT;
-DragonFly: sys/vm/vm_map.c.  Code asks a policy point (``release.stack_reserve == GAP``), never a version number.
+DragonFly: sys/vm/vm_map.c.  Code asks a policy point (``release.stack_gap``), never a version number.
 Differs: there is no 10.1 source in reach; its points are those of 9.3 and of 11.0, chosen by the manual
 pages and the dates of the changes in between, and stated one by one below.
 """
@@ -10,32 +10,7 @@ pages and the dates of the changes in between, and stated one by one below.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
-
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_GROWS_DOWN,
-    MAP_ENTRY_GROWS_UP,
-    MAP_ENTRY_IN_TRANSITION,
-    MAP_ENTRY_IS_SUB_MAP,
-    MAP_ENTRY_STACK_GAP_DN,
-    MAP_ENTRY_STACK_GAP_UP,
-    MAP_ENTRY_VN_EXEC,
-)
-from kernel_model.vm.vm_param import (
-    KERN_INVALID_ADDRESS,
-    KERN_INVALID_ARGUMENT,
-    KERN_NO_SPACE,
-)
-
-AVAIL: Final = "avail"
-"""The stack's reserve is a number on its lowest entry (avail_ssize)."""
-GAP: Final = "gap"
-"""The stack's reserve is an entry of its own (MAP_ENTRY_GUARD with a STACK_GAP flag)."""
-
-_NOMERGE_9 = MAP_ENTRY_IN_TRANSITION | MAP_ENTRY_IS_SUB_MAP
-_NOMERGE_10 = _NOMERGE_9 | MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP
-_NOMERGE_12 = _NOMERGE_10 | MAP_ENTRY_VN_EXEC
-_NOMERGE_15 = _NOMERGE_12 | MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +24,14 @@ class Release:
     version: str
     """What uname -r says."""
     osreldate: int
-    family: Literal["classic", "modern", "dragonfly"]
 
     # vm_map_stack, vm_map_growstack
-    stack_reserve: Literal["avail", "gap"]
+    stack_gap: bool = False
+    """The reserve of a stack is an entry of its own (MAP_ENTRY_GUARD with a STACK_GAP flag); else a number, the
+    avail_ssize of its lowest entry.
+    """
     stack_guard_page: int
-    """Default of security.bsd.stack_guard_page: a yes or no with AVAIL, a count of pages with GAP."""
+    """Default of security.bsd.stack_guard_page: a count of pages with stack_gap, else a yes or no."""
     stack_guard_saved: bool = False
     """The guard that counts is the one of the day the stack was made, kept in the gap entry; else today's sysctl."""
     stack_prot_saved: bool = False
@@ -67,10 +44,11 @@ class Release:
     """GROWS_* flags are put on the entry after vm_map_insert, so the piece may coalesce with the entry below
     it first.
     """
-    stack_range_code: int = KERN_NO_SPACE
+    stack_range_code: Literal["KERN_NO_SPACE", "KERN_INVALID_ADDRESS"] = "KERN_NO_SPACE"
+    """For a stack that does not lie in the map (with stack_gap)."""
     stack_checks_end: bool = False
-    """A stack that ends above the map or is empty is refused by range (with the gap design)."""
-    stack_tiny_code: int = KERN_NO_SPACE
+    """A stack that ends above the map or is empty is refused by range (with stack_gap)."""
+    stack_tiny_code: Literal["KERN_NO_SPACE", "KERN_INVALID_ARGUMENT"] = "KERN_NO_SPACE"
     """For a stack not larger than its guard."""
     stack_whole_ok: bool = False
     """A stack with no room left for a gap succeeds; else inserting the empty gap fails and undoes all."""
@@ -94,7 +72,8 @@ class Release:
     insert_wired_second: bool = False
     """Coalescing tests wired_count only before it extends the entry, not before it extends the object."""
     insert_checks_wxorx: bool = False
-    nomerge_mask: int = _NOMERGE_10
+    nomerge: Literal["submaps", "stacks", "text", "gaps"] = "stacks"
+    """Which entries never merge with a neighbour; each kind adds to the one before (vm_map_entry.NOMERGE)."""
     clip_start_simplifies: bool = True
     insert_skips_simplify: bool = False
     """A new entry is not merged with its neighbours; extending the one below still happens."""
@@ -233,24 +212,17 @@ class Release:
     aslr: bool = False
     """ASLR exists."""
 
-    @property
-    def stack_gap(self) -> bool:
-        """The reserve is a gap entry."""
-        return self.stack_reserve == GAP
-
 
 _9_3 = Release(
     name="freebsd-9.3",
     version="9.3-RELEASE",
     osreldate=903000,
-    family="classic",
-    stack_reserve=AVAIL,
     stack_guard_page=0,
     stack_merges_neighbour=True,
     procstack_top="none",
     size_counts_guards=True,
     prefault_all_or_nothing=True,
-    nomerge_mask=_NOMERGE_9,
+    nomerge="submaps",
     find_max_addr=False,
     find_stacks=False,
     find_min=False,
@@ -288,7 +260,7 @@ _11_0 = replace(
     insert_grows_flags=True,
     prefault_all_or_nothing=False,
     next_read_is_address=True,
-    nomerge_mask=_NOMERGE_10,
+    nomerge="stacks",
     find_max_addr=True,
     find_stacks=True,
     fixed_check_excl=True,
@@ -321,9 +293,8 @@ _10_4 = replace(
     name="freebsd-10.4",
     version="10.4-RELEASE",
     osreldate=1004000,
-    family="modern",
     mmap_checks_flags=False,
-    stack_reserve=GAP,
+    stack_gap=True,
     stack_guard_page=1,
     grow_needs_textvp=True,
     protect_guard_first=True,
@@ -346,15 +317,15 @@ _12_1 = replace(
     version="12.1-STABLE",
     osreldate=1201517,
     stack_guard_saved=True,
-    stack_range_code=KERN_INVALID_ADDRESS,
+    stack_range_code="KERN_INVALID_ADDRESS",
     stack_checks_end=True,
-    stack_tiny_code=KERN_INVALID_ARGUMENT,
+    stack_tiny_code="KERN_INVALID_ARGUMENT",
     stack_whole_ok=True,
     grow_wire_error=True,
     stkgap_disable=True,
     insert_wired_second=True,
     next_read_is_address=True,
-    nomerge_mask=_NOMERGE_12,
+    nomerge="text",
     findspace_returns_address=True,
     findspace_last_gap_blind=True,
     find_alignspace=True,
@@ -398,7 +369,7 @@ _15_0 = replace(
     stack_prot_saved=True,
     procstack_top="stacktop",
     insert_checks_wxorx=True,
-    nomerge_mask=_NOMERGE_15,
+    nomerge="gaps",
     clip_start_simplifies=False,
     fixed_returns_delete=True,
     protect_clips_first=False,
@@ -424,7 +395,6 @@ _DRAGONFLY = replace(
     name="dragonfly",
     version="DragonFly 6.5",
     osreldate=600500,
-    family="dragonfly",
     stack_dragonfly=True,
     insert_grows_flags=True,
     insert_skips_simplify=True,

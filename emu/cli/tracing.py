@@ -115,7 +115,7 @@ class Tracing:
         if self._coverage is not None:
             from kernel_model.kern.kern_ktrace import entry_state
 
-            entries = [entry_state(entry) for entry in self.machine.map.entries()]
+            entries = [entry_state(entry) for entry in self.machine.map]
             self._coverage.write(self.options.coverage, entries)
         if self._tracer is not None:
             self._tracer.close()

@@ -48,6 +48,7 @@ from emu.engine.regions import (
 from kernel_model.errors import KernelPanic, MirrorDesync, kassert, panic, some
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ class UcPmapHardware:
             # What else was shown out of this run belongs to the new object now.
             self.map_changed(start, start + (run.npages << PAGE_SHIFT))
         elif self._map is not None:
-            found, entry = self._map.lookup_entry(start)
+            found, entry = vm_map_lookup_entry(self._map, start)
             if found and entry.start == start and entry.end == end:
                 run = self._promises.carve(start, end, reach(entry))
         return run
@@ -440,7 +441,7 @@ class UcPmapHardware:
         if page >= VM_MAXUSER_ADDRESS or faults.exact:
             return None
         if not self._hint_low <= page < self._hint_high:
-            found, entry = map_.lookup_entry(page)
+            found, entry = vm_map_lookup_entry(map_, page)
             if not found or not accessible(entry):
                 return None
             self._hint_low, self._hint_high, self._hint_prot = entry.start, entry.end, entry.protection
@@ -594,7 +595,7 @@ class UcPmapHardware:
         for va, (m, prot, _) in self.pmap.mappings():
             if va >= VM_MAXUSER_ADDRESS:
                 continue
-            found, entry = map_.lookup_entry(va)
+            found, entry = vm_map_lookup_entry(map_, va)
             if not found or not accessible(entry):
                 raise MirrorDesync(f"{va:#x}: resident, but no entry may be touched there")
             if prot & ~entry.protection & VM_PROT_ALL:

@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.vm.vm import OBJ_FICTITIOUS, VM_PROT_ALL, VM_PROT_READ
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GUARD,
     MAP_ENTRY_IS_SUB_MAP,
     MAP_ENTRY_STACK_GAP_DN,
 )
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_SHIFT
 from kernel_model.vm.vm_phys import PhysRun
 
@@ -257,7 +258,7 @@ def accessible(entry: VmMapEntry) -> bool:
 
 def entries_in(map_: VmMap, low: int, high: int) -> Iterator[VmMapEntry]:
     """The entries that touch ``[low, high)``."""
-    found, entry = map_.lookup_entry(low)
+    found, entry = vm_map_lookup_entry(map_, low)
     if not found:
         entry = entry.next
     header = map_.header
@@ -268,11 +269,11 @@ def entries_in(map_: VmMap, low: int, high: int) -> Iterator[VmMapEntry]:
 
 def whole_entries(map_: VmMap, low: int, high: int) -> tuple[int, int]:
     """The range extended to the borders of the entries at its ends: one that grew may show other frames throughout."""
-    found, entry = map_.lookup_entry(low)
+    found, entry = vm_map_lookup_entry(map_, low)
     if found:
         low = entry.start
     if entry.end < high:
-        found, entry = map_.lookup_entry(high - 1)
+        found, entry = vm_map_lookup_entry(map_, high - 1)
     return low, max(high, entry.end) if found else high
 
 

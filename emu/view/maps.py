@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.vm.vm import prot_string
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,
@@ -69,7 +69,7 @@ class MapRow:
 def machine_rows(machine: Machine) -> list[MapRow]:
     """The rows of a machine's process."""
     regions = merged(machine.regions())
-    return [_row(entry, regions) for entry in machine.map.entries()]
+    return [_row(entry, regions) for entry in machine.map]
 
 
 def merged(regions: Iterable[Region]) -> list[Region]:

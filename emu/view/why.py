@@ -17,7 +17,7 @@ from kernel_model.ktrace.events import CHECK, STAGE, Step
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import prot_string
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,

@@ -19,7 +19,7 @@ from emu.trace.codec import access_name
 from kernel_model.errors import some
 from kernel_model.ktrace.events import CHECK, Step
 from kernel_model.vm.vm import VM_PROT_EXECUTE
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from emu.why.case import FAR_FRAME, NEAR_STACK, Case, as_text, describe_range, d
 from emu.why.counterfactual import file_offset
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from emu.why.replica import (
 from kernel_model.ktrace import EntryState
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_READ, prot_string
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import PAGE_SIZE, round_page, trunc_page
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState, Recursion
 from kernel_model.rlimit import RLIMIT_NAMES
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE, trunc_page
 
 if TYPE_CHECKING:
@@ -88,9 +89,9 @@ def take_snapshot(proc: Proc, va: int | None = None) -> MapSnapshot:
 def _window(map_: VmMap, va: int | None) -> tuple[list[VmMapEntry], int]:
     """The entries to keep, in address order, and how many are left out."""
     if va is None or map_.nentries <= 2 * WINDOW:
-        return list(map_.entries()), 0
+        return list(map_), 0
     header = map_.header
-    _, entry = map_.lookup_entry(va)
+    _, entry = vm_map_lookup_entry(map_, va)
     kept: list[VmMapEntry] = []
     below = entry
     while below is not header and len(kept) < WINDOW:
@@ -147,7 +148,7 @@ def _resident(vmspace: VmSpace, va: int) -> int | None:
     frame: int | None = vmspace.vm_pmap.extract(va)
     if frame is not None:
         return frame * PAGE_SIZE
-    found, entry = vmspace.vm_map.lookup_entry(va)
+    found, entry = vm_map_lookup_entry(vmspace.vm_map, va)
     obj = entry.vm_object if found else None
     pindex = (trunc_page(va) - entry.start + entry.offset) >> 12
     while obj is not None:
@@ -189,7 +190,7 @@ def _as_before(snapshot: MapSnapshot, spot: Iterable[EntryState | None]) -> tupl
 
 def near_stack(vmspace: VmSpace, va: int, rsp: int) -> bool:
     """The fault may be about the stack: *va* is close to rsp, or rsp points to no memory."""
-    return abs(va - rsp) < _NEAR or not vmspace.vm_map.lookup_entry(rsp)[0]
+    return abs(va - rsp) < _NEAR or not vm_map_lookup_entry(vmspace.vm_map, rsp)[0]
 
 
 def user_callers(td: Thread) -> tuple[int, ...]:
@@ -217,7 +218,7 @@ def _word(vmspace: VmSpace, va: int) -> int:
 
 
 def _is_code(map_: VmMap, addr: int) -> bool:
-    found, entry = map_.lookup_entry(addr)
+    found, entry = vm_map_lookup_entry(map_, addr)
     return bool(found and entry.protection & VM_PROT_EXECUTE and entry.vm_object is not None)
 
 
@@ -227,7 +228,7 @@ def recursion_of(vmspace: VmSpace, rsp: int) -> Recursion | None:
     base, data = _stack_bytes(vmspace, rsp)
     if base % 8:
         data = data[8 - base % 8 :]
-    code = [(e.start, e.end) for e in map_.entries() if e.protection & VM_PROT_EXECUTE and e.vm_object is not None]
+    code = [(e.start, e.end) for e in map_ if e.protection & VM_PROT_EXECUTE and e.vm_object is not None]
     best: Recursion | None = None
     tried: set[bytes] = set()
     for (word,) in struct.iter_unpack("<Q", data[: min(len(data), 1 << 14) & ~7]):
@@ -284,7 +285,7 @@ def _code_words(data: bytes, code: list[tuple[int, int]]) -> list[int]:
 def _stack_bytes(vmspace: VmSpace, rsp: int) -> tuple[int, bytes]:
     """The resident stack from the first mapped byte at or above *rsp*, and its address."""
     map_ = vmspace.vm_map
-    found, entry = map_.lookup_entry(rsp)
+    found, entry = vm_map_lookup_entry(map_, rsp)
     start = rsp if found and entry.protection & VM_PROT_WRITE else _next_stack(entry, map_)
     return start, peek(vmspace, start, DEEPEST)
 

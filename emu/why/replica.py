@@ -25,15 +25,15 @@ from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import OBJT_VNODE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_entry import VmMapEntry
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import vm_map_restore
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GUARD,
     MAP_ENTRY_IS_SUB_MAP,
     MAP_ENTRY_STACK_GAP_DN,
     MAP_ENTRY_STACK_GAP_UP,
+    VmMapEntry,
 )
-from kernel_model.vm.vm_map_tree import vm_map_entry_link
 from kernel_model.vm.vm_object import VmObject
 from kernel_model.vm.vm_pager import VM_PAGER_BAD, VM_PAGER_OK
 from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
@@ -171,7 +171,7 @@ def build(snapshot: MapSnapshot) -> _Proc:
 def _link_entries(vmspace: VmSpace, snapshot: MapSnapshot) -> None:
     map_ = vmspace.vm_map
     objects = _build_objects(map_.vm, snapshot.objects)
-    previous = map_.header
+    entries = []
     for state in snapshot.entries:
         entry = VmMapEntry(state.start, state.end)
         entry.protection, entry.max_protection = state.prot, state.max_prot
@@ -179,9 +179,8 @@ def _link_entries(vmspace: VmSpace, snapshot: MapSnapshot) -> None:
         entry.wired_count, entry.offset, entry.avail_ssize = state.wired_count, state.offset, state.avail_ssize
         entry.next_read = state.guard
         entry.object = objects[state.object] if state.object >= 0 else None
-        vm_map_entry_link(map_, previous, entry)
-        previous = entry
-    map_.size = snapshot.size
+        entries.append(entry)
+    vm_map_restore(map_, entries, snapshot.size)
     map_.flags = snapshot.map_flags
 
 
@@ -213,7 +212,7 @@ def decide(snapshot: MapSnapshot, addr: int, access: int) -> Decision:
     size = map_.size
     result = vm_fault(map_, addr, access)
     signo, code, why = (0, 0, "") if result == 0 else fault_signal(proc, addr, access, result)  # type: ignore[arg-type]
-    after = tuple(entry_state(entry) for entry in map_.entries())
+    after = tuple(entry_state(entry) for entry in map_)
     return Decision(result, signo, code, why, tuple(probe.steps), map_.size - size, after)
 
 

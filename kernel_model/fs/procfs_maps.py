@@ -21,12 +21,7 @@ from kernel_model.vm.vm import (
     VM_PROT_READ,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_COW,
-    MAP_ENTRY_GUARD,
-    MAP_ENTRY_IS_SUB_MAP,
-    MAP_ENTRY_NEEDS_COPY,
-)
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_GUARD, MAP_ENTRY_IS_SUB_MAP, MAP_ENTRY_NEEDS_COPY
 from kernel_model.vm.vm_object import VmObject
 from kernel_model.vm.vm_param import PAGE_SHIFT
 
@@ -70,7 +65,7 @@ def _rwx(protection: int) -> str:
 def proc_maps(proc: Proc) -> bytes:
     """One line for each entry that is no guard, as Linux prints them."""
     lines: list[bytes] = []
-    for entry in proc.p_vmspace.vm_map.entries():
+    for entry in proc.p_vmspace.vm_map:
         if entry.eflags & (MAP_ENTRY_GUARD | MAP_ENTRY_IS_SUB_MAP):
             continue
         vp, offset = entry_vnode(entry)
@@ -108,7 +103,7 @@ def _special(proc: Proc, entry: VmMapEntry) -> bytes:
 def proc_map(proc: Proc) -> bytes:
     """One line for each entry, as FreeBSD's procfs(5) prints them."""
     lines: list[str] = []
-    for entry in proc.p_vmspace.vm_map.entries():
+    for entry in proc.p_vmspace.vm_map:
         if entry.eflags & MAP_ENTRY_IS_SUB_MAP:
             continue
         bottom, _ = bottom_object(entry)

@@ -22,13 +22,17 @@ from kernel_model.kern.imgact import ExecError, path_text
 from kernel_model.kern.proc import P_INEXEC
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_VMEM
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_CHECK_EXCL,
     MAP_COPY_ON_WRITE,
     MAP_DISABLE_COREDUMP,
     MAP_PREFAULT,
     MAP_VN_EXEC,
 )
+from kernel_model.vm.vm_map_find import vm_map_fixed
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_object import vm_object_deallocate, vm_object_reference
 from kernel_model.vm.vm_param import (
     KERN_SUCCESS,
@@ -138,17 +142,17 @@ def _fill_shared_page(imgp: ImageParams, vaddr: int, size: int, offset: int, fil
     """Write the beginning of a segment into the page that the one before it already has."""
     vm_map = imgp.proc.p_vmspace.vm_map
     page = trunc_page(vaddr)
-    found, entry = vm_map.lookup_entry(page)
+    found, entry = vm_map_lookup_entry(vm_map, page)
     if not found:
         raise ExecError(E.EINVAL, f"segment at {vaddr:#x} begins in a page that is not there")
     prot |= entry.protection
     if not entry.protection & VM_PROT_WRITE:
-        vm_map.protect(page, page + PAGE_SIZE, prot | VM_PROT_WRITE)
+        vm_map_protect(vm_map, page, page + PAGE_SIZE, prot | VM_PROT_WRITE)
     if filsz:
         _copy(imgp, vaddr, offset, filsz)
     if size > filsz:
         copyout(imgp.td, vaddr + filsz, bytes(size - filsz))
-    vm_map.protect(page, page + PAGE_SIZE, prot)
+    vm_map_protect(vm_map, page, page + PAGE_SIZE, prot)
 
 
 def _filling_prot(imgp: ImageParams, prot: int, copy_len: int) -> int:
@@ -164,7 +168,7 @@ def _settle(imgp: ImageParams, start: int, size: int, prot: int, copy_len: int) 
     Until 11 this is always done, which separates the entry from a neighbour it could have merged with.
     """
     if size and (not imgp.release.exec_final_prot or (copy_len and not prot & VM_PROT_WRITE)):
-        imgp.proc.p_vmspace.vm_map.protect(start, start + size, prot)
+        vm_map_protect(imgp.proc.p_vmspace.vm_map, start, start + size, prot)
 
 
 def _insert(
@@ -183,10 +187,10 @@ def _insert(
         rv = -1
     elif imgp.release.exec_vn_exec:
         cow |= MAP_CHECK_EXCL | (MAP_VN_EXEC if obj is not None else 0)
-        rv = vm_map.fixed(obj, offset, start, size, prot, VM_PROT_ALL, cow)
+        rv = vm_map_fixed(vm_map, obj, offset, start, size, prot, VM_PROT_ALL, cow)
     else:
         with vm_map.locked():
-            rv = vm_map.insert(obj, offset, start, start + size, prot, VM_PROT_ALL, cow)
+            rv = vm_map_insert(vm_map, obj, offset, start, start + size, prot, VM_PROT_ALL, cow)
     if rv != KERN_SUCCESS:
         if obj is not None:
             vm_object_deallocate(obj)

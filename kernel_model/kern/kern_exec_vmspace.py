@@ -15,12 +15,9 @@ from kernel_model.kern.kern_sharedpage import shared_page_obj
 from kernel_model.kern.sysentvec import SV_SHP
 from kernel_model.rlimit import RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ
-from kernel_model.vm.vm_map_flags import (
-    MAP_ACC_NO_CHARGE,
-    MAP_INHERIT_SHARE,
-    MAP_STACK_GROWS_DOWN,
-    MAP_WIREFUTURE,
-)
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_ACC_NO_CHARGE, MAP_INHERIT_SHARE, MAP_STACK_GROWS_DOWN, MAP_WIREFUTURE
+from kernel_model.vm.vm_map_find import vm_map_find, vm_map_fixed
 from kernel_model.vm.vm_object import vm_object_deallocate, vm_object_reference
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ADDRESS,
@@ -33,6 +30,7 @@ from kernel_model.vm.vm_param import (
     PAGE_SIZE,
     trunc_page,
 )
+from kernel_model.vm.vm_stack import vm_map_stack
 from kernel_model.vm.vmspace import vmspace_exec
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ def exec_new_vmspace(imgp: ImageParams, sysent: SysentVec) -> None:
     vm_map = vmspace.vm_map
     reusable = vm_map.min_offset == minuser and vm_map.max_offset == sysent.sv_maxuser
     if vmspace.vm_refcnt == 1 and reusable:
-        _check(imgp, vm_map.remove(minuser, sysent.sv_maxuser), "the old image cannot be unmapped")
+        _check(imgp, vm_map_remove(vm_map, minuser, sysent.sv_maxuser), "the old image cannot be unmapped")
         if imgp.release.exec_clears_wirefuture:
             with vm_map.locked():
                 vm_map.modflags(0, MAP_WIREFUTURE)
@@ -97,8 +95,15 @@ def _map_shared_page(imgp: ImageParams) -> None:
     imgp.stage("shared_page", address=sysent.sv_shared_page_base)
     prot = VM_PROT_READ | VM_PROT_EXECUTE
     vm_object_reference(obj)
-    rv = imgp.proc.p_vmspace.vm_map.fixed(
-        obj, 0, sysent.sv_shared_page_base, PAGE_SIZE, prot, prot, MAP_INHERIT_SHARE | MAP_ACC_NO_CHARGE
+    rv = vm_map_fixed(
+        imgp.proc.p_vmspace.vm_map,
+        obj,
+        0,
+        sysent.sv_shared_page_base,
+        PAGE_SIZE,
+        prot,
+        prot,
+        MAP_INHERIT_SHARE | MAP_ACC_NO_CHARGE,
     )
     if rv != KERN_SUCCESS:
         vm_object_deallocate(obj)
@@ -119,9 +124,9 @@ def _map_stack(imgp: ImageParams) -> None:
     imgp.stage("stack", address=bottom, size=size, prot=prot, top=sysent.sv_usrstack)
     if imgp.release.exec_stack_after_interpreter:
         # Since FreeBSD 14 by vm_map_find: there is no VMEM test.
-        rv, bottom = vmspace.vm_map.find(None, 0, bottom, size, 0, prot, VM_PROT_ALL, MAP_STACK_GROWS_DOWN)
+        rv, bottom = vm_map_find(vmspace.vm_map, None, 0, bottom, size, 0, prot, VM_PROT_ALL, MAP_STACK_GROWS_DOWN)
     else:
-        rv = vmspace.vm_map.stack(bottom, size, prot, VM_PROT_ALL, MAP_STACK_GROWS_DOWN)
+        rv = vm_map_stack(vmspace.vm_map, bottom, size, prot, VM_PROT_ALL, MAP_STACK_GROWS_DOWN)
     _check(imgp, rv, f"a stack of {size:#x} bytes cannot be mapped")
     vmspace.vm_ssize = vm.sgrowsiz >> PAGE_SHIFT
     vmspace.vm_maxsaddr = bottom

@@ -25,6 +25,7 @@ from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_WRITE
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 
 SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
@@ -171,7 +172,7 @@ def counters(vm: Vm, vmspace: VmSpace) -> Counters:
 
 def spot(map_: VmMap, va: int) -> Spot:
     """What is at *va*: (entry, None, None), or (None, entry below, entry above)."""
-    found, entry = map_.lookup_entry(va)
+    found, entry = vm_map_lookup_entry(map_, va)
     if found:
         return entry_state(entry), None, None
     header = map_.header

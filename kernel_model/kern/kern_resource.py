@@ -32,6 +32,7 @@ from kernel_model.rlimit import (
     RLIMIT_VMEM,
 )
 from kernel_model.vm.vm import VM_PROT_NONE
+from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_param import DFLDSIZ, DFLSSIZ, MAXSSIZ, PAGE_MASK, PAGE_SHIFT, WORD_MASK
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _protect_band(proc: Proc, old: int, new: int) -> None:
     prot = proc.p_sysent.sv_stackprot if new > old else VM_PROT_NONE
     start = (top - max(old, new)) & ~PAGE_MASK
     size = (abs(new - old) + PAGE_MASK) & ~PAGE_MASK
-    _ = vms.vm_map.protect(start, start + size, prot)
+    _ = vm_map_protect(vms.vm_map, start, start + size, prot)
 
 
 def sys_getrlimit(td: Thread, which: int, rlp: int) -> int:

@@ -49,7 +49,8 @@ from kernel_model.kern.signo import (
 )
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ADDRESS,
     KERN_NAMES,
@@ -208,7 +209,7 @@ def fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdi
 
 def _linux_fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdict:
     """What a Linux program sees: past the end of a file SIGBUS, in a hole MAPERR, against rights ACCERR."""
-    found, entry = proc.p_vmspace.vm_map.lookup_entry(va)
+    found, entry = vm_map_lookup_entry(proc.p_vmspace.vm_map, va)
     name = KERN_NAMES[rv]
     if not found or entry.eflags & MAP_ENTRY_GUARD:
         return Verdict(SIGSEGV, SEGV_MAPERR, f"{name}, no mapping -> SIGSEGV/SEGV_MAPERR")

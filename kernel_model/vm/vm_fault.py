@@ -36,7 +36,7 @@ from kernel_model.vm.vm import (
     VM_PROT_FAULT_LOOKUP,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_BEHAV_MASK,
     MAP_ENTRY_BEHAV_RANDOM,
     MAP_ENTRY_BEHAV_SEQUENTIAL,

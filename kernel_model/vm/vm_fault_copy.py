@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from kernel_model.errors import some
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, OBJT_VNODE, VM_PROT_WRITE
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY, MAP_ENTRY_VN_EXEC
+from kernel_model.vm.vm_map import vm_map_entry_changed
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY, MAP_ENTRY_VN_EXEC
 from kernel_model.vm.vm_object import (
     resident_page,
     vm_object_allocate,
@@ -72,7 +73,7 @@ def vm_fault_copy_entry(
     if upgrade:
         dst_entry.eflags &= ~(MAP_ENTRY_COW | MAP_ENTRY_NEEDS_COPY)
         vm_object_deallocate(source)
-    dst_map.pmap.map_changed(dst_entry.start, dst_entry.end)
+    vm_map_entry_changed(dst_map, dst_entry)
     return charge
 
 

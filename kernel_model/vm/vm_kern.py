@@ -25,10 +25,9 @@ from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map import VmMap
 from kernel_model.vm.vm_map_delete import vm_map_delete
+from kernel_model.vm.vm_map_entry import MAP_ACC_CHARGED, MAP_ACC_NO_CHARGE, MAP_NOFAULT
 from kernel_model.vm.vm_map_find import vm_map_find, vm_map_findspace
-from kernel_model.vm.vm_map_flags import MAP_ACC_CHARGED, MAP_ACC_NO_CHARGE, MAP_NOFAULT
-from kernel_model.vm.vm_map_insert import vm_map_insert
-from kernel_model.vm.vm_map_submap import vm_map_submap
+from kernel_model.vm.vm_map_insert import vm_map_insert, vm_map_submap
 from kernel_model.vm.vm_param import (
     KERN_SUCCESS,
     NBPDR,

@@ -1,6 +1,7 @@
-"""Inheritance and advice.
+"""Inheritance, advice, and writing back what was changed in shared mappings of files.
 
-FreeBSD: vm_map_inherit(), vm_map_madvise() in sys/vm/vm_map.c; vm_map_inherit(9), vm_map_madvise(9).
+FreeBSD: vm_map_inherit(), vm_map_madvise(), vm_map_sync() in sys/vm/vm_map.c; vm_map_inherit(9), vm_map_madvise(9),
+vm_map_sync(9).
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.vm.vm import VM_INHERIT_NONE, VM_INHERIT_ZERO
-from kernel_model.vm.vm_map_delete import clip_allowed
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import ADVISE, vm_map_entry_set_eflags, vm_map_entry_set_inheritance, vm_map_entry_submap
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_BEHAV_MASK,
     MAP_ENTRY_BEHAV_NORMAL,
     MAP_ENTRY_BEHAV_RANDOM,
@@ -18,18 +19,32 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_IS_SUB_MAP,
     MAP_ENTRY_NOCOREDUMP,
     MAP_ENTRY_NOSYNC,
+    MAP_ENTRY_USER_WIRED,
     MAP_PREFAULT_MADVISE,
 )
 from kernel_model.vm.vm_map_insert import (
+    clip_allowed,
     vm_map_clip_end,
     vm_map_clip_start,
     vm_map_pmap_enter,
     vm_map_simplify_entry,
 )
-from kernel_model.vm.vm_map_report import ADVISE, INHERIT, report
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
-from kernel_model.vm.vm_object import vm_object_madvise
-from kernel_model.vm.vm_param import KERN_INVALID_ARGUMENT, KERN_SUCCESS, PAGE_SHIFT, KernReturn
+from kernel_model.vm.vm_object import (
+    VmObject,
+    vm_object_deallocate,
+    vm_object_madvise,
+    vm_object_reference,
+    vm_object_sync,
+)
+from kernel_model.vm.vm_param import (
+    KERN_FAILURE,
+    KERN_INVALID_ADDRESS,
+    KERN_INVALID_ARGUMENT,
+    KERN_SUCCESS,
+    PAGE_SHIFT,
+    KernReturn,
+)
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_map import VmMap
@@ -86,9 +101,7 @@ def vm_map_inherit(map_: VmMap, start: int, end: int, new_inheritance: int) -> K
     while entry is not header and entry.start < end:
         vm_map_clip_end(map_, entry, end)
         if not entry.eflags & MAP_ENTRY_GUARD or new_inheritance != VM_INHERIT_ZERO:
-            entry.inheritance = new_inheritance
-            if map_.vm.ktrace.maps is not None:
-                report(map_, INHERIT, entry, entry.start, entry.end)
+            vm_map_entry_set_inheritance(map_, entry, new_inheritance)
         vm_map_simplify_entry(map_, entry)
         entry = entry.next
     map_.unlock()
@@ -126,10 +139,7 @@ def _advise_entries(map_: VmMap, start: int, end: int, behav: int) -> None:
     while entry is not header and entry.start < end:
         if not entry.eflags & MAP_ENTRY_IS_SUB_MAP:
             vm_map_clip_end(map_, entry, end)
-            entry.eflags = (entry.eflags & ~clear) | set_
-            map_.pmap.map_changed(entry.start, entry.end)
-            if map_.vm.ktrace.maps is not None:
-                report(map_, ADVISE, entry, entry.start, entry.end)
+            vm_map_entry_set_eflags(map_, entry, set_, clear, ADVISE)
             vm_map_simplify_entry(map_, entry)
         entry = entry.next
     map_.unlock()
@@ -163,3 +173,71 @@ def _advise_object(map_: VmMap, entry: VmMapEntry, start: int, end: int, behav: 
     vm_object_madvise(obj, first, last, behav)
     if behav == MADV_WILLNEED and (entry.wired_count == 0 or release.madvise_maps_wired):
         vm_map_pmap_enter(map_, start, entry.protection, obj, first, end - start, MAP_PREFAULT_MADVISE)
+
+
+def vm_map_sync(map_: VmMap, start: int, end: int, syncio: bool, invalidate: bool) -> KernReturn:
+    """Push dirty pages of ``[start, end)`` to their files; *syncio*: wait for it; *invalidate*: drop the
+    cached pages too.
+
+    An empty range means the whole entry that holds *start*.
+    Returns: KERN_INVALID_ADDRESS when something is not mapped; KERN_INVALID_ARGUMENT to invalidate wired
+             memory; KERN_FAILURE when a write failed (all the others were still made).
+    FreeBSD: vm_map_sync(9).
+    Differs: the manual page swaps the two error codes and forbids submaps; this follows the source.
+    """
+    map_.lock_read()
+    start, end = map_.range_check(start, end)
+    found, entry = vm_map_lookup_entry(map_, start)
+    if not found:
+        map_.unlock_read()
+        return KERN_INVALID_ADDRESS
+    if start == end:
+        start, end = entry.start, entry.end
+    rv = _check_sync(map_, entry, end, invalidate)
+    if rv == KERN_SUCCESS:
+        if invalidate:
+            map_.pmap.remove(start, end)
+        rv = _sync_entries(map_, entry, start, end, syncio, invalidate)
+    map_.unlock_read()
+    return rv
+
+
+def _check_sync(map_: VmMap, entry: VmMapEntry, end: int, invalidate: bool) -> KernReturn:
+    """No hole, and nothing wired that would be thrown away."""
+    header = map_.header
+    while entry is not header and entry.start < end:
+        if invalidate and entry.eflags & MAP_ENTRY_USER_WIRED:
+            return KERN_INVALID_ARGUMENT
+        if end > entry.end and (entry.next is header or entry.end != entry.next.start):
+            return KERN_INVALID_ADDRESS
+        entry = entry.next
+    return KERN_SUCCESS
+
+
+def _sync_entries(map_: VmMap, entry: VmMapEntry, start: int, end: int, syncio: bool, invalidate: bool) -> KernReturn:
+    failed = False
+    header = map_.header
+    while entry is not header and entry.start < end:
+        obj, offset, size = _behind(entry, start, min(end, entry.end) - start)
+        if obj is not None:
+            vm_object_reference(obj)
+            if not vm_object_sync(obj, offset, size, syncio, invalidate):
+                failed = True
+            vm_object_deallocate(obj)
+        start += size
+        entry = entry.next
+    return KERN_FAILURE if failed else KERN_SUCCESS
+
+
+def _behind(entry: VmMapEntry, start: int, size: int) -> tuple[VmObject | None, int, int]:
+    """The object, offset and length behind *start*; a submap is entered one level deep."""
+    offset = entry.offset + (start - entry.start)
+    sub = vm_map_entry_submap(entry)
+    if sub is None:
+        return entry.vm_object, offset, size
+    sub.lock_read()
+    _, inner = vm_map_lookup_entry(sub, offset)
+    size = min(size, inner.end - offset) if inner.end > offset else size
+    result = inner.vm_object, inner.offset + (offset - inner.start), size
+    sub.unlock_read()
+    return result

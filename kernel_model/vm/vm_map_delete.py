@@ -1,7 +1,7 @@
 """Taking entries out of a map.
 
-FreeBSD: vm_map_delete(), vm_map_remove(), vm_map_entry_delete(), vm_map_entry_unwire(), vm_map_process_deferred() in
-sys/vm/vm_map.c; vm_map_delete(9), vm_map_remove(9).
+FreeBSD: vm_map_delete(), vm_map_remove(), vm_map_entry_delete(), vm_map_entry_unwire() in sys/vm/vm_map.c;
+vm_map_delete(9), vm_map_remove(9).
 """
 
 from __future__ import annotations
@@ -11,26 +11,20 @@ from typing import TYPE_CHECKING
 from kernel_model.errors import kassert
 from kernel_model.vm.swap_pager import swap_pager_freespace, swap_release_by_cred
 from kernel_model.vm.vm import OBJ_NOSPLIT, OBJ_ONEMAPPING, OBJT_SWAP
-from kernel_model.vm.vm_map_entry import entry_system_wired_count
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import EXCLUSIVE, vm_map_entry_unlink
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GUARD,
     MAP_ENTRY_IN_TRANSITION,
     MAP_ENTRY_IS_SUB_MAP,
     MAP_ENTRY_NEEDS_WAKEUP,
-    MAP_ENTRY_SPLIT_BOUNDARY_MASK,
-    MAP_ENTRY_SPLIT_BOUNDARY_SHIFT,
     MAP_ENTRY_USER_WIRED,
-    MAP_ENTRY_VN_EXEC,
-    MAP_ENTRY_WRITECNT,
+    entry_system_wired_count,
 )
-from kernel_model.vm.vm_map_insert import PAGESIZES, vm_map_clip_end, vm_map_clip_start
-from kernel_model.vm.vm_map_report import DELETE, report
-from kernel_model.vm.vm_map_text import vm_map_entry_release_writecount, vm_map_entry_set_vnode_text
-from kernel_model.vm.vm_map_tree import vm_map_entry_unlink, vm_map_lookup_entry
+from kernel_model.vm.vm_map_insert import clip_allowed, vm_map_clip_end, vm_map_clip_start
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_object import (
     OBJPR_NOTMAPPED,
     vm_object_collapse,
-    vm_object_deallocate,
     vm_object_page_remove,
     vm_object_unwire,
 )
@@ -51,7 +45,7 @@ def vm_map_delete(map_: VmMap, start: int, end: int) -> KernReturn:
     Returns:  KERN_SUCCESS; KERN_INVALID_ARGUMENT when an edge would cut a large page (15.0).
     FreeBSD:  vm_map_delete(9).
     """
-    kassert(map_.lock_state == -1, "vm_map_delete: map not locked")
+    kassert(map_.lock_state == EXCLUSIVE, "vm_map_delete: map not locked")
     if start == end:
         return KERN_SUCCESS
     found, entry = vm_map_lookup_entry(map_, start)
@@ -83,15 +77,6 @@ def vm_map_delete(map_: VmMap, start: int, end: int) -> KernReturn:
         vm_map_entry_delete(map_, entry)
         entry = nxt
     return KERN_SUCCESS
-
-
-def clip_allowed(entry: VmMapEntry, at: int) -> bool:
-    """Whether *entry* may be cut at *at*: large-page entries only at their page size.
-
-    FreeBSD: vm_map_clip_start() of 13.0.
-    """
-    index = (entry.eflags & MAP_ENTRY_SPLIT_BOUNDARY_MASK) >> MAP_ENTRY_SPLIT_BOUNDARY_SHIFT
-    return not index or not entry.start < at < entry.end or not at & (PAGESIZES[index] - 1)
 
 
 def vm_map_remove(map_: VmMap, start: int, end: int) -> KernReturn:
@@ -133,13 +118,7 @@ def vm_map_entry_delete(map_: VmMap, entry: VmMapEntry) -> None:
     """
     vm_map_entry_unlink(map_, entry)
     size = entry.end - entry.start
-    guard = entry.eflags & MAP_ENTRY_GUARD
-    if not guard or map_.vm.release.size_counts_guards:
-        map_.size -= size
-    map_.pmap.map_changed(entry.start, entry.end)
-    if map_.vm.ktrace.maps is not None:
-        report(map_, DELETE, entry, entry.start, entry.end)
-    if guard:
+    if entry.eflags & MAP_ENTRY_GUARD:
         return
     if entry.cred is not None:
         swap_release_by_cred(map_.vm, size, entry.cred)
@@ -168,15 +147,3 @@ def _drop_range(obj: VmObject, first: int, count: int) -> None:
             kassert(obj.charge >= gone, "object charge < 0")
             swap_release_by_cred(obj.vm, gone, obj.cred)
             obj.charge -= gone
-
-
-def vm_map_process_deferred(map_: VmMap) -> None:
-    """Let go of the objects of deleted entries, the last one first.  FreeBSD: vm_map_process_deferred()."""
-    deferred = map_.deferred
-    map_.deferred = []
-    for entry in reversed(deferred):
-        if entry.eflags & MAP_ENTRY_WRITECNT:
-            vm_map_entry_release_writecount(entry)
-        if entry.eflags & MAP_ENTRY_VN_EXEC:
-            vm_map_entry_set_vnode_text(entry, add=False)
-        vm_object_deallocate(entry.vm_object)

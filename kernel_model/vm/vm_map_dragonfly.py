@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from kernel_model.rlimit import RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.vm import VM_PROT_ALL
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map import vm_map_grown
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_STACK_GROWS_DOWN
 from kernel_model.vm.vm_map_insert import vm_map_clip_end, vm_map_insert
-from kernel_model.vm.vm_map_report import GROW, report
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import (
     KERN_NO_SPACE,
@@ -193,6 +193,5 @@ def _grow(vmspace: VmSpace, prev: VmMapEntry, entry: VmMapEntry, limit: int, amo
     piece.avail_ssize = entry.avail_ssize - (end - start)
     if addr >= vmspace.vm_maxsaddr:
         vmspace.vm_ssize += (end - start) >> PAGE_SHIFT
-    if vm.ktrace.maps is not None:
-        report(map_, GROW, piece, start, end, (piece.protection, end - reserve, end))
+    vm_map_grown(map_, start, end, end - reserve, end)
     return rv

@@ -1,28 +1,136 @@
-"""One range of a map: struct vm_map_entry.
+"""One range of a map, and the flags of vm_map(9): struct vm_map_entry; cow arguments, entry eflags, map flags, wiring.
 
-FreeBSD: sys/vm/vm_map.h; vm_map(9).  Fields carry the manual page's names.
+FreeBSD: sys/vm/vm_map.h; vm_map(9).  Fields carry the manual page's names.  vm_map_entry_set_vnode_text() and the
+MAP_ENTRY_WRITECNT part of vm_map_process_deferred() are from sys/vm/vm_map.c.  Which release knows which flag is the
+business of ``kernel_model.release``.
 Differs: ``parent`` and ``height`` belong to our balanced tree, FreeBSD splays instead; ``max_free`` has its
 classic meaning (free bytes above an entry, the largest of a subtree) in every release, 12.1 and later count
-the gap below as well.
+the gap below as well.  FreeBSD counts the bytes of writable mappings of a file and lets vm_mmap(9) and the ELF
+activator make the first count; here each entry counts as one, from vm_map_insert on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Protocol, Union, cast
 
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_GUARD,
-    MAP_ENTRY_IS_SUB_MAP,
-    MAP_ENTRY_NEEDS_COPY,
-    MAP_ENTRY_USER_WIRED,
-)
+from kernel_model.errors import kassert
+from kernel_model.vm.vm import OBJT_VNODE
 
 if TYPE_CHECKING:
     from kernel_model.ucred import Ucred
-    from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_object import VmObject
 
-MapObject = Union["VmObject", "VmMap", None]
+# cow argument of vm_map_insert, vm_map_find, vm_map_fixed, vm_map_stack
+MAP_INHERIT_SHARE = 0x1
+MAP_COPY_ON_WRITE = 0x2
+MAP_NOFAULT = 0x4
+MAP_PREFAULT = 0x8
+MAP_PREFAULT_PARTIAL = 0x10
+MAP_DISABLE_SYNCER = 0x20
+MAP_CHECK_EXCL = 0x40
+MAP_CREATE_GUARD = 0x80
+MAP_DISABLE_COREDUMP = 0x100
+MAP_PREFAULT_MADVISE = 0x200
+MAP_WRITECOUNT = 0x400
+MAP_REMAP = 0x800
+MAP_STACK_GROWS_DOWN = 0x1000
+MAP_STACK_GROWS_UP = 0x2000
+MAP_ACC_CHARGED = 0x4000
+MAP_ACC_NO_CHARGE = 0x8000
+MAP_CREATE_STACK_GAP_UP = 0x10000
+MAP_CREATE_STACK_GAP_DN = 0x20000
+MAP_VN_EXEC = 0x40000
+MAP_SPLIT_BOUNDARY_MASK = 0x180000
+MAP_SPLIT_BOUNDARY_SHIFT = 19
+MAP_NO_HINT = 0x200000
+
+# entry.eflags
+MAP_ENTRY_NOSYNC = 0x1
+MAP_ENTRY_IS_SUB_MAP = 0x2
+MAP_ENTRY_COW = 0x4
+MAP_ENTRY_NEEDS_COPY = 0x8
+MAP_ENTRY_NOFAULT = 0x10
+MAP_ENTRY_USER_WIRED = 0x20
+MAP_ENTRY_BEHAV_NORMAL = 0x00
+MAP_ENTRY_BEHAV_SEQUENTIAL = 0x40
+MAP_ENTRY_BEHAV_RANDOM = 0x80
+MAP_ENTRY_BEHAV_RESERVED = 0xC0
+MAP_ENTRY_BEHAV_MASK = 0xC0
+MAP_ENTRY_IN_TRANSITION = 0x100
+MAP_ENTRY_NEEDS_WAKEUP = 0x200
+MAP_ENTRY_NOCOREDUMP = 0x400
+MAP_ENTRY_VN_EXEC = 0x800
+MAP_ENTRY_GROWS_DOWN = 0x1000
+MAP_ENTRY_GROWS_UP = 0x2000
+MAP_ENTRY_WIRE_SKIPPED = 0x4000
+MAP_ENTRY_WRITECNT = 0x8000
+MAP_ENTRY_GUARD = 0x10000
+MAP_ENTRY_STACK_GAP_DN = 0x20000
+MAP_ENTRY_STACK_GAP_UP = 0x40000
+MAP_ENTRY_HEADER = 0x80000
+MAP_ENTRY_SPLIT_BOUNDARY_MASK = 0x300000
+MAP_ENTRY_SPLIT_BOUNDARY_SHIFT = 20
+
+# map.flags
+MAP_WIREFUTURE = 0x1
+MAP_BUSY_WAKEUP = 0x2
+MAP_IS_SUB_MAP = 0x4
+MAP_ASLR = 0x8
+MAP_ASLR_IGNSTART = 0x10
+MAP_REPLENISH = 0x20
+MAP_WXORX = 0x40
+MAP_ASLR_STACK = 0x80
+
+# vm_map_wire, vm_map_unwire
+VM_MAP_WIRE_SYSTEM = 0
+VM_MAP_WIRE_USER = 1
+VM_MAP_WIRE_NOHOLES = 0
+VM_MAP_WIRE_HOLESOK = 2
+VM_MAP_WIRE_WRITE = 4
+
+# vm_map_protect of FreeBSD 14 and newer
+VM_MAP_PROTECT_SET_PROT = 1
+VM_MAP_PROTECT_SET_MAXPROT = 2
+VM_MAP_PROTECT_GROWSDOWN = 4
+
+# vm_fault
+VM_FAULT_NORMAL = 0
+VM_FAULT_WIRE = 1
+VM_FAULT_DIRTY = 2
+VM_FAULT_NOFILL = 4
+
+
+# which eflags keep an entry from merging with its neighbours, by Release.nomerge
+_NOMERGE_SUBMAPS = MAP_ENTRY_IN_TRANSITION | MAP_ENTRY_IS_SUB_MAP
+_NOMERGE_STACKS = _NOMERGE_SUBMAPS | MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP
+_NOMERGE_TEXT = _NOMERGE_STACKS | MAP_ENTRY_VN_EXEC
+_NOMERGE_GAPS = _NOMERGE_TEXT | MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
+NOMERGE = {
+    "submaps": _NOMERGE_SUBMAPS,
+    "stacks": _NOMERGE_STACKS,
+    "text": _NOMERGE_TEXT,
+    "gaps": _NOMERGE_GAPS,
+}
+"""Each policy adds to the one before.  FreeBSD: MAP_ENTRY_NOMERGE_MASK."""
+
+
+class SubMap(Protocol):
+    """A map that serves an entry: ``VmMap``; ``vm_map.vm_map_entry_submap()`` gives it."""
+
+    @property
+    def min_offset(self) -> int:
+        """Its lowest address."""
+        ...
+
+
+class TextVnode(Protocol):
+    """A file, as far as its mappings count themselves at it: struct vnode."""
+
+    v_textcount: int
+    v_writecount: int
+
+
+MapObject = Union["VmObject", SubMap, None]
 """union vm_map_object: what backs an entry; a map only with MAP_ENTRY_IS_SUB_MAP."""
 
 VM_FAULT_READ_AHEAD_INIT = 15
@@ -97,13 +205,6 @@ class VmMapEntry:
         self.object = object_
 
     @property
-    def sub_map(self) -> VmMap | None:
-        """object.sub_map, None unless the entry is one."""
-        if self.eflags & MAP_ENTRY_IS_SUB_MAP:
-            return self.object  # type: ignore[return-value]
-        return None
-
-    @property
     def is_guard(self) -> bool:
         """A guard or stack gap: an entry that maps nothing."""
         return self.eflags & MAP_ENTRY_GUARD != 0
@@ -141,3 +242,45 @@ def entry_charged(entry: VmMapEntry) -> bool:
 def entry_system_wired_count(entry: VmMapEntry) -> int:
     """How often the kernel itself wired the entry: vm_map_entry_system_wired_count()."""
     return entry.wired_count - (1 if entry.eflags & MAP_ENTRY_USER_WIRED else 0)
+
+
+def vm_map_entry_set_vnode_text(entry: VmMapEntry, *, add: bool) -> None:
+    """Count *entry* in or out of the running texts of the file at the bottom of its chain, if it is one."""
+    if not entry.eflags & MAP_ENTRY_VN_EXEC:
+        return
+    obj = entry.vm_object
+    kassert(obj is not None, "no object for text, entry %r", entry)
+    vp = _bottom_vnode(obj)
+    if vp is not None:
+        vp.v_textcount += 1 if add else -1
+
+
+def vm_map_entry_release_writecount(entry: VmMapEntry) -> None:
+    """A writable shared mapping ended.  FreeBSD: vm_pager_release_writecount()."""
+    if not entry.eflags & MAP_ENTRY_WRITECNT:
+        return
+    vp = _bottom_vnode(entry.vm_object)
+    if vp is not None:
+        vp.v_writecount -= 1
+
+
+def vm_map_entry_update_writecount(entry: VmMapEntry) -> None:
+    """A writable shared mapping began.  FreeBSD: vm_pager_update_writecount()."""
+    if not entry.eflags & MAP_ENTRY_WRITECNT:
+        return
+    vp = _bottom_vnode(entry.vm_object)
+    if vp is not None:
+        vp.v_writecount += 1
+
+
+def _bottom_vnode(obj: VmObject | None) -> TextVnode | None:
+    while obj is not None and obj.backing_object is not None:
+        obj = obj.backing_object
+    if obj is None or obj.type != OBJT_VNODE:
+        return None
+    return cast("TextVnode", obj.handle)
+
+
+def vmfs_aligned_space(log2_alignment: int) -> int:
+    """The find-space value for an alignment of ``1 << log2_alignment`` bytes: VMFS_ALIGNED_SPACE(n)."""
+    return log2_alignment << 8

@@ -15,7 +15,7 @@ from kernel_model.vm.pmap import pmap_align_superpage
 from kernel_model.vm.vm import OBJ_COLORED
 from kernel_model.vm.vm_map_delete import vm_map_delete
 from kernel_model.vm.vm_map_dragonfly import dragonfly_findspace
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ASLR,
     MAP_ASLR_IGNSTART,
     MAP_CHECK_EXCL,
@@ -37,6 +37,7 @@ from kernel_model.vm.vm_param import (
     WORD_MASK,
     KernReturn,
 )
+from kernel_model.vm.vm_stack import vm_map_stack_locked
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_map import VmMap
@@ -102,7 +103,7 @@ def vm_map_fixed(
     if rv == KERN_SUCCESS:
         if cow & _GROWS and release.find_stacks:
             kassert(obj is None, "vm_map_fixed: object for a stack")
-            rv = map_.stack_locked(start, length, map_.vm.sgrowsiz, prot, max_, cow)
+            rv = vm_map_stack_locked(map_, start, length, map_.vm.sgrowsiz, prot, max_, cow)
         else:
             rv = vm_map_insert(map_, obj, offset, start, end, prot, max_, cow)
     map_.unlock()
@@ -174,7 +175,7 @@ def _place(
 ) -> KernReturn:
     """Map at *addr*: a stack or an ordinary entry."""
     if cow & _GROWS and map_.vm.release.find_stacks:
-        return map_.stack_locked(addr, length, map_.vm.sgrowsiz, prot, max_, cow)
+        return vm_map_stack_locked(map_, addr, length, map_.vm.sgrowsiz, prot, max_, cow)
     return vm_map_insert(map_, obj, offset, addr, addr + length, prot, max_, cow)
 
 

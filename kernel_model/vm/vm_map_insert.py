@@ -1,18 +1,18 @@
-"""Making entries: insert, merge with the neighbours, cut in two.
+"""Making entries: insert, merge with the neighbours, cut in two, hand over to a map of their own.
 
-FreeBSD: vm_map_insert(), vm_map_simplify_entry(), vm_map_clip_start(), vm_map_clip_end(), vm_map_pmap_enter() in
-sys/vm/vm_map.c; vm_map_insert(9), vm_map_simplify_entry(9).
+FreeBSD: vm_map_insert(), vm_map_simplify_entry(), vm_map_clip_start(), vm_map_clip_end(), vm_map_pmap_enter(),
+vm_map_submap() in sys/vm/vm_map.c; vm_map_insert(9), vm_map_simplify_entry(9), vm_map_submap(9).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
+from kernel_model.ucred import Ucred
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import (
     OBJ_ONEMAPPING,
-    OBJT_DEFAULT,
     OBJT_DEVICE,
     OBJT_SG,
     VM_INHERIT_DEFAULT,
@@ -21,8 +21,16 @@ from kernel_model.vm.vm import (
     VM_PROT_READ,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_map_entry import VmMapEntry, entry_copy
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import (
+    EXCLUSIVE,
+    vm_map_entry_clip_above,
+    vm_map_entry_clip_below,
+    vm_map_entry_extend,
+    vm_map_entry_link,
+    vm_map_entry_merge,
+    vm_map_entry_set_object,
+)
+from kernel_model.vm.vm_map_entry import (
     MAP_ACC_CHARGED,
     MAP_ACC_NO_CHARGE,
     MAP_COPY_ON_WRITE,
@@ -40,6 +48,7 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_NOCOREDUMP,
     MAP_ENTRY_NOFAULT,
     MAP_ENTRY_NOSYNC,
+    MAP_ENTRY_SPLIT_BOUNDARY_MASK,
     MAP_ENTRY_SPLIT_BOUNDARY_SHIFT,
     MAP_ENTRY_STACK_GAP_DN,
     MAP_ENTRY_STACK_GAP_UP,
@@ -47,6 +56,7 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_VN_EXEC,
     MAP_ENTRY_WRITECNT,
     MAP_INHERIT_SHARE,
+    MAP_IS_SUB_MAP,
     MAP_NOFAULT,
     MAP_PREFAULT,
     MAP_PREFAULT_MADVISE,
@@ -58,23 +68,13 @@ from kernel_model.vm.vm_map_flags import (
     MAP_VN_EXEC,
     MAP_WRITECOUNT,
     MAP_WXORX,
-)
-from kernel_model.vm.vm_map_report import INSERT, report
-from kernel_model.vm.vm_map_text import (
-    vm_map_entry_release_writecount,
+    VmMapEntry,
     vm_map_entry_set_vnode_text,
     vm_map_entry_update_writecount,
 )
-from kernel_model.vm.vm_map_tree import (
-    vm_map_entry_link,
-    vm_map_entry_resize_free,
-    vm_map_entry_unlink,
-    vm_map_lookup_entry,
-)
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_object import (
-    vm_object_allocate,
     vm_object_coalesce,
-    vm_object_deallocate,
     vm_object_reference,
 )
 from kernel_model.vm.vm_param import (
@@ -92,21 +92,13 @@ from kernel_model.vm.vm_param import (
 
 if TYPE_CHECKING:
     from kernel_model.release import Release
-    from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_object import VmObject
 
 
-class _Thread0Cred:
-    """Who pays when no process is current: the kernel's own credentials, proc0's."""
-
-    __slots__ = ()
-    cr_uid = 0
-    cr_ruid = 0
-
-
-THREAD0_CRED = cast("Ucred", _Thread0Cred())
+THREAD0_CRED = Ucred()
+"""Who pays when no process is current: the kernel's own credentials, proc0's."""
 
 MAX_INIT_PT = 96
 """Pages that MAP_PREFAULT_PARTIAL maps at most."""
@@ -170,7 +162,7 @@ def vm_map_insert(
               KERN_PROTECTION_FAILURE on a W^X map; KERN_RESOURCE_SHORTAGE without swap.
     FreeBSD:  vm_map_insert(9).
     """
-    kassert(map_.lock_state == -1, "vm_map_insert: map not locked")
+    kassert(map_.lock_state == EXCLUSIVE, "vm_map_insert: map not locked")
     header = map_.header
     if start < header.end or end > header.start or start >= end:
         return KERN_INVALID_ADDRESS
@@ -220,7 +212,7 @@ def _insert_above(
             obj.flags &= ~OBJ_ONEMAPPING
     elif prev.end == start and not cow & (_GROWS | MAP_VN_EXEC) and _coalesce(release, prev, end, eflags, cred):
         if _same_rights(prev, inheritance, prot, max_):
-            _extend(map_, prev, start, end)
+            _extend(map_, prev, end)
             return KERN_SUCCESS
         obj = prev.vm_object
         offset = prev.offset + (prev.end - prev.start)
@@ -263,19 +255,12 @@ def _same_rights(prev: VmMapEntry, inheritance: int, prot: int, max_: int) -> bo
 
 
 def _link_new(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry, cow: int) -> None:
-    """Put a new entry into the map, count it, and merge it where that is allowed."""
-    release = map_.vm.release
-    start, end = entry.start, entry.end
+    """Put a new entry into the map, count it at its file, and merge it where that is allowed."""
     vm_map_entry_link(map_, prev, entry)
-    if not entry.eflags & MAP_ENTRY_GUARD or release.size_counts_guards:
-        map_.size += end - start
-    map_.pmap.map_changed(start, end)
     if entry.eflags & _COUNTED:
         vm_map_entry_set_vnode_text(entry, add=True)
         vm_map_entry_update_writecount(entry)
-    if map_.vm.ktrace.maps is not None:
-        report(map_, INSERT, entry, start, end)
-    if not cow & _GROWS and not release.insert_skips_simplify:
+    if not cow & _GROWS and not map_.vm.release.insert_skips_simplify:
         vm_map_simplify_entry(map_, entry)
 
 
@@ -312,15 +297,9 @@ def _coalesce(release: Release, prev: VmMapEntry, end: int, eflags: int, cred: U
     )
 
 
-def _extend(map_: VmMap, prev: VmMapEntry, start: int, end: int) -> None:
+def _extend(map_: VmMap, prev: VmMapEntry, end: int) -> None:
     """Make *prev* end at *end* instead of a new entry."""
-    if not prev.eflags & MAP_ENTRY_GUARD or map_.vm.release.size_counts_guards:
-        map_.size += end - start
-    prev.end = end
-    vm_map_entry_resize_free(map_, prev)
-    map_.pmap.map_changed(start, end)
-    if map_.vm.ktrace.maps is not None:
-        report(map_, INSERT, prev, start, end)
+    vm_map_entry_extend(map_, prev, end)
     vm_map_simplify_entry(map_, prev)
 
 
@@ -348,13 +327,10 @@ def vm_map_simplify_entry(map_: VmMap, entry: VmMapEntry) -> None:
         return
     prev = entry.prev
     if _mergeable(prev, entry):
-        _merge_below(map_, prev, entry)
+        vm_map_entry_merge(map_, entry, prev)
     nxt = entry.next
     if _mergeable(entry, nxt):
-        vm_map_entry_unlink(map_, nxt)
-        entry.end = nxt.end
-        vm_map_entry_resize_free(map_, entry)
-        _merged(map_, entry, nxt)
+        vm_map_entry_merge(map_, entry, nxt)
 
 
 def vm_map_try_merge_entries(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> VmMapEntry:
@@ -364,59 +340,8 @@ def vm_map_try_merge_entries(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -
     """
     if prev is map_.header or prev.eflags & map_.nomerge or not _mergeable(prev, entry):
         return prev
-    _merge_below(map_, prev, entry)
+    vm_map_entry_merge(map_, entry, prev)
     return entry
-
-
-def _merge_below(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
-    """Make *prev*, the entry below, part of *entry*."""
-    vm_map_entry_unlink(map_, prev)
-    entry.start = prev.start
-    entry.offset = prev.offset
-    vm_map_entry_resize_free(map_, entry.prev)
-    _merged(map_, entry, prev)
-
-
-def _merged(map_: VmMap, entry: VmMapEntry, gone: VmMapEntry) -> None:
-    """Dispose of a neighbour that became part of *entry*.  FreeBSD: vm_map_merged_neighbor_dispose()."""
-    map_.pmap.map_changed(entry.start, entry.end)
-    vm_map_entry_release_writecount(gone)
-    obj = gone.vm_object
-    if obj is not None:
-        vm_object_deallocate(obj)
-
-
-def vm_map_entry_charge_object(map_: VmMap, entry: VmMapEntry) -> None:
-    """Give an entry that is about to be cut the object that both halves will share, and move its charge there.
-
-    FreeBSD: vm_map_entry_charge_object(), part of vm_map_clip_start() before 13.0.
-    """
-    if entry.object is None:
-        if not map_.system_map and not entry.eflags & MAP_ENTRY_GUARD:
-            entry_allocate_object(map_, entry)
-    elif entry.cred is not None and not entry.eflags & MAP_ENTRY_NEEDS_COPY:
-        obj = entry.vm_object
-        if obj is not None:
-            kassert(obj.cred is None, "overcommit: both entry and object charged")
-            obj.cred = entry.cred
-            obj.charge = entry.end - entry.start
-        # The source takes a submap for an object and writes the charge into it: it is never released.
-        entry.cred = None
-
-
-def entry_allocate_object(map_: VmMap, entry: VmMapEntry) -> VmObject:
-    """Back *entry*, which has no object, by a new anonymous one; the charge goes along."""
-    obj = vm_object_allocate(map_.vm, OBJT_DEFAULT, (entry.end - entry.start) >> PAGE_SHIFT)
-    run = map_.pmap.hardware.promised_run(entry.start, entry.end)
-    if run is not None:
-        obj.adopt_run(run)
-    entry.object = obj
-    entry.offset = 0
-    if entry.cred is not None:
-        obj.cred = entry.cred
-        obj.charge = entry.end - entry.start
-        entry.cred = None
-    return obj
 
 
 def vm_map_clip_start(map_: VmMap, entry: VmMapEntry, start: int) -> None:
@@ -428,14 +353,7 @@ def vm_map_clip_start(map_: VmMap, entry: VmMapEntry, start: int) -> None:
         return
     if map_.vm.release.clip_start_simplifies:
         vm_map_simplify_entry(map_, entry)
-    vm_map_entry_charge_object(map_, entry)
-    new = entry_copy(entry)
-    new.end = start
-    _advance_offset(map_, entry, start - entry.start)
-    entry.start = start
-    vm_map_entry_link(map_, entry.prev, new)
-    _clipped(map_, new)
-    map_.pmap.map_changed(new.start, entry.end)
+    vm_map_entry_clip_below(map_, entry, start)
 
 
 def vm_map_clip_end(map_: VmMap, entry: VmMapEntry, end: int) -> None:
@@ -443,30 +361,16 @@ def vm_map_clip_end(map_: VmMap, entry: VmMapEntry, end: int) -> None:
     if end >= entry.end:
         return
     kassert(entry.start < end, "vm_map_clip_end: nothing would be left of %r", entry)
-    vm_map_entry_charge_object(map_, entry)
-    new = entry_copy(entry)
-    new.start = entry.end = end
-    _advance_offset(map_, new, end - entry.start)
-    vm_map_entry_link(map_, entry, new)
-    _clipped(map_, new)
-    map_.pmap.map_changed(entry.start, new.end)
+    vm_map_entry_clip_above(map_, entry, end)
 
 
-def _advance_offset(map_: VmMap, entry: VmMapEntry, by: int) -> None:
-    if entry.eflags & (MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP) and map_.vm.release.stack_prot_saved:
-        return
-    entry.offset += by
+def clip_allowed(entry: VmMapEntry, at: int) -> bool:
+    """Whether *entry* may be cut at *at*: large-page entries only at their page size.
 
-
-def _clipped(map_: VmMap, new: VmMapEntry) -> None:
-    """The second half takes a reference of its own."""
-    if not new.eflags & MAP_ENTRY_IS_SUB_MAP:
-        obj = new.vm_object
-        if obj is not None:
-            vm_object_reference(obj)
-        if new.eflags & _COUNTED:
-            vm_map_entry_set_vnode_text(new, add=True)
-            vm_map_entry_update_writecount(new)
+    FreeBSD: vm_map_clip_start() of 13.0.
+    """
+    index = (entry.eflags & MAP_ENTRY_SPLIT_BOUNDARY_MASK) >> MAP_ENTRY_SPLIT_BOUNDARY_SHIFT
+    return not index or not entry.start < at < entry.end or not at & (PAGESIZES[index] - 1)
 
 
 def vm_map_pmap_enter(
@@ -498,3 +402,60 @@ def vm_map_pmap_enter(
         if flags & MAP_PREFAULT_MADVISE and map_.vm.cnt.severe():
             return
         map_.pmap.enter_quick(addr + ((index - pindex) << PAGE_SHIFT), page, prot)
+
+
+def vm_map_submap(map_: VmMap, start: int, end: int, submap: VmMap) -> KernReturn:
+    """Let *submap* serve ``[start, end)``, which must be one fresh entry: no object, no copy-on-write.
+
+    Returns: KERN_INVALID_ARGUMENT otherwise; before 13 the range is left clipped then.
+    FreeBSD: vm_map_submap(9).
+    Differs: with nothing mapped at or above the range, 9.3 to 11.0 cut the map's header and so corrupt the map
+             (12.1 asserts); here KERN_INVALID_ARGUMENT.
+    """
+    release = map_.vm.release
+    if release.submap_marks_map:
+        submap.lock()
+        submap.flags |= MAP_IS_SUB_MAP
+        submap.unlock()
+    map_.lock()
+    rv = _submap(map_, *map_.range_check(start, end), submap)
+    map_.unlock()
+    if rv != KERN_SUCCESS and release.submap_marks_map:
+        submap.lock()
+        submap.flags &= ~MAP_IS_SUB_MAP
+        submap.unlock()
+    return rv
+
+
+def _submap(map_: VmMap, start: int, end: int, submap: VmMap) -> KernReturn:
+    if start >= end:
+        return KERN_INVALID_ARGUMENT
+    found, entry = vm_map_lookup_entry(map_, start)
+    if map_.vm.release.submap_checks_first:
+        return _submap_checked(map_, found, entry, start, end, submap)
+    if found:
+        vm_map_clip_start(map_, entry, start)
+    else:
+        entry = entry.next
+    if entry is map_.header:
+        return KERN_INVALID_ARGUMENT
+    vm_map_clip_end(map_, entry, end)
+    if entry.start != start or entry.end != end or entry.eflags & MAP_ENTRY_COW or entry.object is not None:
+        return KERN_INVALID_ARGUMENT
+    _hand_over(map_, entry, submap)
+    return KERN_SUCCESS
+
+
+def _submap_checked(map_: VmMap, found: bool, entry: VmMapEntry, start: int, end: int, submap: VmMap) -> KernReturn:
+    """Since 13: checked before the cuts and not after them; the object that a cut made in a user map is forgotten."""
+    fits = found and entry.end >= end and not entry.eflags & MAP_ENTRY_COW and entry.object is None
+    if not fits:
+        return KERN_INVALID_ARGUMENT
+    vm_map_clip_start(map_, entry, start)
+    vm_map_clip_end(map_, entry, end)
+    _hand_over(map_, entry, submap)
+    return KERN_SUCCESS
+
+
+def _hand_over(map_: VmMap, entry: VmMapEntry, submap: VmMap) -> None:
+    vm_map_entry_set_object(map_, entry, submap, entry.offset, set_=MAP_ENTRY_IS_SUB_MAP)

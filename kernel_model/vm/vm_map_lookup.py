@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from kernel_model.errors import kassert
 from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_COPY, VM_PROT_FAULT_LOOKUP, VM_PROT_WRITE
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import vm_map_entry_allocate_object, vm_map_entry_set_object, vm_map_entry_submap
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
     MAP_ENTRY_GUARD,
     MAP_ENTRY_IS_SUB_MAP,
@@ -20,7 +21,7 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_STACK_GAP_UP,
     MAP_ENTRY_USER_WIRED,
 )
-from kernel_model.vm.vm_map_insert import curcred, entry_allocate_object
+from kernel_model.vm.vm_map_insert import curcred
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_object import vm_object_shadow
 from kernel_model.vm.vm_param import (
@@ -91,14 +92,13 @@ def vm_map_lookup(map_: VmMap, va: int, fault_typea: int) -> LookupResult:
     obj: VmObject | None = entry.object  # type: ignore[assignment]  # no submap here
     if obj is None and not map_.system_map:
         map_.lock_upgrade()
-        obj = entry_allocate_object(map_, entry)
-        map_.pmap.map_changed(entry.start, entry.end)
+        obj = vm_map_entry_allocate_object(map_, entry)
         map_.lock_downgrade()
     return KERN_SUCCESS, map_, entry, obj, (va - entry.start + entry.offset) >> PAGE_SHIFT, prot, wired
 
 
 def _into_submap(map_: VmMap, entry: VmMapEntry) -> VmMap:
-    sub = entry.sub_map
+    sub = vm_map_entry_submap(entry)
     kassert(sub is not None, "submap entry without a map")
     if sub is None:
         return map_
@@ -158,16 +158,14 @@ def _shadow(map_: VmMap, entry: VmMapEntry) -> bool:
         if not ok:
             return False
         entry.cred = cred
-    obj, entry.offset = vm_object_shadow(vm, entry.vm_object, entry.offset, size)
-    entry.object = obj
-    entry.eflags &= ~MAP_ENTRY_NEEDS_COPY
+    obj, offset = vm_object_shadow(vm, entry.vm_object, entry.offset, size)
     if obj.cred is not None:
         swap_release_by_cred(vm, size, entry.cred)
     else:
         obj.cred = entry.cred
         obj.charge = size
     entry.cred = None
-    map_.pmap.map_changed(entry.start, entry.end)
+    vm_map_entry_set_object(map_, entry, obj, offset, clear=MAP_ENTRY_NEEDS_COPY)
     return True
 
 

@@ -1,6 +1,6 @@
-"""Changing what a range allows.
+"""Changing what a range allows, and asking.
 
-FreeBSD: vm_map_protect() in sys/vm/vm_map.c; vm_map_protect(9).
+FreeBSD: vm_map_protect(), vm_map_check_protection() in sys/vm/vm_map.c; vm_map_protect(9), vm_map_check_protection(9).
 Differs: an entry in transition would be waited for; nothing can be in transition here while somebody else runs.
 """
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_WRITE
-from kernel_model.vm.vm_map_delete import clip_allowed
-from kernel_model.vm.vm_map_entry import entry_charged
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
+from kernel_model.vm.vm_map import vm_map_entry_protected
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GUARD,
@@ -26,9 +26,15 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_PROTECT_GROWSDOWN,
     VM_MAP_PROTECT_SET_MAXPROT,
     VM_MAP_PROTECT_SET_PROT,
+    entry_charged,
 )
-from kernel_model.vm.vm_map_insert import curcred, vm_map_clip_end, vm_map_clip_start, vm_map_simplify_entry
-from kernel_model.vm.vm_map_report import PROTECT, report
+from kernel_model.vm.vm_map_insert import (
+    clip_allowed,
+    curcred,
+    vm_map_clip_end,
+    vm_map_clip_start,
+    vm_map_simplify_entry,
+)
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ARGUMENT,
@@ -247,10 +253,23 @@ def _set_entry(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, 
         entry.protection = new_prot
     prot = entry.protection
     if entry.eflags & MAP_ENTRY_USER_WIRED and prot & ~old_prot & VM_PROT_WRITE and _copies_wired(map_, entry):
-        map_.copy_wired(map_, entry, entry, fork=False)
-    if old_prot & ~prot:
-        mask = VM_PROT_ALL & ~VM_PROT_WRITE if entry.eflags & MAP_ENTRY_COW else VM_PROT_ALL
-        map_.pmap.protect(entry.start, entry.end, prot & mask)
-    map_.pmap.map_changed(entry.start, entry.end)
-    if map_.vm.ktrace.maps is not None:
-        report(map_, PROTECT, entry, entry.start, entry.end, (old_prot, 0, 0))
+        vm_fault_copy_entry(map_, map_, entry, entry, forking=False)
+    vm_map_entry_protected(map_, entry, old_prot)
+
+
+def vm_map_check_protection(map_: VmMap, start: int, end: int, protection: int) -> bool:
+    """Whether all of ``[start, end)`` is mapped and every entry allows *protection* now.
+
+    Requires: the map locked, a read lock is enough.
+    FreeBSD:  vm_map_check_protection(9).
+    """
+    found, entry = vm_map_lookup_entry(map_, start)
+    if not found:
+        return False
+    header = map_.header
+    while start < end:
+        if entry is header or start < entry.start or entry.protection & protection != protection:
+            return False
+        start = entry.end
+        entry = entry.next
+    return True

@@ -1,4 +1,4 @@
-"""The search tree of a map: link, unlink, look up an address, find a gap.
+"""The search tree of a map: link, unlink, look up an address, find a gap, prove it.
 
 FreeBSD: vm_map_entry_link(), vm_map_entry_unlink(), vm_map_entry_resize_free(), vm_map_lookup_entry() and
 vm_map_findspace() in sys/vm/vm_map.c; vm_map_entry_resize_free(9).
@@ -13,16 +13,23 @@ is the gap below the first entry.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kernel_model.errors import kassert, panic, some
 
 if TYPE_CHECKING:
-    from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
 
 
-def vm_map_lookup_entry(map_: VmMap, address: int) -> tuple[bool, VmMapEntry]:
+class EntryTree(Protocol):
+    """What holds the tree: struct vm_map."""
+
+    header: VmMapEntry
+    root: VmMapEntry | None
+    nentries: int
+
+
+def vm_map_lookup_entry(map_: EntryTree, address: int) -> tuple[bool, VmMapEntry]:
     """The entry that holds *address*, or False and the one right below it (the header when there is none).
 
     FreeBSD: vm_map_lookup_entry(); vm_map_lookup(9).
@@ -38,8 +45,8 @@ def vm_map_lookup_entry(map_: VmMap, address: int) -> tuple[bool, VmMapEntry]:
     return address < bound.end and bound is not map_.header, bound
 
 
-def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
-    """Put *entry* right above *prev* (the header for the lowest place).  FreeBSD: vm_map_entry_link()."""
+def vm_map_tree_link(map_: EntryTree, prev: VmMapEntry, entry: VmMapEntry) -> None:
+    """Put *entry* right above *prev* (the header for the lowest place).  FreeBSD: part of vm_map_entry_link()."""
     nxt = prev.next
     map_.nentries += 1
     entry.prev = prev
@@ -59,7 +66,7 @@ def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
         parent = nxt
         parent.left = entry
     else:
-        kassert(map_.root is None, "vm_map_entry_link: no place above %r", prev)
+        kassert(map_.root is None, "vm_map_tree_link: no place above %r", prev)
         parent = None
         map_.root = entry
     entry.parent = parent
@@ -67,8 +74,8 @@ def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
         _retrace(map_, parent, prev)
 
 
-def vm_map_entry_unlink(map_: VmMap, entry: VmMapEntry) -> None:
-    """Take *entry* out; the free space below it grows.  FreeBSD: vm_map_entry_unlink()."""
+def vm_map_tree_unlink(map_: EntryTree, entry: VmMapEntry) -> None:
+    """Take *entry* out; the free space below it grows.  FreeBSD: part of vm_map_entry_unlink()."""
     prev = entry.prev
     nxt = entry.next
     map_.nentries -= 1
@@ -90,7 +97,7 @@ def vm_map_entry_unlink(map_: VmMap, entry: VmMapEntry) -> None:
         _refree(prev)
 
 
-def _unlink_inner(map_: VmMap, entry: VmMapEntry, nxt: VmMapEntry) -> VmMapEntry:
+def _unlink_inner(map_: EntryTree, entry: VmMapEntry, nxt: VmMapEntry) -> VmMapEntry:
     """Replace *entry*, which has two children, by its successor; returns where the tree got lower."""
     low = some(nxt.parent, "parent of a successor")
     if low is entry:
@@ -106,7 +113,7 @@ def _unlink_inner(map_: VmMap, entry: VmMapEntry, nxt: VmMapEntry) -> VmMapEntry
     return low
 
 
-def _replace(map_: VmMap, old: VmMapEntry, new: VmMapEntry | None) -> None:
+def _replace(map_: EntryTree, old: VmMapEntry, new: VmMapEntry | None) -> None:
     parent = old.parent
     if parent is None:
         map_.root = new
@@ -118,7 +125,7 @@ def _replace(map_: VmMap, old: VmMapEntry, new: VmMapEntry | None) -> None:
         new.parent = parent
 
 
-def vm_map_entry_resize_free(map_: VmMap, entry: VmMapEntry) -> None:
+def vm_map_entry_resize_free(map_: EntryTree, entry: VmMapEntry) -> None:
     """Recompute the free space above *entry* after its end, or the next one's start, moved; the header is allowed.
 
     FreeBSD: vm_map_entry_resize_free(9): when ``end`` moved pass that entry, when ``start`` moved pass the
@@ -127,16 +134,6 @@ def vm_map_entry_resize_free(map_: VmMap, entry: VmMapEntry) -> None:
     entry.adj_free = entry.next.start - entry.end
     if entry is not map_.header:
         _refree(entry)
-
-
-def vm_map_entry_resize(map_: VmMap, entry: VmMapEntry, grow_amount: int) -> None:
-    """Move the end of *entry* by *grow_amount* bytes, which may be negative.
-
-    FreeBSD: vm_map_entry_resize(), since 13.0.
-    """
-    entry.end += grow_amount
-    kassert(entry.start < entry.end <= entry.next.start, "vm_map_entry_resize: %r", entry)
-    vm_map_entry_resize_free(map_, entry)
 
 
 def _refree(node: VmMapEntry | None) -> None:
@@ -155,7 +152,7 @@ def _refree(node: VmMapEntry | None) -> None:
         node = node.parent
 
 
-def _retrace(map_: VmMap, node: VmMapEntry | None, dirty: VmMapEntry) -> None:
+def _retrace(map_: EntryTree, node: VmMapEntry | None, dirty: VmMapEntry) -> None:
     """Restore heights, balance and max_free from *node* up.
 
     ``dirty`` is the entry whose adj_free changed; it lies on this path or is updated by the caller.  Stops
@@ -185,7 +182,7 @@ def _retrace(map_: VmMap, node: VmMapEntry | None, dirty: VmMapEntry) -> None:
         node = node.parent
 
 
-def _rebalance(map_: VmMap, node: VmMapEntry, left_heavy: bool) -> VmMapEntry:
+def _rebalance(map_: EntryTree, node: VmMapEntry, left_heavy: bool) -> VmMapEntry:
     """Rotate at *node*, whose sides differ by two; returns the subtree's new root."""
     if left_heavy:
         low = some(node.left, "left child")
@@ -219,7 +216,7 @@ def _update(node: VmMapEntry) -> None:
     node.max_free = most
 
 
-def _rotate_left(map_: VmMap, node: VmMapEntry) -> VmMapEntry:
+def _rotate_left(map_: EntryTree, node: VmMapEntry) -> VmMapEntry:
     up = some(node.right, "right child")
     node.right = up.left
     if up.left is not None:
@@ -232,7 +229,7 @@ def _rotate_left(map_: VmMap, node: VmMapEntry) -> VmMapEntry:
     return up
 
 
-def _rotate_right(map_: VmMap, node: VmMapEntry) -> VmMapEntry:
+def _rotate_right(map_: EntryTree, node: VmMapEntry) -> VmMapEntry:
     up = some(node.left, "left child")
     node.left = up.right
     if up.right is not None:
@@ -245,7 +242,7 @@ def _rotate_right(map_: VmMap, node: VmMapEntry) -> VmMapEntry:
     return up
 
 
-def first_gap(map_: VmMap, start: int, length: int) -> int | None:
+def first_gap(map_: EntryTree, start: int, length: int) -> int | None:
     """The lowest address >= *start* with *length* free bytes above it, None when the map has no such place.
 
     Requires: start >= the map's minimum; start + length <= its end.
@@ -259,7 +256,7 @@ def first_gap(map_: VmMap, start: int, length: int) -> int | None:
     return above.end if above is not None else None
 
 
-def _next_gap(map_: VmMap, entry: VmMapEntry, length: int) -> VmMapEntry | None:
+def _next_gap(map_: EntryTree, entry: VmMapEntry, length: int) -> VmMapEntry | None:
     """The lowest entry above *entry* with *length* free bytes after it."""
     if entry is map_.header:
         root = map_.root
@@ -291,3 +288,34 @@ def _lowest_gap(node: VmMapEntry | None, length: int) -> VmMapEntry:
         else:
             node = node.right
     panic("vm_map_findspace: max_free corrupt")
+
+
+def vm_map_assert_tree(map_: EntryTree) -> None:
+    """Every node is above its left and below its right child, balanced, and knows its largest gap.
+
+    FreeBSD: part of _vm_map_assert_consistent().
+    """
+    root = map_.root
+    if root is None:
+        kassert(map_.nentries == 0, "map %r: no root", map_)
+        return
+    kassert(root.parent is None, "map %r: parent of the root", map_)
+    seen = 0
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        seen += 1
+        most = node.adj_free
+        heights = [0, 0]
+        for side, child in enumerate((node.left, node.right)):
+            if child is None:
+                continue
+            kassert(child.parent is node, "map %r: parent of %r", map_, child)
+            kassert((child.end <= node.start, node.end <= child.start)[side], "map %r: %r misplaced", map_, child)
+            most = max(most, child.max_free)
+            heights[side] = child.height
+            stack.append(child)
+        kassert(node.max_free == most, "map %r: max_free of %r is %#x, not %#x", map_, node, node.max_free, most)
+        kassert(node.height == max(heights) + 1, "map %r: height of %r", map_, node)
+        kassert(abs(heights[0] - heights[1]) < 2, "map %r: %r out of balance", map_, node)
+    kassert(seen == map_.nentries, "map %r: %d nodes, nentries %d", map_, seen, map_.nentries)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import kassert
+from kernel_model.errors import kassert, some
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_NONE, VM_PROT_READ, VM_PROT_WRITE
+from kernel_model.vm.vm_map import UNWIRE, WIRE, vm_map_entry_set_eflags
 from kernel_model.vm.vm_map_delete import vm_map_entry_unwire, vm_map_wire_user_count_sub
-from kernel_model.vm.vm_map_entry import entry_system_wired_count
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_IN_TRANSITION,
     MAP_ENTRY_USER_WIRED,
     MAP_ENTRY_WIRE_SKIPPED,
@@ -21,9 +21,9 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_HOLESOK,
     VM_MAP_WIRE_USER,
     VM_MAP_WIRE_WRITE,
+    entry_system_wired_count,
 )
 from kernel_model.vm.vm_map_insert import vm_map_clip_end, vm_map_clip_start, vm_map_simplify_entry
-from kernel_model.vm.vm_map_report import UNWIRE, WIRE, report
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_object import vm_object_unwire
 from kernel_model.vm.vm_page import PQ_ACTIVE
@@ -75,7 +75,7 @@ def vm_map_wire_locked(map_: VmMap, start: int, end: int, flags: int) -> KernRet
     if start >= end:
         return KERN_SUCCESS
     rv, end = _wire_entries(map_, first, start, end, flags)
-    entry = map_.lookup_entry(start)
+    entry = vm_map_lookup_entry(map_, start)
     first = entry[1] if entry[0] else entry[1].next
     header = map_.header
     cur = first
@@ -138,12 +138,13 @@ def _wire_pages(map_: VmMap, entry: VmMapEntry, user: int) -> KernReturn:
             _wire_failure(map_, entry, entry.start)
             return KERN_RESOURCE_SHORTAGE
         vm.user_wire_count = (vm.user_wire_count + npages) & WORD_MASK
+    fault = some(map_.fault, "fault handler of a map that is wired")
     map_.set_busy()
     map_.unlock()
     rv = KERN_SUCCESS
     va = entry.start
     while va < entry.end:
-        rv = map_.fault(va, VM_PROT_NONE, VM_FAULT_WIRE)
+        rv = fault(map_, va, VM_PROT_NONE, VM_FAULT_WIRE)
         if rv != KERN_SUCCESS:
             break
         va += PAGE_SIZE
@@ -172,11 +173,7 @@ def _wire_done(map_: VmMap, entry: VmMapEntry, rv: KernReturn, flags: int) -> No
     user = flags & VM_MAP_WIRE_USER
     if not entry.eflags & MAP_ENTRY_WIRE_SKIPPED:
         if rv == KERN_SUCCESS:
-            if user:
-                entry.eflags |= MAP_ENTRY_USER_WIRED
-                map_.pmap.map_changed(entry.start, entry.end)
-            if map_.vm.ktrace.maps is not None:
-                report(map_, WIRE, entry, entry.start, entry.end)
+            vm_map_entry_set_eflags(map_, entry, MAP_ENTRY_USER_WIRED if user else 0, 0, WIRE)
         elif entry.wired_count == WIRING_FAILED:
             entry.wired_count = 0
         elif not user or not entry.eflags & MAP_ENTRY_USER_WIRED:
@@ -247,8 +244,4 @@ def _unwire_entry(map_: VmMap, entry: VmMapEntry, user: int) -> None:
         vm_map_entry_unwire(map_, entry)
     else:
         entry.wired_count -= 1
-    if user:
-        entry.eflags &= ~MAP_ENTRY_USER_WIRED
-        map_.pmap.map_changed(entry.start, entry.end)
-    if map_.vm.ktrace.maps is not None:
-        report(map_, UNWIRE, entry, entry.start, entry.end)
+    vm_map_entry_set_eflags(map_, entry, 0, MAP_ENTRY_USER_WIRED if user else 0, UNWIRE)

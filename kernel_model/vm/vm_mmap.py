@@ -27,7 +27,9 @@ from kernel_model.vm.vm import (
     VM_PROT_ALL,
     VM_PROT_RW,
 )
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise, vm_map_sync
+from kernel_model.vm.vm_map_delete import vm_map_delete
+from kernel_model.vm.vm_map_entry import (
     MAP_CHECK_EXCL,
     MAP_COPY_ON_WRITE,
     MAP_CREATE_GUARD,
@@ -45,6 +47,11 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_USER,
     vmfs_aligned_space,
 )
+from kernel_model.vm.vm_map_find import vm_map_find, vm_map_find_min, vm_map_fixed
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_protect import vm_map_protect, vm_map_protect_flags
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire, vm_map_wire_locked
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
     KERN_INVALID_ADDRESS,
@@ -60,6 +67,7 @@ from kernel_model.vm.vm_param import (
     KernReturn,
     VmOffset,
 )
+from kernel_model.vm.vm_stack import vm_map_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -216,11 +224,11 @@ def vm_mmap_object(
     if flags & MAP_STACK and not release.mmap_stack_searches:
         # 9.3: a stack lands exactly on the hint, MAP_FIXED or not, and replaces nothing.
         addr = (addr + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
-        rv = map_.stack(addr, size, prot, maxprot, docow)
+        rv = vm_map_stack(map_, addr, size, prot, maxprot, docow)
     elif flags & MAP_FIXED:
         if addr & PAGE_MASK:
             raise SyscallError(EINVAL)
-        rv = map_.fixed(obj, foff, addr, size, prot, maxprot, docow)
+        rv = vm_map_fixed(map_, obj, foff, addr, size, prot, maxprot, docow)
     else:
         addr = (addr + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
         rv, addr = _find(proc, obj, foff, addr, size, prot, maxprot, docow, flags)
@@ -228,7 +236,7 @@ def vm_mmap_object(
         raise SyscallError(vm_mmap_to_errno(rv))
     if map_.flags & MAP_WIREFUTURE:
         holes = VM_MAP_WIRE_HOLESOK if flags & MAP_STACK else VM_MAP_WIRE_NOHOLES
-        _ = map_.wire(addr, addr + size, VM_MAP_WIRE_USER | holes)
+        _ = vm_map_wire(map_, addr, addr + size, VM_MAP_WIRE_USER | holes)
     return addr
 
 
@@ -254,8 +262,8 @@ def _find(
         findspace = release.vmfs_optimal_space
     max_addr = MAP_32BIT_MAX_ADDR if flags & MAP_32BIT else 0
     if release.find_min:
-        return map_.find_min(obj, foff, addr, size, heap_end(proc), max_addr, findspace, prot, maxprot, docow)
-    return map_.find(obj, foff, addr, size, findspace, prot, maxprot, docow, max_addr)
+        return vm_map_find_min(map_, obj, foff, addr, size, heap_end(proc), max_addr, findspace, prot, maxprot, docow)
+    return vm_map_find(map_, obj, foff, addr, size, findspace, prot, maxprot, docow, max_addr)
 
 
 # -- unmapping and protecting -------------------------------------------------------------------------------
@@ -270,7 +278,7 @@ def kern_munmap(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
     if start < map_.min_offset or end > map_.max_offset:
         raise SyscallError(EINVAL)
     with map_.locked():
-        _ = map_.delete(start, end)
+        _ = vm_map_delete(map_, start, end)
 
 
 def kern_mprotect(proc: Proc, addr: VmOffset, size: VmOffset, prot: int) -> None:
@@ -287,9 +295,9 @@ def kern_mprotect(proc: Proc, addr: VmOffset, size: VmOffset, prot: int) -> None
         prot &= PROT_ALL
     start, end = page_range(addr, size)
     if release.protect_flags:
-        rv = map_.protect_flags(start, end, prot, max_prot, 3 if max_prot else 1)
+        rv = vm_map_protect_flags(map_, start, end, prot, max_prot, 3 if max_prot else 1)
     else:
-        rv = map_.protect(start, end, prot)
+        rv = vm_map_protect(map_, start, end, prot)
     if rv == KERN_SUCCESS:
         return
     codes = {
@@ -303,7 +311,7 @@ def kern_mprotect(proc: Proc, addr: VmOffset, size: VmOffset, prot: int) -> None
 def kern_minherit(proc: Proc, addr: VmOffset, size: VmOffset, inherit: int) -> None:
     """minherit(2).  FreeBSD: sys_minherit()."""
     start, end = page_range(addr, size)
-    rv = proc.p_vmspace.vm_map.inherit(start, end, inherit)
+    rv = vm_map_inherit(proc.p_vmspace.vm_map, start, end, inherit)
     if rv != KERN_SUCCESS:
         raise SyscallError(EACCES if rv == KERN_PROTECTION_FAILURE else EINVAL)
 
@@ -318,7 +326,7 @@ def kern_madvise(proc: Proc, addr: VmOffset, size: VmOffset, behav: int) -> None
         raise SyscallError(EINVAL)
     if addr < map_.min_offset or end > map_.max_offset or end < addr:
         raise SyscallError(EINVAL)
-    if map_.madvise(addr & ~PAGE_MASK, (end + PAGE_MASK) & ~PAGE_MASK, behav):
+    if vm_map_madvise(map_, addr & ~PAGE_MASK, (end + PAGE_MASK) & ~PAGE_MASK, behav):
         raise SyscallError(EINVAL)
 
 
@@ -328,7 +336,7 @@ def kern_msync(proc: Proc, addr: VmOffset, size: VmOffset, flags: int) -> None:
     if flags & (MS_ASYNC | MS_INVALIDATE) == MS_ASYNC | MS_INVALIDATE:
         raise SyscallError(EINVAL)
     map_ = proc.p_vmspace.vm_map
-    rv = map_.sync(start, end, not flags & MS_ASYNC, bool(flags & MS_INVALIDATE))
+    rv = vm_map_sync(map_, start, end, not flags & MS_ASYNC, bool(flags & MS_INVALIDATE))
     if rv != KERN_SUCCESS:
         codes = {KERN_INVALID_ADDRESS: ENOMEM, KERN_INVALID_ARGUMENT: EBUSY, KERN_FAILURE: EIO}
         raise SyscallError(codes.get(rv, EINVAL))
@@ -357,7 +365,7 @@ def kern_mlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
         raise SyscallError(ENOMEM)
     if vm.release.mlock_wire_count_errno == "EAGAIN" and (npages + vm.cnt.v_wire_count > vm.max_user_wired):
         raise SyscallError(EAGAIN)
-    rv = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+    rv = vm_map_wire(map_, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
     if rv != KERN_SUCCESS:
         einval = vm.release.mmap_prot_max and rv == KERN_INVALID_ARGUMENT
         raise SyscallError(EINVAL if einval else ENOMEM)
@@ -366,7 +374,7 @@ def kern_mlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
 def kern_munlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
     """munlock(2).  FreeBSD: kern_munlock()."""
     start, end = _lock_range(addr, size)
-    rv = proc.p_vmspace.vm_map.unwire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+    rv = vm_map_unwire(proc.p_vmspace.vm_map, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
     if rv != KERN_SUCCESS:
         raise SyscallError(ENOMEM)
 
@@ -384,7 +392,7 @@ def kern_mlockall(proc: Proc, how: int) -> None:
             map_.modflags(MAP_WIREFUTURE, 0)
     if how & MCL_CURRENT:
         flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_HOLESOK
-        rv = map_.wire(map_.min_offset, map_.max_offset, flags)
+        rv = vm_map_wire(map_, map_.min_offset, map_.max_offset, flags)
         if rv == KERN_RESOURCE_SHORTAGE and map_.vm.release.wire_user_cap:
             raise SyscallError(ENOMEM)
         if rv != KERN_SUCCESS:
@@ -397,7 +405,7 @@ def kern_munlockall(proc: Proc) -> None:
     with map_.locked():
         map_.modflags(0, MAP_WIREFUTURE)
     flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_HOLESOK
-    rv = map_.unwire(map_.min_offset, map_.max_offset, flags)
+    rv = vm_map_unwire(map_, map_.min_offset, map_.max_offset, flags)
     if rv != KERN_SUCCESS:
         raise SyscallError(rv)
 
@@ -431,11 +439,11 @@ def kern_break(proc: Proc, addr: VmOffset) -> VmOffset:
         if new > old:
             _grow_break(proc, base, old, new)
         elif new < old:
-            if map_.delete(new, old) != KERN_SUCCESS:
+            if vm_map_delete(map_, new, old) != KERN_SUCCESS:
                 raise SyscallError(ENOMEM)
             vms.vm_dsize -= (old - new) >> PAGE_SHIFT
     if new > old and map_.flags & MAP_WIREFUTURE and not release.break_wire_undoes:
-        _ = map_.wire(old, new, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+        _ = vm_map_wire(map_, old, new, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
     return new
 
 
@@ -451,11 +459,11 @@ def _grow_break(proc: Proc, base: VmOffset, old: VmOffset, new: VmOffset) -> Non
         raise SyscallError(ENOMEM)
     if map_.size + new - old > limit.lim_cur(RLIMIT_VMEM):
         raise SyscallError(ENOMEM)
-    rv = map_.insert(None, 0, old, new, VM_PROT_RW, VM_PROT_ALL, 0)
+    rv = vm_map_insert(map_, None, 0, old, new, VM_PROT_RW, VM_PROT_ALL, 0)
     if rv == KERN_SUCCESS and wirefuture and map_.vm.release.break_wire_undoes:
-        rv = map_.wire_locked(old, new, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+        rv = vm_map_wire_locked(map_, old, new, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
         if rv != KERN_SUCCESS:
-            _ = map_.delete(old, new)
+            _ = vm_map_delete(map_, old, new)
     if rv != KERN_SUCCESS:
         raise SyscallError(ENOMEM)
     vms.vm_dsize += (new - old) >> PAGE_SHIFT
@@ -476,7 +484,7 @@ def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> Iterator[bytes]:
     end = start + ((size + PAGE_MASK) & ~PAGE_MASK & WORD_MASK)
     if end > map_.max_offset:
         raise SyscallError(ENOMEM)
-    found, entry = map_.lookup_entry(start)
+    found, entry = vm_map_lookup_entry(map_, start)
     if not found:
         raise SyscallError(ENOMEM)
     resident: list[tuple[int, int]] = []

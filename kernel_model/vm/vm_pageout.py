@@ -190,7 +190,7 @@ def vm_pageout_oom_pagecount(proc: OomProc) -> int:
     """
     total = 0
     seen: set[VmObject] = set()
-    for entry in proc.p_vmspace.vm_map.entries():
+    for entry in proc.p_vmspace.vm_map:
         object_ = entry.vm_object
         if object_ is None or object_ in seen or object_.flags & OBJ_UNMANAGED or object_.ref_count != 1:
             continue

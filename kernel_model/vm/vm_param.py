@@ -43,6 +43,8 @@ KERN_NAMES: dict[int, str] = {
     KERN_OUT_OF_BOUNDS: "KERN_OUT_OF_BOUNDS",
     KERN_RESTART: "KERN_RESTART",
 }
+KERN_CODES: dict[str, int] = {name: code for code, name in KERN_NAMES.items()}
+"""By name, as ``kernel_model.release`` gives them."""
 
 VM_MIN_ADDRESS = 0
 VM_MAXUSER_ADDRESS = 0x0000_8000_0000_0000

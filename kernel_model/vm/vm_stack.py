@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
+from kernel_model.vm.vm_map import vm_map_entry_resize, vm_map_entry_set_eflags, vm_map_grown
 from kernel_model.vm.vm_map_dragonfly import MAP_FIXED, dragonfly_growstack, dragonfly_stack
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,
     MAP_STACK_GROWS_DOWN,
@@ -32,8 +33,8 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_USER,
 )
 from kernel_model.vm.vm_map_insert import vm_map_clip_end, vm_map_clip_start, vm_map_insert
-from kernel_model.vm.vm_map_report import GROW, report
-from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free, vm_map_lookup_entry
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_object import vm_object_coalesce
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
@@ -155,8 +156,7 @@ def vm_map_stack_locked(
     entry = _new_piece(map_, prev, bot)
     kassert(entry.start == bot and entry.end == top, "bad entry start/end for new stack entry")
     entry.avail_ssize = max_ssize - init_ssize
-    entry.eflags |= orient
-    map_.pmap.map_changed(bot, top)
+    vm_map_entry_set_eflags(map_, entry, orient, 0)
     return KERN_SUCCESS
 
 
@@ -247,13 +247,11 @@ class _ClassicGrowth:
         if rv == KERN_SUCCESS:
             if self.procstack:
                 self.vmspace.vm_ssize += btoc(end - start)
-            if vm.ktrace.maps is not None:
-                low = end - reserve if self.down else start
-                piece = vm_map_lookup_entry(map_, start)[1]
-                report(map_, GROW, piece, start, end, (piece.protection, low, low + reserve))
+            low = end - reserve if self.down else start
+            vm_map_grown(map_, start, end, low, low + reserve)
         map_.unlock()
         if rv == KERN_SUCCESS and map_.flags & MAP_WIREFUTURE:
-            wired = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+            wired = vm_map_wire(map_, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
             if vm.probe is not None:
                 vm.probe.check("wire", wired == KERN_SUCCESS, rv=wired)
         return rv
@@ -360,9 +358,8 @@ class _ClassicGrowth:
         new = _new_piece(map_, self.prev, start)
         kassert(new is entry.prev and new.end == end and new.start == start, "grown piece %r", new)
         new.avail_ssize = entry.avail_ssize - (end - start)
-        entry.eflags &= ~MAP_ENTRY_GROWS_DOWN
-        new.eflags |= MAP_ENTRY_GROWS_DOWN
-        map_.pmap.map_changed(start, entry.end)
+        vm_map_entry_set_eflags(map_, entry, 0, MAP_ENTRY_GROWS_DOWN)
+        vm_map_entry_set_eflags(map_, new, MAP_ENTRY_GROWS_DOWN, 0)
         return rv, start, end
 
     def _grow_up(self, amount: int) -> tuple[KernReturn, int, int]:
@@ -382,11 +379,8 @@ class _ClassicGrowth:
             obj, entry.offset, entry.end - entry.start, amount, cred is not None
         ):
             return KERN_FAILURE, start, end
-        map_.size += amount
-        entry.end = end
         entry.avail_ssize -= amount
-        vm_map_entry_resize_free(map_, entry)
-        map_.pmap.map_changed(start, end)
+        vm_map_entry_resize(map_, entry, amount)
         if self.vm.release.stack_merges_neighbour and self.next is not map_.header:
             vm_map_clip_start(map_, self.next, end)
         return KERN_SUCCESS, start, end

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
+from kernel_model.vm.vm_map import vm_map_entry_raise, vm_map_entry_resize, vm_map_grown
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_entry_delete
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_CREATE_GUARD,
     MAP_CREATE_STACK_GAP_DN,
     MAP_CREATE_STACK_GAP_UP,
@@ -38,10 +39,11 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_USER,
 )
 from kernel_model.vm.vm_map_insert import vm_map_insert
-from kernel_model.vm.vm_map_report import GROW, report
-from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free, vm_map_lookup_entry
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_wire, vm_map_wire_locked
 from kernel_model.vm.vm_object import vm_object_coalesce
 from kernel_model.vm.vm_param import (
+    KERN_CODES,
     KERN_FAILURE,
     KERN_NO_SPACE,
     KERN_SUCCESS,
@@ -121,8 +123,8 @@ def _check_range(map_: VmMap, addrbos: int, max_ssize: int, sgp: int) -> KernRet
     else:
         bad = addrbos < map_.min_offset or addrbos > map_.max_offset or end > WORD_MASK
     if bad:
-        return release.stack_range_code
-    return release.stack_tiny_code if sgp >= max_ssize else KERN_SUCCESS
+        return KERN_CODES[release.stack_range_code]
+    return KERN_CODES[release.stack_tiny_code] if sgp >= max_ssize else KERN_SUCCESS
 
 
 def vm_map_stack_gap(
@@ -240,9 +242,7 @@ class _GapGrowth:
         if rv == KERN_SUCCESS:
             if self.procstack:
                 self.vmspace.vm_ssize += btoc(amount)
-            if vm.ktrace.maps is not None:
-                _, piece = vm_map_lookup_entry(map_, start)
-                report(map_, GROW, piece, start, end, (piece.protection, *before))
+            vm_map_grown(map_, start, end, *before)
             if map_.flags & MAP_WIREFUTURE:
                 return self._wire(start, end)
         map_.lock_downgrade()
@@ -313,9 +313,7 @@ class _GapGrowth:
             vm_map_entry_delete(map_, gap)
         else:
             kassert(gap.start < start, "stack gap %r shorter than %#x", gap, amount)
-            gap.end = start
-            vm_map_entry_resize_free(map_, gap)
-        map_.pmap.map_changed(start, end)
+            vm_map_entry_resize(map_, gap, -amount)
         rv = vm_map_insert(map_, None, 0, start, end, prot, max_, MAP_STACK_GROWS_DOWN)
         if rv != KERN_SUCCESS:
             self._restore_gap(start, end, whole)
@@ -329,9 +327,7 @@ class _GapGrowth:
         map_ = self.map
         gap = self.gap
         if not whole:
-            gap.end = end
-            vm_map_entry_resize_free(map_, gap)
-            map_.pmap.map_changed(start, end)
+            vm_map_entry_resize(map_, gap, end - start)
             return
         rv = vm_map_insert(map_, None, 0, start, end, 0, 0, _gap_cow(True))
         kassert(rv == KERN_SUCCESS, "stack gap not restored: %d", rv)
@@ -360,11 +356,8 @@ class _GapGrowth:
         if gap.end == end:
             vm_map_entry_delete(map_, gap)
         else:
-            gap.start = end
-        stack.end = end
-        map_.size += amount
-        vm_map_entry_resize_free(map_, stack)
-        map_.pmap.map_changed(start, end)
+            vm_map_entry_raise(map_, gap, amount)
+        vm_map_entry_resize(map_, stack, amount)
         return KERN_SUCCESS, start, end
 
     def _wire(self, start: int, end: int) -> KernReturn:
@@ -372,11 +365,11 @@ class _GapGrowth:
         map_ = self.map
         flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES
         if self.vm.release.grow_wire_error:
-            rv = map_.wire_locked(start, end, flags)
+            rv = vm_map_wire_locked(map_, start, end, flags)
             map_.lock_downgrade()
         else:
             map_.unlock()
-            rv = map_.wire(start, end, flags)
+            rv = vm_map_wire(map_, start, end, flags)
             map_.lock_read()
         if self.vm.probe is not None:
             self.vm.probe.check("wire", rv == KERN_SUCCESS, rv=rv)

@@ -21,10 +21,18 @@ from kernel_model.vm.vm import (
     VM_INHERIT_ZERO,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_map import VmMap
-from kernel_model.vm.vm_map_delete import vm_map_process_deferred
-from kernel_model.vm.vm_map_entry import VmMapEntry, entry_charged, entry_copy
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_fault import vm_fault
+from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
+from kernel_model.vm.vm_map import (
+    VmMap,
+    vm_map_entry_allocate_object,
+    vm_map_entry_changed,
+    vm_map_entry_link,
+    vm_map_entry_set_object,
+    vm_map_process_deferred,
+)
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import (
     MAP_ASLR,
     MAP_ASLR_IGNSTART,
     MAP_ASLR_STACK,
@@ -39,11 +47,13 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_VN_EXEC,
     MAP_ENTRY_WRITECNT,
     MAP_WXORX,
+    VmMapEntry,
+    entry_charged,
+    entry_copy,
+    vm_map_entry_set_vnode_text,
+    vm_map_entry_update_writecount,
 )
-from kernel_model.vm.vm_map_insert import curcred, entry_allocate_object
-from kernel_model.vm.vm_map_report import INSERT, report
-from kernel_model.vm.vm_map_text import vm_map_entry_set_vnode_text, vm_map_entry_update_writecount
-from kernel_model.vm.vm_map_tree import vm_map_entry_link
+from kernel_model.vm.vm_map_insert import curcred
 from kernel_model.vm.vm_object import (
     vm_object_collapse,
     vm_object_deallocate,
@@ -84,6 +94,7 @@ class VmSpace:
         self.vm = vm
         self.vm_pmap = Pmap(vm)
         self.vm_map = VmMap(vm, self.vm_pmap, min_, max_)
+        self.vm_map.fault = vm_fault
         self.vm_refcnt = 1
         self.vm_swrss = 0
         self.vm_tsize = 0
@@ -112,7 +123,7 @@ def vmspace_free(vmspace: VmSpace) -> None:
     vmspace.vm_refcnt -= 1
     if vmspace.vm_refcnt == 0:
         map_ = vmspace.vm_map
-        map_.remove(map_.min_offset, map_.max_offset)
+        vm_map_remove(map_, map_.min_offset, map_.max_offset)
         kassert(map_.nentries == 0 and map_.size == 0, "vmspace_free: %r not empty", map_)
         vmspace.vm_pmap.release()
 
@@ -216,17 +227,14 @@ def _fork_share(vm1: VmSpace, vm2: VmSpace, old: VmMapEntry) -> None:
     map_ = vm1.vm_map
     obj = old.vm_object
     if obj is None:
-        obj = entry_allocate_object(map_, old)
-        map_.pmap.map_changed(old.start, old.end)
+        obj = vm_map_entry_allocate_object(map_, old)
     vm_object_reference(obj)
     if old.eflags & MAP_ENTRY_NEEDS_COPY:
-        shadow, old.offset = vm_object_shadow(vm1.vm, obj, old.offset, old.end - old.start)
-        old.object = shadow
-        old.eflags &= ~MAP_ENTRY_NEEDS_COPY
+        shadow, offset = vm_object_shadow(vm1.vm, obj, old.offset, old.end - old.start)
+        vm_map_entry_set_object(map_, old, shadow, offset, clear=MAP_ENTRY_NEEDS_COPY)
         vm_object_reference(shadow)
         vm_object_deallocate(obj)
         obj = shadow
-        map_.pmap.map_changed(old.start, old.end)
     obj.flags &= ~OBJ_ONEMAPPING
     if old.cred is not None:
         kassert(obj.cred is None, "vmspace_fork: both charged")
@@ -272,12 +280,8 @@ def _fork_zero(vm1: VmSpace, vm2: VmSpace, old: VmMapEntry) -> int:
 
 def _link(vm1: VmSpace, vm2: VmSpace, new: VmMapEntry) -> None:
     """Append *new* to the child's map and count it."""
-    new_map = vm2.vm_map
-    vm_map_entry_link(new_map, new_map.header.prev, new)
+    vm_map_entry_link(vm2.vm_map, vm2.vm_map.header.prev, new)
     _entry_forked(vm1, vm2, new)
-    new_map.pmap.map_changed(new.start, new.end)
-    if new_map.vm.ktrace.maps is not None:
-        report(new_map, INSERT, new, new.start, new.end)
 
 
 def _entry_forked(vm1: VmSpace, vm2: VmSpace, entry: VmMapEntry) -> None:
@@ -285,7 +289,6 @@ def _entry_forked(vm1: VmSpace, vm2: VmSpace, entry: VmMapEntry) -> None:
     if entry.eflags & MAP_ENTRY_GUARD and not vm1.vm.release.size_counts_guards:
         return
     size = entry.end - entry.start
-    vm2.vm_map.size += size
     data_end = vm1.vm_daddr + (vm1.vm_dsize << PAGE_SHIFT)
     text_end = vm1.vm_taddr + (vm1.vm_tsize << PAGE_SHIFT)
     if entry.eflags & (MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP):
@@ -302,7 +305,7 @@ def vm_map_copy_entry(src_map: VmMap, dst_map: VmMap, src: VmMapEntry, dst: VmMa
     if not lazy and src_map.vm.release.fork_cow_wired_readonly:
         lazy = not src.protection & VM_PROT_WRITE
     if not lazy:
-        return src_map.copy_wired(dst_map, dst, src, fork=True)
+        return vm_fault_copy_entry(dst_map, src_map, dst, src, forking=True)
     size = src.end - src.start
     if not src.eflags & MAP_ENTRY_NEEDS_COPY and src.protection & VM_PROT_WRITE:
         src_map.pmap.protect(src.start, src.end, src.protection & ~VM_PROT_WRITE)
@@ -318,8 +321,8 @@ def vm_map_copy_entry(src_map: VmMap, dst_map: VmMap, src: VmMapEntry, dst: VmMa
     charge = _share_lazily(src_map, src, dst, obj)
     if src.eflags & MAP_ENTRY_WRITECNT:
         _drop_writecount(src_map, src)
-    src_map.pmap.map_changed(src.start, src.end)
-    dst_map.pmap.map_changed(dst.start, dst.end)
+    vm_map_entry_changed(src_map, src)
+    vm_map_entry_changed(dst_map, dst)
     dst_map.pmap.copy(src_map.pmap, dst.start, size)
     return charge
 

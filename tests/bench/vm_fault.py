@@ -16,6 +16,7 @@ from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
 from tests.bench.figures import Figure, best_of
@@ -44,8 +45,8 @@ def _space(vm: Vm) -> VmSpace:
     with space.vm_map.locked():
         for number in range(NEIGHBOURS):
             at = (number + 1) << 24
-            space.vm_map.insert(None, 0, at, at + 8 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0)
-        space.vm_map.insert(None, 0, BASE, BASE + PAGES * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0)
+            vm_map_insert(space.vm_map, None, 0, at, at + 8 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0)
+        vm_map_insert(space.vm_map, None, 0, BASE, BASE + PAGES * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0)
     return space
 
 

@@ -17,6 +17,11 @@ from typing import TYPE_CHECKING
 
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_delete import vm_map_delete
+from kernel_model.vm.vm_map_find import vm_map_findspace
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vmspace import vmspace_alloc
 from tests.bench.figures import Figure
@@ -62,7 +67,7 @@ def build_map(entries: int, rng: random.Random) -> VmMap:
     map_.lock()
     for slot in order:
         start = BASE + slot * SLOT
-        assert map_.insert(None, 0, start, start + PAGE_SIZE, 1, 7, 0) == 0
+        assert vm_map_insert(map_, None, 0, start, start + PAGE_SIZE, 1, 7, 0) == 0
     map_.unlock()
     return map_
 
@@ -85,26 +90,26 @@ def measure_size(entries: int) -> Figures:
     map_ = build_map(entries, rng)
     build = _per_round(begin, entries)
     lookups = [BASE + rng.randrange(entries) * SLOT + rng.randrange(SLOT) for _ in range(ROUNDS)]
-    lookup = min(_timed(map_.lookup_entry, lookups) for _ in range(REPEATS))
+    lookup = min(_timed(lambda addr: vm_map_lookup_entry(map_, addr), lookups) for _ in range(REPEATS))
 
     map_.lock()
     for hole in range(1, 17):  # some larger holes, so that the search has choices
         at = BASE + entries * hole // 18 * SLOT
-        map_.delete(at, at + 2 * SLOT)
+        vm_map_delete(map_, at, at + 2 * SLOT)
     starts = [BASE + rng.randrange(entries) * SLOT for _ in range(ROUNDS)]
-    assert None not in [map_.findspace(start, 2 * SLOT) for start in starts]
-    find = min(_timed(lambda start: map_.findspace(start, 2 * SLOT), starts) for _ in range(REPEATS))
+    assert None not in [vm_map_findspace(map_, start, 2 * SLOT) for start in starts]
+    find = min(_timed(lambda start: vm_map_findspace(map_, start, 2 * SLOT), starts) for _ in range(REPEATS))
 
     slots = rng.sample(range(entries), min(ROUNDS, entries // 2))
     gaps = [BASE + slot * SLOT + 2 * PAGE_SIZE for slot in slots]
     inserts, deletes = [], []
     for _ in range(REPEATS):
-        inserts.append(_timed(lambda gap: map_.insert(None, 0, gap, gap + PAGE_SIZE, 1, 5, 0), gaps))
+        inserts.append(_timed(lambda gap: vm_map_insert(map_, None, 0, gap, gap + PAGE_SIZE, 1, 5, 0), gaps))
         assert map_.nentries == entries - 32 + len(gaps)
-        deletes.append(_timed(lambda gap: map_.delete(gap, gap + PAGE_SIZE), gaps))
+        deletes.append(_timed(lambda gap: vm_map_delete(map_, gap, gap + PAGE_SIZE), gaps))
     insert, delete = min(inserts), min(deletes)
     map_.unlock()
-    map_.assert_consistent()
+    vm_map_assert_consistent(map_)
     return Figures(entries, build, lookup, find, insert, delete, _depth(map_, lookups[:2000]))
 
 

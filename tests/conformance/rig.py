@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kernel_model.release import RELEASES
-from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import SGROWSIZ, USRSTACK, VM_MAXUSER_ADDRESS
 from tests.replay.pagefree import FaultRecord
 from tests.replay.world import World
@@ -34,17 +35,17 @@ class Rig(World):
 
     def ranges(self) -> list[tuple[int, int]]:
         """Every entry's bounds."""
-        return [(entry.start, entry.end) for entry in self.map.entries()]
+        return [(entry.start, entry.end) for entry in self.map]
 
     def entry(self, addr: int) -> Any:
         """The entry that holds *addr*."""
-        found, entry = self.map.lookup_entry(addr)
+        found, entry = vm_map_lookup_entry(self.map, addr)
         assert found
         return entry
 
     def avail(self) -> list[int]:
         """avail_ssize of every growable entry."""
-        return [entry.avail_ssize for entry in self.map.entries() if entry.eflags & 0x3000]
+        return [entry.avail_ssize for entry in self.map if entry.eflags & 0x3000]
 
 
 def rig(name: str, **setup: int) -> Rig:

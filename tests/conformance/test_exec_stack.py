@@ -9,6 +9,7 @@ import pytest
 
 from kernel_model.kern.elf_common import FREEBSD_AT_NAMES
 from kernel_model.kern.machdep import PSL_USERINIT
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.elf_files import PT_GNU_STACK, R, Seg, W, X, freebsd_note, static_elf
 from tests.unit.exec_host import ExecHost
 
@@ -146,7 +147,7 @@ def test_stackprot_is_what_pt_gnu_stack_asks_for(tmp_path, flags):
     host = ExecHost(tmp_path)
     host.execve(host.add("p", static_elf(extra=[Seg(PT_GNU_STACK, flags, memsz=0, filesz=0)])))
     assert auxv_of(host)[23] == (3 if flags == R | W else 7)
-    assert host.map.lookup_entry(host.cpu.frame.rsp)[1].protection == auxv_of(host)[23]
+    assert vm_map_lookup_entry(host.map, host.cpu.frame.rsp)[1].protection == auxv_of(host)[23]
 
 
 def test_a_position_independent_program_is_told_its_bias(tmp_path):

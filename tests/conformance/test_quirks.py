@@ -17,6 +17,7 @@ from kernel_model.vm.vm_param import (
     KERN_SUCCESS,
     USRSTACK,
 )
+from kernel_model.vm.vm_stack import vm_map_stack
 from tests.conformance.rig import CLASSIC, FREEBSD, MODERN, PG, STACK_BOTTOM, process_rig, rig
 
 DOWN = 0x1000
@@ -40,12 +41,12 @@ def test_q4_classic_access_by_another_process_grows_that_process(name):
     process = process_rig(name)
     accessor = process.stranger
     stack_map = accessor.p_vmspace.vm_map
-    assert stack_map.stack(STACK_BOTTOM, 512 << 20, 7, 7, DOWN) == KERN_SUCCESS
+    assert vm_map_stack(stack_map, STACK_BOTTOM, 512 << 20, 7, 7, DOWN) == KERN_SUCCESS
     process.set_foreign(1)
     before = process.ranges()
     assert process.do("growstack", addr=USRSTACK - 0x21000) == KERN_SUCCESS
     assert process.ranges() == before
-    assert [entry.start for entry in stack_map.entries()] == [USRSTACK - 0x40000, USRSTACK - 0x20000]
+    assert [entry.start for entry in stack_map] == [USRSTACK - 0x40000, USRSTACK - 0x20000]
 
 
 @pytest.mark.parametrize("name", MODERN)
@@ -129,7 +130,7 @@ def test_q10_protecting_a_guard_succeeds_and_changes_nothing(name):
     process = rig(name)
     assert process.do("insert", start=0x10000000, end=0x10010000, prot=0, max=0, cow=0x80) == KERN_SUCCESS
     assert process.do("protect", start=0x10000000, end=0x10010000, prot=7) == KERN_SUCCESS
-    assert [entry.protection for entry in process.map.entries()] == [0] * len(process.ranges())
+    assert [entry.protection for entry in process.map] == [0] * len(process.ranges())
     assert process.do("fault", addr=0x10000000, type=1) == KERN_PROTECTION_FAILURE
 
 
@@ -156,7 +157,7 @@ def test_q12_no_swap_is_einval_to_mmap(name):
 def test_q14_wiring_a_stack_with_its_gap_fails(name):
     process = process_rig(name)
     assert process.do("wire", start=STACK_BOTTOM, end=USRSTACK, flags=USER_NOHOLES) == KERN_INVALID_ADDRESS
-    assert [entry.wired_count for entry in process.map.entries()] == [0, 0]
+    assert [entry.wired_count for entry in process.map] == [0, 0]
     assert process.map.pmap.wired_count == 0
 
 

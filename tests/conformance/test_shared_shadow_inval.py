@@ -16,6 +16,7 @@ import itertools
 import pytest
 
 from kernel_model.vm.vm import VM_INHERIT_SHARE
+from kernel_model.vm.vm_map_advise import vm_map_inherit
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vmspace import vmspace_free
 from tests.unit.vm_check import assert_nothing_left, check_all, fork, make_vm, map_anon, peek, poke
@@ -45,7 +46,7 @@ def test_a_sharer_sees_the_writers_copy(
     second = fork(vm, first)
     if eager:
         poke(second, BASE + 100, b"e")
-    assert second.vm_map.inherit(BASE, BASE + npages * PAGE_SIZE, VM_INHERIT_SHARE) == 0
+    assert vm_map_inherit(second.vm_map, BASE, BASE + npages * PAGE_SIZE, VM_INHERIT_SHARE) == 0
     third = fork(vm, second)
     spaces += [second, third]
     if touched:

@@ -21,8 +21,12 @@ from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vm_stack import vm_map_stack
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
 from tests.unit.emu_box import DATA, EXECUTE, READ, WRITE, Access, Box
 from tests.unit.vm_check import FakeProc
@@ -115,7 +119,7 @@ class Mirrored:
 
 def _map(map_: VmMap, start: int, pages: int, prot: int) -> int:
     with map_.locked():
-        return map_.insert(None, 0, start, start + pages * PAGE_SIZE, prot, VM_PROT_ALL, 0)
+        return vm_map_insert(map_, None, 0, start, start + pages * PAGE_SIZE, prot, VM_PROT_ALL, 0)
 
 
 class Pair:
@@ -138,15 +142,15 @@ class Pair:
 
     def _unmap(self, _number: int, world: World, page: int, pages: int) -> int:
         start = DATA + page * PAGE_SIZE
-        return world.space.vm_map.remove(start, start + min(pages, PAGES - page) * PAGE_SIZE)
+        return vm_map_remove(world.space.vm_map, start, start + min(pages, PAGES - page) * PAGE_SIZE)
 
     def _protect(self, _number: int, world: World, page: int, pages: int, prot: int) -> int:
         start = DATA + page * PAGE_SIZE
-        return world.space.vm_map.protect(start, start + min(pages, PAGES - page) * PAGE_SIZE, prot)
+        return vm_map_protect(world.space.vm_map, start, start + min(pages, PAGES - page) * PAGE_SIZE, prot)
 
     def _stack(self, _number: int, world: World) -> int:
         size = STACK_PAGES * PAGE_SIZE
-        return world.space.vm_map.stack(STACK_TOP - size, size, READ | WRITE, VM_PROT_ALL, MAP_STACK_GROWS_DOWN)
+        return vm_map_stack(world.space.vm_map, STACK_TOP - size, size, READ | WRITE, VM_PROT_ALL, MAP_STACK_GROWS_DOWN)
 
     def _access(self, _number: int, world: World, va: int, kind: int, value: int) -> tuple[bool, int]:
         return world.access(va, kind, value)
@@ -202,7 +206,7 @@ class Pair:
 def _state(space: VmSpace, vm: Vm) -> tuple[object, ...]:
     entries = [
         (e.start, e.end, e.protection, e.eflags, e.offset, e.object is None, e.avail_ssize)
-        for e in space.vm_map.entries()
+        for e in space.vm_map
         if e.start != SCRATCH
     ]
     ptes = space.vm_pmap.ptes

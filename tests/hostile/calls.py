@@ -23,6 +23,7 @@ from kernel_model.kern.kern_sig import KSigInfo, ast, psignal
 from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.signo import SIGKILL
 from kernel_model.kern.subr_syscall import bind
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.hostile.box import CODE, DATA, DATA_SIZE, FREEBSD, LINUX, elf, root
 
 if TYPE_CHECKING:
@@ -367,7 +368,7 @@ class Caller:
                 ast(td)
             if proc.p_state:
                 return
-            proc.p_vmspace.vm_map.lookup_entry(0)
+            vm_map_lookup_entry(proc.p_vmspace.vm_map, 0)
 
     def log(self) -> str:
         return "\n".join(self.said[-12:])

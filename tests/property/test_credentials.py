@@ -28,7 +28,7 @@ from kernel_model.vm.vm import (
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_inherit
 from kernel_model.vm.vm_map_delete import vm_map_remove
-from kernel_model.vm.vm_map_flags import MAP_COPY_ON_WRITE
+from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_object import vm_object_deallocate

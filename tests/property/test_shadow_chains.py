@@ -23,12 +23,12 @@ from kernel_model.vm.vm import (
     VM_PROT_READ,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_map_flags import (
-    MAP_COPY_ON_WRITE,
-    MAP_INHERIT_SHARE,
-    VM_MAP_WIRE_HOLESOK,
-    VM_MAP_WIRE_USER,
-)
+from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE, MAP_INHERIT_SHARE, VM_MAP_WIRE_HOLESOK, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_pageout import vm_pageout_scan
 from kernel_model.vm.vm_param import PAGE_SIZE
@@ -105,7 +105,9 @@ class World:
         map_ = process.space.vm_map
         end = start + npages * PAGE_SIZE
         with map_.locked():
-            rv = map_.insert(object_, 0, start, end, VM_PROT_READ | VM_PROT_WRITE, VM_PROT_ALL, MAP_COPY_ON_WRITE)
+            rv = vm_map_insert(
+                map_, object_, 0, start, end, VM_PROT_READ | VM_PROT_WRITE, VM_PROT_ALL, MAP_COPY_ON_WRITE
+            )
         assert rv == 0
         padded = bytes(self.vnode.data) + bytes(PAGE_SIZE)
         for page in range(npages):
@@ -118,8 +120,8 @@ class World:
         start = self.va(SHARED_AT)
         map_ = process.space.vm_map
         with map_.locked():
-            rv = map_.insert(
-                vnode_pager_alloc(self.vm, self.shared_file), 0, start, start + SHARED_PAGES * PAGE_SIZE,
+            rv = vm_map_insert(
+                map_, vnode_pager_alloc(self.vm, self.shared_file), 0, start, start + SHARED_PAGES * PAGE_SIZE,
                 VM_PROT_READ | VM_PROT_WRITE, VM_PROT_ALL, MAP_INHERIT_SHARE,
             )  # fmt: skip
         assert rv == 0
@@ -184,7 +186,7 @@ class World:
         if value == VM_INHERIT_COPY and self.is_shared(process, first, last):
             # FreeBSD lets the other sharers write into what the copy still looks at: no snapshot, no flat model.
             return
-        assert process.space.vm_map.inherit(self.va(first), self.va(last), value) == 0
+        assert vm_map_inherit(process.space.vm_map, self.va(first), self.va(last), value) == 0
         for page in range(first, last):
             if page in process.inherit:
                 process.inherit[page] = value
@@ -199,7 +201,7 @@ class World:
         process = self.rng.choice(self.processes)
         first = self.rng.randrange(NPAGES)
         last = min(first + self.rng.randrange(1, 6), NPAGES)
-        process.space.vm_map.remove(self.va(first), self.va(last))
+        vm_map_remove(process.space.vm_map, self.va(first), self.va(last))
         for page in range(first, last):
             process.cells.pop(page, None)
         if self.rng.random() < 0.7:
@@ -214,16 +216,16 @@ class World:
         first = self.rng.randrange(NPAGES)
         last = self.rng.randrange(first + 1, NPAGES + 1)
         map_ = process.space.vm_map
-        assert map_.protect(self.va(first), self.va(last), VM_PROT_READ) == 0
+        assert vm_map_protect(map_, self.va(first), self.va(last), VM_PROT_READ) == 0
         for page in range(first, last):
             if page in process.cells and self.rng.random() < 0.3:
                 self.compare(process, page)
-        assert map_.protect(self.va(first), self.va(last), VM_PROT_READ | VM_PROT_WRITE) == 0
+        assert vm_map_protect(map_, self.va(first), self.va(last), VM_PROT_READ | VM_PROT_WRITE) == 0
 
     def advise(self) -> None:
         process = self.rng.choice(self.processes)
         first = self.rng.randrange(NPAGES)
-        process.space.vm_map.madvise(self.va(first), self.va(NPAGES), self.rng.choice([3, 4]))
+        vm_map_madvise(process.space.vm_map, self.va(first), self.va(NPAGES), self.rng.choice([3, 4]))
 
     def wire(self) -> None:
         process = self.rng.choice(self.processes)
@@ -232,9 +234,9 @@ class World:
         map_ = process.space.vm_map
         flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_HOLESOK
         if self.rng.random() < 0.5:
-            assert map_.wire(self.va(first), self.va(last), flags) == 0
+            assert vm_map_wire(map_, self.va(first), self.va(last), flags) == 0
         else:
-            assert map_.unwire(self.va(first), self.va(last), flags) == 0
+            assert vm_map_unwire(map_, self.va(first), self.va(last), flags) == 0
 
     def pressure(self) -> None:
         """Have the page daemon take as much as it can."""
@@ -307,7 +309,7 @@ def test_a_chain_of_two_thousand_forks_collapses() -> None:
         space = child
         proc.p_vmspace = child
     depth = 0
-    entry = next(iter(space.vm_map.entries()))
+    entry = next(iter(space.vm_map))
     object_ = entry.vm_object
     while object_ is not None:
         depth += 1

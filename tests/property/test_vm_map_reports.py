@@ -7,7 +7,8 @@ import pytest
 from kernel_model.ktrace import MAP
 from kernel_model.vm import vm_map_insert
 from kernel_model.vm.pmap import NullHardware
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_IN_TRANSITION
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_IN_TRANSITION
+from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free
 from tests.property.vm_model import PG, Scenario, expand
 
 SCENARIOS = 140
@@ -31,7 +32,7 @@ class Hardware(NullHardware):
 def signature(map_):
     """What a mirror shows, page by page; merges and cuts that change nothing do not count."""
     pages = {}
-    for entry in map_.entries():
+    for entry in map_:
         for addr in range(entry.start, entry.end, PG):
             backing = (id(entry.object), entry.offset + addr - entry.start) if entry.object is not None else None
             pages[addr] = (entry.protection, entry.max_protection, entry.eflags & ~MAP_ENTRY_IN_TRANSITION, backing)
@@ -106,11 +107,11 @@ def test_every_change_is_told(first):
 def test_an_untold_change_is_caught(monkeypatch):
     """The check can fail: an insertion that extends its neighbour tells nobody."""
 
-    def extend(map_, prev, start, end):
-        prev.end = end
+    def extend(map_, prev, end):
         if not prev.is_guard or map_.vm.release.size_counts_guards:
-            map_.size += end - start
-        map_.entry_resize_free(prev)
+            map_.size += end - prev.end
+        prev.end = end
+        vm_map_entry_resize_free(map_, prev)
 
     monkeypatch.setattr(vm_map_insert, "_extend", extend)
     with pytest.raises(AssertionError, match=r"changed, told|not in"):

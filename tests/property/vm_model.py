@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kernel_model.release import RELEASES, Release
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_entry import (
     MAP_COPY_ON_WRITE,
     MAP_CREATE_GUARD,
     MAP_DISABLE_COREDUMP,
@@ -65,7 +66,7 @@ def expand(map_: Any) -> Space:
     """The map as the model writes it."""
     space = {}
     saves = map_.vm.release.stack_prot_saved
-    for entry in map_.entries():
+    for entry in map_:
         eflags = entry.eflags & SHOWN
         saved = (0, 0)
         if saves and eflags & MAP_ENTRY_STACK_GAP_DN:
@@ -133,7 +134,7 @@ class Scenario:
         """DragonFly's search leaves the reserve of a stack alone."""
         if not self.release.stack_dragonfly:
             return True
-        above = next(entry for entry in self.world.map.entries() if entry.start >= end)
+        above = next(entry for entry in self.world.map if entry.start >= end)
         return not above.eflags & 0x1000 or above.start - above.avail_ssize >= end
 
     def cow(self) -> tuple[int, int, int]:
@@ -363,7 +364,7 @@ class Scenario:
         """The pages, the structure of every map, the references and the charges."""
         for space, model in zip(self.world.spaces, self.spaces, strict=True):
             if space is not None:
-                space.vm_map.assert_consistent()
+                vm_map_assert_consistent(space.vm_map)
                 assert expand(space.vm_map) == model
         check_objects(self.world)
 
@@ -376,7 +377,7 @@ def check_objects(world: World) -> None:
         if space is None:
             continue
         assert space.vm_map.deferred == []
-        for entry in space.vm_map.entries():
+        for entry in space.vm_map:
             if entry.vm_object is not None:
                 references[entry.vm_object] += 1
             if entry.cred is not None:

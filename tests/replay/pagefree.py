@@ -9,15 +9,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from kernel_model.vm import vm_map, vm_map_delete, vm_map_wire, vmspace
+from kernel_model.vm import vm_map_delete, vm_map_protect, vm_map_wire, vmspace
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_FAULT_LOOKUP
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_COW,
-    MAP_ENTRY_NEEDS_COPY,
-    MAP_ENTRY_VN_EXEC,
-    VM_FAULT_WIRE,
-)
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY, MAP_ENTRY_VN_EXEC, VM_FAULT_WIRE
 from kernel_model.vm.vm_map_insert import curcred
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done
 from kernel_model.vm.vm_object import vm_object_allocate, vm_object_deallocate, vm_object_reference
@@ -102,7 +97,7 @@ def fault(record: FaultRecord, map_: VmMap, va: int, fault_type: int, fault_flag
     return KERN_SUCCESS
 
 
-def copy_wired(src_map: VmMap, dst_map: VmMap, dst: VmMapEntry, src: VmMapEntry, fork: bool) -> int:
+def copy_entry(dst_map: VmMap, src_map: VmMap, dst: VmMapEntry, src: VmMapEntry, forking: bool) -> int:
     """vm_fault_copy_entry without its pages: object, charge and flags."""
     vm = src_map.vm
     upgrade = src is dst
@@ -119,7 +114,7 @@ def copy_wired(src_map: VmMap, dst_map: VmMap, dst: VmMapEntry, src: VmMapEntry,
         dst.eflags &= ~MAP_ENTRY_VN_EXEC
     assert dst_object is not None
     charge = 0
-    if fork:
+    if forking:
         dst_object.cred = curcred(vm)
         charge = dst_object.charge
     elif dst_object.cred is None and dst_object.type in (OBJT_DEFAULT, OBJT_SWAP):
@@ -135,8 +130,8 @@ def copy_wired(src_map: VmMap, dst_map: VmMap, dst: VmMapEntry, src: VmMapEntry,
 def page_free(record: FaultRecord) -> Iterator[None]:
     """Replace everything that would touch a page."""
 
-    def map_fault(self: VmMap, va: int, fault_type: int, fault_flags: int = 0) -> int:
-        return fault(record, self, va, fault_type, fault_flags)
+    def map_fault(map_: VmMap, va: int, fault_type: int, fault_flags: int = 0) -> int:
+        return fault(record, map_, va, fault_type, fault_flags)
 
     def nothing(*_: Any) -> None:
         return None
@@ -144,8 +139,9 @@ def page_free(record: FaultRecord) -> Iterator[None]:
     with ExitStack() as stack:
         enter = stack.enter_context
         enter(mock.patch.object(vmspace, "Pmap", PageFreePmap))
-        enter(mock.patch.object(vm_map.VmMap, "fault", map_fault))
-        enter(mock.patch.object(vm_map.VmMap, "copy_wired", copy_wired))
+        enter(mock.patch.object(vmspace, "vm_fault", map_fault))
+        for module in (vmspace, vm_map_protect):
+            enter(mock.patch.object(module, "vm_fault_copy_entry", copy_entry))
         enter(mock.patch.object(vm_map_delete, "vm_object_unwire", nothing))
         enter(mock.patch.object(vm_map_wire, "vm_object_unwire", nothing))
         yield

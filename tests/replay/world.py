@@ -12,9 +12,10 @@ from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIM
 from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJ_ONEMAPPING, OBJT_DEFAULT, OBJT_PHYS, OBJT_SWAP, OBJT_VNODE
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map import vm_map_create
-from kernel_model.vm.vm_map_find import vm_map_findspace_address
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import vm_map_assert_consistent, vm_map_create
+from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise, vm_map_sync
+from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_remove
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,
     MAP_ENTRY_GUARD,
@@ -22,10 +23,27 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_STACK_GAP_UP,
     MAP_WIREFUTURE,
 )
+from kernel_model.vm.vm_map_find import (
+    vm_map_find,
+    vm_map_find_min,
+    vm_map_findspace,
+    vm_map_findspace_address,
+    vm_map_fixed,
+)
+from kernel_model.vm.vm_map_insert import (
+    vm_map_clip_end,
+    vm_map_clip_start,
+    vm_map_insert,
+    vm_map_simplify_entry,
+    vm_map_submap,
+)
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done
+from kernel_model.vm.vm_map_protect import vm_map_check_protection, vm_map_protect
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import vm_object_allocate, vm_object_deallocate, vm_object_reference
 from kernel_model.vm.vm_param import KERN_SUCCESS
-from kernel_model.vm.vm_stack import vm_map_growstack
+from kernel_model.vm.vm_stack import vm_map_growstack, vm_map_stack
 from kernel_model.vm.vm_stack_gap import P2_STKGAP_DISABLE, vm_map_growstack_gap
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
 
@@ -126,7 +144,7 @@ class World:
         handler: Callable[[Args], Outcome] = getattr(self, f"op_{op}")
         outcome = handler(args)
         if not self._beyond_invariants():
-            self.map.assert_consistent()
+            vm_map_assert_consistent(self.map)
         return outcome
 
     def _beyond_invariants(self) -> bool:
@@ -137,7 +155,7 @@ class World:
         """
         if not self.unsound:
             last = self.map.header.prev
-            entries = islice(self.map.entries(), self.map.nentries)  # a ring that a bug has tied up never ends
+            entries = islice(self.map, self.map.nentries)  # a ring that a bug has tied up never ends
             self.unsound = (last is not self.map.header and last.end > self.map.max_offset) or any(
                 entry.eflags & MAP_ENTRY_GUARD and entry.eflags & _GROWS for entry in entries
             )
@@ -158,15 +176,23 @@ class World:
     def op_insert(self, a: Args) -> Outcome:
         obj = self._object(a)
         self.map.lock()
-        rv = self.map.insert(
-            obj, a.get("off", 0), a.get("start", 0), a.get("end", 0), a.get("prot", 0), a.get("max", 0), a.get("cow", 0)
+        rv = vm_map_insert(
+            self.map,
+            obj,
+            a.get("off", 0),
+            a.get("start", 0),
+            a.get("end", 0),
+            a.get("prot", 0),
+            a.get("max", 0),
+            a.get("cow", 0),
         )
         self.map.unlock()
         return self._placed(obj, rv), None
 
     def op_find(self, a: Args) -> Outcome:
         obj = self._object(a)
-        rv, addr = self.map.find(
+        rv, addr = vm_map_find(
+            self.map,
             obj,
             a.get("off", 0),
             a.get("addr", 0),
@@ -181,7 +207,8 @@ class World:
 
     def op_find_min(self, a: Args) -> Outcome:
         obj = self._object(a)
-        rv, addr = self.map.find_min(
+        rv, addr = vm_map_find_min(
+            self.map,
             obj,
             a.get("off", 0),
             a.get("addr", 0),
@@ -199,19 +226,26 @@ class World:
         with self.map.locked():
             if self.release.findspace_returns_address:
                 return 0, vm_map_findspace_address(self.map, a.get("start", 0), a.get("len", 0))
-            addr = self.map.findspace(a.get("start", 0), a.get("len", 0))
+            addr = vm_map_findspace(self.map, a.get("start", 0), a.get("len", 0))
         return (1, None) if addr is None else (0, addr)
 
     def op_fixed(self, a: Args) -> Outcome:
         obj = self._object(a)
-        rv = self.map.fixed(
-            obj, a.get("off", 0), a.get("start", 0), a.get("len", 0), a.get("prot", 0), a.get("max", 0), a.get("cow", 0)
+        rv = vm_map_fixed(
+            self.map,
+            obj,
+            a.get("off", 0),
+            a.get("start", 0),
+            a.get("len", 0),
+            a.get("prot", 0),
+            a.get("max", 0),
+            a.get("cow", 0),
         )
         return self._placed(obj, rv), None
 
     def op_stack(self, a: Args) -> Outcome:
-        return self.map.stack(
-            a.get("addr", 0), a.get("size", 0), a.get("prot", 0), a.get("max", 0), a.get("cow", 0)
+        return vm_map_stack(
+            self.map, a.get("addr", 0), a.get("size", 0), a.get("prot", 0), a.get("max", 0), a.get("cow", 0)
         ), None
 
     def op_growstack(self, a: Args) -> Outcome:
@@ -226,7 +260,8 @@ class World:
     # operations that look
 
     def op_fault(self, a: Args) -> Outcome:
-        rv = self.map.fault(a.get("addr", 0), a.get("type", 0))
+        assert self.map.fault is not None
+        rv = self.map.fault(self.map, a.get("addr", 0), a.get("type", 0))
         return rv, self.record.out if rv == KERN_SUCCESS else None
 
     def op_lookup(self, a: Args) -> Outcome:
@@ -238,64 +273,66 @@ class World:
 
     def op_check(self, a: Args) -> Outcome:
         self.map.lock_read()
-        ok = self.map.check_protection(a.get("start", 0), a.get("end", 0), a.get("prot", 0))
+        ok = vm_map_check_protection(self.map, a.get("start", 0), a.get("end", 0), a.get("prot", 0))
         self.map.unlock_read()
         return int(ok), None
 
     def op_lookup_entry(self, a: Args) -> Outcome:
         self.map.lock_read()
-        found, entry = self.map.lookup_entry(a.get("addr", 0))
+        found, entry = vm_map_lookup_entry(self.map, a.get("addr", 0))
         self.map.unlock_read()
         return int(found), None if entry is self.map.header else [entry.start, entry.end]
 
     # operations that change
 
     def op_protect(self, a: Args) -> Outcome:
-        return self.map.protect(a.get("start", 0), a.get("end", 0), a.get("prot", 0), bool(a.get("set_max", 0))), None
+        return vm_map_protect(
+            self.map, a.get("start", 0), a.get("end", 0), a.get("prot", 0), bool(a.get("set_max", 0))
+        ), None
 
     def op_delete(self, a: Args) -> Outcome:
         with self.map.locked():
-            return self.map.delete(a.get("start", 0), a.get("end", 0)), None
+            return vm_map_delete(self.map, a.get("start", 0), a.get("end", 0)), None
 
     def op_remove(self, a: Args) -> Outcome:
-        return self.map.remove(a.get("start", 0), a.get("end", 0)), None
+        return vm_map_remove(self.map, a.get("start", 0), a.get("end", 0)), None
 
     def op_inherit(self, a: Args) -> Outcome:
-        return self.map.inherit(a.get("start", 0), a.get("end", 0), a.get("inh", 0)), None
+        return vm_map_inherit(self.map, a.get("start", 0), a.get("end", 0), a.get("inh", 0)), None
 
     def op_madvise(self, a: Args) -> Outcome:
-        return self.map.madvise(a.get("start", 0), a.get("end", 0), a.get("behav", 0)), None
+        return vm_map_madvise(self.map, a.get("start", 0), a.get("end", 0), a.get("behav", 0)), None
 
     def op_wire(self, a: Args) -> Outcome:
-        return self.map.wire(a.get("start", 0), a.get("end", 0), a.get("flags", 0)), None
+        return vm_map_wire(self.map, a.get("start", 0), a.get("end", 0), a.get("flags", 0)), None
 
     def op_unwire(self, a: Args) -> Outcome:
-        return self.map.unwire(a.get("start", 0), a.get("end", 0), a.get("flags", 0)), None
+        return vm_map_unwire(self.map, a.get("start", 0), a.get("end", 0), a.get("flags", 0)), None
 
     def op_sync(self, a: Args) -> Outcome:
-        return self.map.sync(
-            a.get("start", 0), a.get("end", 0), bool(a.get("syncio", 0)), bool(a.get("invalidate", 0))
+        return vm_map_sync(
+            self.map, a.get("start", 0), a.get("end", 0), bool(a.get("syncio", 0)), bool(a.get("invalidate", 0))
         ), None
 
     def op_simplify(self, a: Args) -> Outcome:
         with self.map.locked():
-            found, entry = self.map.lookup_entry(a.get("addr", 0))
+            found, entry = vm_map_lookup_entry(self.map, a.get("addr", 0))
             if found:
-                self.map.simplify_entry(entry)
+                vm_map_simplify_entry(self.map, entry)
         return int(found), None
 
     def op_clip(self, a: Args) -> Outcome:
         addr = a.get("addr", 0)
         with self.map.locked():
-            found, entry = self.map.lookup_entry(addr)
+            found, entry = vm_map_lookup_entry(self.map, addr)
             if found:
-                (self.map.clip_end if a.get("endp", 0) else self.map.clip_start)(entry, addr)
+                (vm_map_clip_end if a.get("endp", 0) else vm_map_clip_start)(self.map, entry, addr)
         return int(found), None
 
     def op_submap(self, a: Args) -> Outcome:
         start, end = a.get("start", 0), a.get("end", 0)
         sub = vm_map_create(self.vm, self.map.pmap, start, end)
-        return self.map.submap(start, end, sub), None
+        return vm_map_submap(self.map, start, end, sub), None
 
     # address spaces and objects
 
@@ -406,7 +443,7 @@ class World:
         map_ = space.vm_map
         numbers: dict[VmObject, int] = {}
         entries = []
-        for entry in map_.entries():
+        for entry in map_:
             obj = entry.vm_object
             entries.append(
                 [

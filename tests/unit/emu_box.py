@@ -14,7 +14,9 @@ from kernel_model.release import RELEASES
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_flags import MAP_CREATE_GUARD
+from kernel_model.vm.vm_map_entry import MAP_CREATE_GUARD
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc
 from tests.unit.vm_check import FakeProc
@@ -96,7 +98,9 @@ class Box:
         """Map anonymous memory, or a guard when *prot* is 0."""
         cow = 0 if prot else MAP_CREATE_GUARD
         with self.map.locked():
-            rv = self.map.insert(None, 0, start, start + pages * PAGE_SIZE, prot, VM_PROT_ALL if prot else 0, cow)
+            rv = vm_map_insert(
+                self.map, None, 0, start, start + pages * PAGE_SIZE, prot, VM_PROT_ALL if prot else 0, cow
+            )
         assert rv == 0
 
     def place(self, va: int) -> int:
@@ -106,7 +110,7 @@ class Box:
     def poke(self, va: int, data: bytes) -> None:
         """Write as the kernel does, one page at most; write access is not needed."""
         if va >> PAGE_SHIFT not in self.space.vm_pmap.ptes:
-            assert vm_fault(self.map, va, self.map.lookup_entry(va)[1].protection & RW) == 0
+            assert vm_fault(self.map, va, vm_map_lookup_entry(self.map, va)[1].protection & RW) == 0
         place = self.place(va)
         self.vm.phys.mem[place : place + len(data)] = data
         self.hw.code_changed(va, va + len(data))
@@ -117,7 +121,7 @@ class Box:
 
     def run(self, code: str, rip: int = CODE, **registers: int) -> TrapFrame:
         """Execute the bytes *code* at *rip* until SYSCALL, an exception or a refused fault."""
-        if not self.map.lookup_entry(rip)[0]:
+        if not vm_map_lookup_entry(self.map, rip)[0]:
             self.insert(rip & ~PAGE_MASK, 4, VM_PROT_ALL)
         self.poke(rip, bytes.fromhex(code))
         frame = TrapFrame(rip=rip, rsp=CODE + 0x3000, **registers)

@@ -91,7 +91,7 @@ class ExecHost:
 
     def entries(self) -> list[tuple[int, int, int]]:
         """(start, end, protection) of every entry."""
-        return [(entry.start, entry.end, entry.protection) for entry in self.map.entries()]
+        return [(entry.start, entry.end, entry.protection) for entry in self.map]
 
     def read(self, va: int, size: int) -> bytes:
         return copyin(self.td, va, size)

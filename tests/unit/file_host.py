@@ -23,6 +23,7 @@ from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_map_find import vm_map_fixed
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc
 from tests.unit.exec_host import FakeCpu
@@ -59,7 +60,7 @@ class FileHost:
         self.proc.p_threads.append(self.td)
         self.kernel.procs[self.proc.p_pid] = self.proc
         self.vm.pcpu.switch(self.td)
-        rv = self.proc.p_vmspace.vm_map.fixed(None, 0, SCRATCH, SCRATCH_SIZE, VM_PROT_ALL, VM_PROT_ALL, 0)
+        rv = vm_map_fixed(self.proc.p_vmspace.vm_map, None, 0, SCRATCH, SCRATCH_SIZE, VM_PROT_ALL, VM_PROT_ALL, 0)
         assert rv == 0
         self.at = SCRATCH
 

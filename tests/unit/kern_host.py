@@ -19,6 +19,7 @@ from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW
 from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_map_find import vm_map_fixed
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc
 from tests.unit.exec_host import FakeCpu
@@ -83,7 +84,7 @@ class KernHost:
         return self.signals
 
     def map_at(self, start: int, size: int, prot: int = VM_PROT_ALL) -> None:
-        assert self.map.fixed(None, 0, start, size, prot, VM_PROT_ALL, 0) == 0
+        assert vm_map_fixed(self.map, None, 0, start, size, prot, VM_PROT_ALL, 0) == 0
 
     def put(self, data: bytes) -> int:
         """Store *data* in fresh scratch memory; returns its address."""
@@ -116,4 +117,4 @@ class KernHost:
         return result
 
     def entries(self) -> list[tuple[int, int, int]]:
-        return [(entry.start, entry.end, entry.protection) for entry in self.map.entries()]
+        return [(entry.start, entry.end, entry.protection) for entry in self.map]

@@ -13,6 +13,7 @@ from kernel_model.kern.copyin import copyin
 from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.proc import P_EXITED
 from kernel_model.ktrace import EXEC
+from kernel_model.vm.vm_map import vm_map_assert_consistent
 from tests.unit.elf_files import (
     EHDR,
     ET_DYN,
@@ -63,7 +64,7 @@ def outcome(host: ExecHost, data: bytes) -> str:
         return E.NAMES[error.errno]
     finally:
         host.kernel.ktrace.unsubscribe(EXEC, listen)
-    host.map.assert_consistent()
+    vm_map_assert_consistent(host.map)
     if host.proc.p_state == P_EXITED:
         assert host.proc.p_xsig == signo.SIGABRT
         assert_clear(reasons[0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel_model.kern.copyin import copyout
+from kernel_model.vm.vm_map_find import vm_map_fixed
 from kernel_model.vm.vm_param import PAGE_SIZE
 from tests.unit.file_host import SCRATCH, SCRATCH_SIZE, FileHost
 
@@ -187,7 +188,7 @@ def test_the_map_as_text(host: FileHost, tmp_path: Path):
     vp = host.proc.p_fd.fget(host.ok("open", "/lib", 0, 0)).f_vnode
     map_ = host.proc.p_vmspace.vm_map
     object_ = vnode_pager_alloc(host.vm, vp)
-    assert map_.fixed(object_, PAGE_SIZE, 0x7000_0000, 2 * PAGE_SIZE, 5, 7, 0) == 0
+    assert vm_map_fixed(map_, object_, PAGE_SIZE, 0x7000_0000, 2 * PAGE_SIZE, 5, 7, 0) == 0
     lines = text(host, "/proc/self/maps").splitlines()
     assert lines[0].split() == [b"%08x-%08x" % (SCRATCH, SCRATCH + SCRATCH_SIZE), b"rwxp", b"00000000", b"00:00", b"0"]
     info = (tmp_path / "lib").stat()

@@ -12,8 +12,13 @@ from kernel_model.vm.pmap import pmap_remove_all
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE, SGROWSIZ
+from kernel_model.vm.vm_stack import vm_map_stack
 from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
 from tests.unit.emu_box import CODE, DATA, EXECUTE, READ, RW, RX, WRITE, Access, Box
 
@@ -30,7 +35,7 @@ def grow(box: Box, release: int = RW) -> None:
 
     def repair(fault: Access) -> bool:
         start = fault.va & -PAGE_SIZE
-        if not box.map.lookup_entry(start)[0]:
+        if not vm_map_lookup_entry(box.map, start)[0]:
             box.insert(start, 1, release)
         return vm_fault(box.map, fault.va, fault.access) == 0
 
@@ -140,11 +145,11 @@ def test_rights_lowered_between_runs() -> None:
     with Box() as box:
         box.insert(DATA, 2)
         box.run(STORE)
-        assert box.map.protect(DATA, DATA + PAGE_SIZE, READ) == 0
+        assert vm_map_protect(box.map, DATA, DATA + PAGE_SIZE, READ) == 0
         frame = box.run(STORE)
         assert (frame.rip, box.faults.seen[-1].access) == (CODE + INSN_AT, WRITE)
         box.hw.verify()
-        assert box.map.protect(DATA, DATA + PAGE_SIZE, RW) == 0
+        assert vm_map_protect(box.map, DATA, DATA + PAGE_SIZE, RW) == 0
         assert box.run(STORE).rsi == 1
         box.hw.verify()
 
@@ -153,7 +158,7 @@ def test_unmapped_between_runs() -> None:
     with Box() as box:
         box.insert(DATA, 3)
         assert box.run(LOAD).rsi == 1
-        assert box.map.remove(DATA, DATA + PAGE_SIZE) == 0
+        assert vm_map_remove(box.map, DATA, DATA + PAGE_SIZE) == 0
         assert box.run(LOAD).rsi == 0
         box.hw.verify()
 
@@ -164,8 +169,8 @@ def test_a_program_that_unmaps_its_own_code() -> None:
         box.insert(DATA, 1, RX)
 
         def hook() -> None:
-            if box.map.lookup_entry(DATA)[0]:
-                assert box.map.remove(DATA, DATA + PAGE_SIZE) == 0
+            if vm_map_lookup_entry(box.map, DATA)[0]:
+                assert vm_map_remove(box.map, DATA, DATA + PAGE_SIZE) == 0
                 box.hw.synchronise()
 
         box.on_syscall = hook
@@ -203,11 +208,11 @@ def test_code_rewritten_through_another_address_is_new() -> None:
         box.insert(DATA, 1, VM_PROT_ALL)
         box.insert(0x30000000, 2)
         box.poke(DATA, bytes.fromhex("b807000000c3"))
-        obj = box.map.lookup_entry(DATA)[1].vm_object
+        obj = vm_map_lookup_entry(box.map, DATA)[1].vm_object
         assert obj is not None
         obj.ref_count += 1
         with box.map.locked():
-            assert box.map.insert(obj, 0, 0x20000000, 0x20001000, RW, RW, 0) == 0
+            assert vm_map_insert(box.map, obj, 0, 0x20000000, 0x20001000, RW, RW, 0) == 0
         # mov rsp,0x30002000; mov rdi,DATA; mov rbp,0x20000000; call rdi; mov ebx,eax; mov byte ptr [rbp+1],9
         # call rdi; mov ecx,eax; mov byte ptr [rbp+1],11; call rdi; syscall
         frame = box.run(
@@ -230,7 +235,7 @@ def test_a_recycled_frame_shows_no_old_code() -> None:
             box.insert(DATA, 1, VM_PROT_ALL)
             assert box.run(f"b8{number:02x}0000000f05", DATA).rax == number
             frames.add(box.space.vm_pmap.extract(DATA))
-            assert box.map.remove(DATA, DATA + PAGE_SIZE) == 0
+            assert vm_map_remove(box.map, DATA, DATA + PAGE_SIZE) == 0
         assert len(frames) == 1, "the test needs the frame to be used again"
 
 
@@ -246,7 +251,7 @@ def test_a_frame_that_a_pager_filled_anew_shows_no_old_code() -> None:
             box.cpu.set_frame(TrapFrame(rip=DATA))
             box.hw.run(box.cpu.resume_rip())
             assert box.cpu.get_frame().rax == number
-            assert box.map.remove(DATA, DATA + PAGE_SIZE) == 0
+            assert vm_map_remove(box.map, DATA, DATA + PAGE_SIZE) == 0
 
 
 # -- stale translations -------------------------------------------------------------------
@@ -290,7 +295,7 @@ def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch)
         box.insert(DATA, 4, READ)
         assert box.run(LOAD).rsi == 1
         monkeypatch.setattr("emu.engine.pmap.MANY_REGIONS", 0)
-        assert box.map.protect(DATA, DATA + 4 * PAGE_SIZE, RW) == 0
+        assert vm_map_protect(box.map, DATA, DATA + 4 * PAGE_SIZE, RW) == 0
         assert box.run(STORE).rsi == 1
         assert box.status == UC_ERR_OK
         assert box.hw._dirty
@@ -317,8 +322,8 @@ def test_regions_follow_clips_and_protections() -> None:
     with Box() as box:
         box.insert(DATA, 16)
         box.hw.synchronise()
-        assert box.map.protect(DATA + 0x3000, DATA + 0x5000, READ) == 0
-        assert box.map.remove(DATA + 0x8000, DATA + 0x9000) == 0
+        assert vm_map_protect(box.map, DATA + 0x3000, DATA + 0x5000, READ) == 0
+        assert vm_map_remove(box.map, DATA + 0x8000, DATA + 0x9000) == 0
         box.insert(DATA + 0x20000, 2, 0)
         assert box.hw.regions() == [
             (DATA, DATA + 0x3000, RW),
@@ -334,7 +339,7 @@ def test_one_protection_over_two_regions() -> None:
         box.insert(DATA, 2)
         box.insert(DATA + 0x2000, 2, READ)
         box.hw.synchronise()
-        assert box.map.protect(DATA, DATA + 0x4000, RX) == 0
+        assert vm_map_protect(box.map, DATA, DATA + 0x4000, RX) == 0
         box.hw.verify()
 
 
@@ -351,15 +356,15 @@ def test_a_stack_stays_one_region() -> None:
     with Box() as box:
         size = 16 << 20
         top = DATA + size
-        assert box.map.stack(DATA, size, RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
+        assert vm_map_stack(box.map, DATA, size, RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
         for step in range(1, 40):
             assert vm_fault(box.map, top - step * SGROWSIZ - 8, WRITE) == 0
             box.hw.synchronise()
         assert box.map.nentries >= 40
         assert len(box.hw.regions()) <= 16
         box.hw.verify()
-        assert box.map.remove(DATA, top) == 0
-        assert box.map.stack(DATA, size, RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
+        assert vm_map_remove(box.map, DATA, top) == 0
+        assert vm_map_stack(box.map, DATA, size, RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
         assert vm_fault(box.map, top - 3 * SGROWSIZ, WRITE) == 0
         box.hw.verify()
 
@@ -371,8 +376,8 @@ def test_changes_that_cancel_out_cost_nothing() -> None:
         operations: list[str] = []
         for name in ("mem_map_ptr", "mem_unmap", "mem_protect"):
             _count(box, name, operations)
-        assert box.map.protect(DATA + 0x3000, DATA + 0x5000, READ) == 0
-        assert box.map.protect(DATA + 0x3000, DATA + 0x5000, RW) == 0
+        assert vm_map_protect(box.map, DATA + 0x3000, DATA + 0x5000, READ) == 0
+        assert vm_map_protect(box.map, DATA + 0x3000, DATA + 0x5000, RW) == 0
         box.hw.synchronise()
         assert operations == []
 
@@ -396,7 +401,7 @@ def test_promised_frames_become_the_objects() -> None:
         box.hw.synchronise()
         (shown,) = [piece for piece in box.hw._regions if piece.start == DATA]
         box.run(STORE)
-        obj = box.map.lookup_entry(DATA)[1].vm_object
+        obj = vm_map_lookup_entry(box.map, DATA)[1].vm_object
         assert obj is not None
         assert obj.run is not None
         assert obj.run.base == shown.frame
@@ -410,7 +415,7 @@ def test_frames_return_when_everything_is_gone() -> None:
     box.insert(DATA, 8)
     box.insert(DATA + 0x100000, 300)
     box.run(STORE)
-    assert box.map.remove(PAGE_SIZE, 1 << 46) == 0
+    assert vm_map_remove(box.map, PAGE_SIZE, 1 << 46) == 0
     box.hw.synchronise()
     assert box.vm.phys.reserved_frames() == before
     box.close()
@@ -451,7 +456,7 @@ def test_verify_finds_a_forgotten_change() -> None:
     with Box() as box:
         box.insert(DATA, 4)
         box.hw.verify()
-        box.map.lookup_entry(DATA)[1].protection = READ
+        vm_map_lookup_entry(box.map, DATA)[1].protection = READ
         with pytest.raises(MirrorDesync, match="perms differs"):
             box.hw.verify()
 

@@ -10,6 +10,8 @@ import pytest
 from kernel_model.kern.kern_sig import SigAction
 from kernel_model.rlimit import RLIMIT_FSIZE, RLIMIT_NOFILE
 from kernel_model.vm.vm import VM_PROT_READ
+from kernel_model.vm.vm_map_find import vm_map_fixed
+from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_param import PAGE_SIZE
 from tests.unit.file_host import BAD, FileHost
 
@@ -194,7 +196,7 @@ def test_bad_buffers(host: FileHost):
 def test_a_buffer_that_cannot_be_written_is_a_fault(host: FileHost):
     fd = make(host, data=b"data")
     va = host.put(b"old!", align=PAGE_SIZE)
-    host.proc.p_vmspace.vm_map.protect(va, va + PAGE_SIZE, VM_PROT_READ)
+    vm_map_protect(host.proc.p_vmspace.vm_map, va, va + PAGE_SIZE, VM_PROT_READ)
     assert host.call("read", fd, va, 4) == -EFAULT
     assert host.get(va, 4) == b"old!"
     assert host.call("write", fd, va, 4) == 4
@@ -269,13 +271,13 @@ def test_the_file_size_limit(host: FileHost):
 
 def mapped(host: FileHost, fd: int, size: int):
     """Map the file shared and writable at a fixed place, as mmap(2) does, and return (address, object)."""
-    from kernel_model.vm.vm_map_flags import MAP_PREFAULT_PARTIAL
+    from kernel_model.vm.vm_map_entry import MAP_PREFAULT_PARTIAL
     from kernel_model.vm.vnode_pager import vnode_pager_alloc
 
     vp = host.proc.p_fd.fget(fd).f_vnode
     object_ = vnode_pager_alloc(host.vm, vp)
     where = 0x5000_0000
-    rv = host.proc.p_vmspace.vm_map.fixed(object_, 0, where, size, 3, 7, MAP_PREFAULT_PARTIAL)
+    rv = vm_map_fixed(host.proc.p_vmspace.vm_map, object_, 0, where, size, 3, 7, MAP_PREFAULT_PARTIAL)
     assert rv == 0
     return where, object_
 

@@ -19,7 +19,9 @@ from kernel_model.kern.vfs_lookup import namei
 from kernel_model.ktrace import EXEC, MAP
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_VMEM
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_COW, MAP_ENTRY_NOCOREDUMP, MAP_WIREFUTURE
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NOCOREDUMP, MAP_WIREFUTURE
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.elf_files import (
     PT_GNU_STACK,
     PT_LOAD,
@@ -80,7 +82,7 @@ def killed(host, path, *args):
 def test_a_static_program_is_mapped_as_its_segments_say(tmp_path, release):
     host = ExecHost(tmp_path, release)
     assert host.execve(host.add("p", static_elf(notes=freebsd_note(1001000)))) == EJUSTRETURN
-    text, data, bss = list(host.map.entries())[:3]
+    text, data, bss = list(host.map)[:3]
     assert (text.start, text.end, text.protection) == (0x400000, 0x401000, VM_RX)
     assert text.eflags & MAP_ENTRY_COW
     assert text.eflags & MAP_ENTRY_NOCOREDUMP
@@ -92,7 +94,7 @@ def test_a_static_program_is_mapped_as_its_segments_say(tmp_path, release):
     vmspace = host.proc.p_vmspace
     assert (vmspace.vm_taddr, vmspace.vm_tsize) == (0x400000, 1)
     assert (vmspace.vm_daddr, vmspace.vm_dsize) == (0x401000, 3)
-    host.map.assert_consistent()
+    vm_map_assert_consistent(host.map)
 
 
 @pytest.mark.parametrize("release", RELEASE_NAMES)
@@ -110,7 +112,7 @@ def test_the_stack_is_what_the_release_maps(tmp_path):
     for release in RELEASE_NAMES:
         host = ExecHost(tmp_path, release)
         host.execve(host.add("p", static_elf()))
-        entries = list(host.map.entries())
+        entries = list(host.map)
         stack = next(entry for entry in entries if entry.start <= 0x7FFFFFFFE000 < entry.end)
         assert (stack.start, stack.end, stack.protection) == (0x7FFFFFFDF000, 0x7FFFFFFFF000, VM_ALL), release
         vmspace = host.proc.p_vmspace
@@ -124,7 +126,7 @@ def test_the_stack_is_what_the_release_maps(tmp_path):
 
 def test_the_shared_page_holds_the_trampoline(host):
     host.execve(host.add("p", static_elf()))
-    entry = host.map.lookup_entry(0x7FFFFFFFF000)[1]
+    entry = vm_map_lookup_entry(host.map, 0x7FFFFFFFF000)[1]
     assert (entry.start, entry.end, entry.protection, entry.max_protection) == (
         0x7FFFFFFFF000, 0x800000000000, VM_RX, VM_RX,
     )  # fmt: skip
@@ -150,8 +152,8 @@ def test_segments_that_share_a_page_share_it(host):
     assert not host.proc.p_state
     assert host.read(0x400900, 0x800) == b"b" * 0x800
     assert host.read(0x401100, 0x1100) == bytes(0x1100)
-    assert host.map.lookup_entry(0x400000)[1].protection == VM_ALL
-    assert host.map.lookup_entry(0x401000)[1].protection == VM_RW
+    assert vm_map_lookup_entry(host.map, 0x400000)[1].protection == VM_ALL
+    assert vm_map_lookup_entry(host.map, 0x401000)[1].protection == VM_RW
 
 
 def test_a_segment_out_of_step_with_its_page_is_copied(host):
@@ -164,7 +166,7 @@ def test_a_segment_out_of_step_with_its_page_is_copied(host):
     ).build()
     host.execve(host.add("p", file))
     assert host.read(0x402ABC, 4000) == (b"odd" * 1000).ljust(4000, b"\0")
-    assert host.map.lookup_entry(0x402000)[1].protection == VM_RX
+    assert vm_map_lookup_entry(host.map, 0x402000)[1].protection == VM_RX
 
 
 @pytest.mark.parametrize("release", RELEASE_NAMES)
@@ -173,7 +175,7 @@ def test_a_read_only_segment_may_end_in_zeros(tmp_path, release):
     file = Elf([Seg(PT_LOAD, RX, 0, 0x400000, data=b"", filesz=0x1100, memsz=0x3000)], entry=0x400400).build()
     host.execve(host.add("p", file.ljust(0x1100, b"t")))
     assert host.read(0x401000, 0x200) == b"t" * 0x100 + bytes(0x100)
-    assert {entry.protection for entry in host.map.entries() if entry.start < 0x403000} == {VM_RX}
+    assert {entry.protection for entry in host.map if entry.start < 0x403000} == {VM_RX}
 
 
 def test_bytes_before_a_segment_without_data_follow_the_release(tmp_path):
@@ -210,7 +212,7 @@ def test_the_run_time_linker_goes_above_the_room_for_data(tmp_path, release):
     assert host.cpu.frame.rip == base + 0x400
     auxv = dict(host.stack(host.cpu.frame.rdi)[2])
     assert (auxv[7], auxv[9]) == (base, 0x400400)
-    assert host.map.lookup_entry(base)[0]
+    assert vm_map_lookup_entry(host.map, base)[0]
     assert host.proc.p_textvp.v_name == b"p"
 
 
@@ -340,8 +342,8 @@ def test_linux_strings_lie_as_programs_that_rename_themselves_expect(host):
 
 def test_linux_has_no_shared_page_and_a_stack_without_execution(host):
     host.execve(host.add("p", static_elf(osabi=3)))
-    assert not host.map.lookup_entry(0x7FFFFFFFF000)[0]
-    assert host.map.lookup_entry(0x7FFFFFFFE000)[1].protection == VM_RW
+    assert not vm_map_lookup_entry(host.map, 0x7FFFFFFFF000)[0]
+    assert vm_map_lookup_entry(host.map, 0x7FFFFFFFE000)[1].protection == VM_RW
 
 
 def test_a_linux_interpreter_is_named_by_at_base(host):
@@ -527,9 +529,9 @@ def test_the_second_image_leaves_nothing_of_the_first(host):
     first = host.proc.p_textvp
     resident = host.vm.cnt.v_free_count
     host.execve(host.add("q", static_elf()))
-    assert not host.map.lookup_entry(0x1021000)[0]
+    assert not vm_map_lookup_entry(host.map, 0x1021000)[0]
     assert (first.v_textcount, host.proc.p_textvp.v_textcount > 0) == (0, True)
-    host.map.assert_consistent()
+    vm_map_assert_consistent(host.map)
     host.execve(b"/p")
     host.execve(b"/q")
     assert abs(host.vm.cnt.v_free_count - resident) < 8
@@ -675,9 +677,9 @@ def test_objects_have_one_reference_for_each_entry_that_shows_them(host):
     path = host.add("p", static_elf(interp=LD_FREEBSD))
     for _ in range(3):
         host.execve(path)
-        entries = list(host.map.entries())
+        entries = list(host.map)
         for start in (0x400000, host.cpu.frame.rip - 0x400):
-            obj = host.map.lookup_entry(start)[1].vm_object
+            obj = vm_map_lookup_entry(host.map, start)[1].vm_object
             shown = sum(entry.vm_object is obj for entry in entries)
             assert obj.ref_count == shown + obj.shadow_count
 

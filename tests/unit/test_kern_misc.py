@@ -15,6 +15,7 @@ from kernel_model.kern.signo import SIGALRM
 from kernel_model.kern.vfs_lookup import namei
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_NONE
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.kern_host import HANDLER, KernHost
 
 INF = (1 << 64) - 1
@@ -70,17 +71,17 @@ def test_the_stack_band_is_protected_anew(release: str) -> None:
     host.map_at(top - (8 << 20), 8 << 20, 3)
     limit = host.put(struct.pack("<qq", 1 << 20, 512 << 20))
     assert host.call(195, RLIMIT_STACK, limit) == 0
-    assert host.map.lookup_entry(top - (2 << 20))[1].protection == VM_PROT_NONE
-    assert host.map.lookup_entry(top - (1 << 20))[1].protection == 3
+    assert vm_map_lookup_entry(host.map, top - (2 << 20))[1].protection == VM_PROT_NONE
+    assert vm_map_lookup_entry(host.map, top - (1 << 20))[1].protection == 3
     assert host.call(195, RLIMIT_STACK, host.put(struct.pack("<qq", 8 << 20, 512 << 20))) == 0
-    assert host.map.lookup_entry(top - (2 << 20))[1].protection == 7
+    assert vm_map_lookup_entry(host.map, top - (2 << 20))[1].protection == 7
 
 
 def test_linux_leaves_the_stack_alone(lin: KernHost) -> None:
     top = lin.proc.p_sysent.sv_usrstack
     lin.map_at(top - (8 << 20), 8 << 20, 3)
     assert lin.call(160, 3, lin.put(struct.pack("<QQ", 1 << 20, 512 << 20))) == 0
-    assert lin.map.lookup_entry(top - (2 << 20))[1].protection == 3
+    assert vm_map_lookup_entry(lin.map, top - (2 << 20))[1].protection == 3
 
 
 def test_getrusage(bsd: KernHost) -> None:

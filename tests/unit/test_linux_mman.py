@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kernel_model.kern.copyin import copyout
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.kern_host import KernHost
 
 MMAP, MPROTECT, MUNMAP, BRK, MREMAP, MINCORE, MADVISE, MSYNC, MLOCK = 9, 10, 11, 12, 25, 27, 28, 26, 149
@@ -63,7 +65,7 @@ def test_writable_is_readable(host: KernHost) -> None:
     addr = mmap(host, 0, PG, 2)
     copyout(host.td, addr, b"x")
     assert host.get(addr, 1) == b"x"
-    assert host.map.lookup_entry(addr)[1].protection == 3
+    assert vm_map_lookup_entry(host.map, addr)[1].protection == 3
 
 
 def test_a_directory_cannot_be_mapped(host: KernHost) -> None:
@@ -183,8 +185,8 @@ def test_mremap_moves_when_it_may(host: KernHost) -> None:
     assert new > 0
     assert new != addr
     assert pages_at(host, new, 6) == [1, 2, 3, 4, 0, 0]
-    assert not host.map.lookup_entry(addr)[0]
-    host.map.assert_consistent()
+    assert not vm_map_lookup_entry(host.map, addr)[0]
+    vm_map_assert_consistent(host.map)
 
 
 def test_mremap_fixed(host: KernHost) -> None:
@@ -235,7 +237,7 @@ def test_brk_is_exact_and_never_fails(host: KernHost) -> None:
     assert host.call(BRK, (1 << 64) - 1) == base + 3 * PG + 1
     assert host.call(BRK, base + (64 << 30)) == base + 3 * PG + 1, "over the limit"
     assert host.call(BRK, base + PG) == base + PG
-    assert not host.map.lookup_entry(base + PG)[0]
+    assert not vm_map_lookup_entry(host.map, base + PG)[0]
 
 
 # -- others -------------------------------------------------------------------------------------------------
@@ -275,4 +277,4 @@ def test_the_map_is_whole_after_all_that(host: KernHost) -> None:
         addr = host.call(MREMAP, addr, 16 * PG, 64 * PG, 1)
         assert pages_at(host, addr, 17) == [*range(1, 17), 0]
         assert host.call(MUNMAP, addr, 64 * PG) == 0
-    host.map.assert_consistent()
+    vm_map_assert_consistent(host.map)

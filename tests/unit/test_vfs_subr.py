@@ -6,7 +6,8 @@ from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_flags import MAP_DISABLE_SYNCER
+from kernel_model.vm.vm_map_entry import MAP_DISABLE_SYNCER
+from kernel_model.vm.vm_map_find import vm_map_find
 from kernel_model.vm.vm_param import KERN_SUCCESS, PAGE_SIZE
 from kernel_model.vm.vmspace import vmspace_alloc
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
@@ -39,7 +40,7 @@ def dirty_mapping(vm, cow=0):
     space = vmspace_alloc(vm, PAGE_SIZE, 1 << 40)
     vp = FileInMemory()
     obj = vnode_pager_alloc(vm, vp)
-    rv, va = space.vm_map.find(obj, 0, 0x10000, PAGE_SIZE, 1, VM_PROT_RW, VM_PROT_ALL, cow)
+    rv, va = vm_map_find(space.vm_map, obj, 0, 0x10000, PAGE_SIZE, 1, VM_PROT_RW, VM_PROT_ALL, cow)
     assert rv == KERN_SUCCESS
     assert vm_fault(space.vm_map, va, VM_PROT_WRITE) == KERN_SUCCESS
     m = obj.pages[0]

@@ -25,7 +25,9 @@ from kernel_model.vm.vm import (
 )
 from kernel_model.vm.vm_fault import MAX_RESTARTS, vm_fault
 from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import (
     MAP_COPY_ON_WRITE,
     MAP_NOFAULT,
     MAP_STACK_GROWS_DOWN,
@@ -33,6 +35,9 @@ from kernel_model.vm.vm_map_flags import (
     VM_FAULT_WIRE,
     VM_MAP_WIRE_USER,
 )
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import (
     VmObject,
     vm_object_allocate,
@@ -58,6 +63,7 @@ from kernel_model.vm.vm_param import (
     KERN_SUCCESS,
     PAGE_SIZE,
 )
+from kernel_model.vm.vm_stack import vm_map_stack
 from kernel_model.vm.vmspace import VmSpace, vmspace_fork, vmspace_free
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
 from tests.unit.vm_check import (
@@ -83,7 +89,7 @@ ALL = CLASSIC + MODERN
 def insert(space: VmSpace, object_: VmObject | None, npages: int, prot: int = VM_PROT_RW, cow: int = 0) -> None:
     map_ = space.vm_map
     with map_.locked():
-        assert map_.insert(object_, 0, BASE, BASE + npages * PAGE_SIZE, prot, VM_PROT_ALL, cow) == 0
+        assert vm_map_insert(map_, object_, 0, BASE, BASE + npages * PAGE_SIZE, prot, VM_PROT_ALL, cow) == 0
 
 
 def counters(vm: Vm) -> tuple[int, int, int, int]:
@@ -112,9 +118,9 @@ def test_nothing_mapped_and_no_right() -> None:
     assert vm_fault(map_, BASE, VM_PROT_EXECUTE) == KERN_PROTECTION_FAILURE
     assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_SUCCESS
     assert vm_fault(map_, BASE, VM_PROT_WRITE) == KERN_PROTECTION_FAILURE, "the hint must not forget rights"
-    assert map_.protect(BASE, BASE + PAGE_SIZE, VM_PROT_NONE) == 0
+    assert vm_map_protect(map_, BASE, BASE + PAGE_SIZE, VM_PROT_NONE) == 0
     assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_PROTECTION_FAILURE, "nor outlive a change"
-    assert map_.remove(BASE, BASE + PAGE_SIZE) == 0
+    assert vm_map_remove(map_, BASE, BASE + PAGE_SIZE) == 0
     assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_INVALID_ADDRESS
 
 
@@ -218,7 +224,7 @@ def test_copying_leaves_a_sharer_with_the_new_page_only_since_13() -> None:
         map_anon(parent, BASE, 1)
         poke(parent, BASE, b"old")
         writer, _ = vmspace_fork(parent)
-        assert writer.vm_map.inherit(BASE, BASE + PAGE_SIZE, 0) == 0
+        assert vm_map_inherit(writer.vm_map, BASE, BASE + PAGE_SIZE, 0) == 0
         sharer, _ = vmspace_fork(writer)
         assert peek(sharer, BASE, 3) == peek(writer, BASE, 3) == b"old"
         poke(writer, BASE, b"new")
@@ -256,13 +262,13 @@ def test_nosync_marks_pages_that_become_dirty() -> None:
     space = proc.p_vmspace
     vnode = FakeVnode(bytes(2 * PAGE_SIZE))
     insert(space, vnode_pager_alloc(vm, vnode), 2)
-    space.vm_map.madvise(BASE, BASE + PAGE_SIZE, 6)
+    vm_map_madvise(space.vm_map, BASE, BASE + PAGE_SIZE, 6)
     poke(space, BASE, b"1")
     poke(space, BASE + PAGE_SIZE, b"2")
     first, second = (space.vm_pmap.ptes[(BASE >> 12) + number][0] for number in range(2))
     assert first.flags & PG_NOSYNC
     assert not second.flags & PG_NOSYNC
-    space.vm_map.madvise(BASE, BASE + PAGE_SIZE, 7)
+    vm_map_madvise(space.vm_map, BASE, BASE + PAGE_SIZE, 7)
     space.vm_pmap.remove(BASE, BASE + PAGE_SIZE)
     poke(space, BASE, b"3")
     assert not first.flags & PG_NOSYNC
@@ -294,7 +300,7 @@ def test_prefault_stays_inside_the_entry() -> None:
         m.valid = True
     map_ = space.vm_map
     with map_.locked():
-        rv = map_.insert(object_, 4 * PAGE_SIZE, BASE, BASE + 3 * PAGE_SIZE, VM_PROT_READ, VM_PROT_ALL, 0)
+        rv = vm_map_insert(map_, object_, 4 * PAGE_SIZE, BASE, BASE + 3 * PAGE_SIZE, VM_PROT_READ, VM_PROT_ALL, 0)
     assert rv == 0
     assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_SUCCESS
     assert [pte[0].pindex for _, pte in space.vm_pmap.mappings()] == [4, 5, 6]
@@ -305,7 +311,7 @@ def test_input_brings_neighbours_by_advice(advice: int, pages: int) -> None:
     vm, proc = make_vm()
     vnode = FakeVnode(bytes(range(256)) * 16 * 64)
     insert(proc.p_vmspace, vnode_pager_alloc(vm, vnode), 64)
-    proc.p_vmspace.vm_map.madvise(BASE, BASE + 64 * PAGE_SIZE, advice)
+    vm_map_madvise(proc.p_vmspace.vm_map, BASE, BASE + 64 * PAGE_SIZE, advice)
     assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
     assert (vm.cnt.v_vnodein, vm.cnt.v_vnodepgsin, vm.cnt.v_io_faults, vnode.reads) == (1, pages, 1, 1)
     assert proc.p_vmspace.vm_pmap.majflt == 1
@@ -333,7 +339,7 @@ def test_the_stack_grows_in_a_fault(release: str) -> None:
     space.vm_stacktop = top
     space.vm_ssize = 0x20
     proc.p_limit.values[RLIMIT_STACK] = 8 << 20
-    assert space.vm_map.stack(top - (512 << 20), 512 << 20, VM_PROT_ALL, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
+    assert vm_map_stack(space.vm_map, top - (512 << 20), 512 << 20, VM_PROT_ALL, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
     assert vm_fault(space.vm_map, top - 0x21000 + 8, VM_PROT_WRITE) == KERN_SUCCESS
     assert space.vm_ssize == 0x40
     overflow = vm_fault(space.vm_map, top - (8 << 20) - 1, VM_PROT_WRITE)
@@ -351,11 +357,11 @@ def test_wiring_makes_pages_resident_and_unwiring_gives_them_back() -> None:
     vm, proc = make_vm()
     space = proc.p_vmspace
     map_anon(space, BASE, 3)
-    assert space.vm_map.wire(BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_wire(space.vm_map, BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     assert (space.vm_pmap.wired_count, vm.cnt.v_wire_count, vm.cnt.v_active_count) == (3, 3, 0)
     poke(space, BASE, b"wired")
     check_all(vm, [space])
-    assert space.vm_map.unwire(BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_unwire(space.vm_map, BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     assert (space.vm_pmap.wired_count, vm.cnt.v_wire_count, vm.cnt.v_active_count) == (0, 0, 3)
     check_all(vm, [space])
 
@@ -366,7 +372,7 @@ def test_forking_wired_memory_copies_at_once(release: str) -> None:
     space = proc.p_vmspace
     map_anon(space, BASE, 2)
     poke(space, BASE, b"parent")
-    assert space.vm_map.wire(BASE, BASE + 2 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_wire(space.vm_map, BASE, BASE + 2 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     child, charge = vmspace_fork(space)
     assert charge == 2 * PAGE_SIZE
     poke(space, BASE, b"PARENT")
@@ -381,15 +387,15 @@ def test_making_wired_private_file_memory_writable_copies_and_wires_the_copies(r
     space = proc.p_vmspace
     vnode = FakeVnode(b"file" * 1024)
     insert(space, vnode_pager_alloc(vm, vnode), 1, VM_PROT_READ, MAP_COPY_ON_WRITE)
-    assert space.vm_map.wire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    assert space.vm_map.protect(BASE, BASE + PAGE_SIZE, VM_PROT_RW) == 0
+    assert vm_map_wire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_protect(space.vm_map, BASE, BASE + PAGE_SIZE, VM_PROT_RW) == 0
     m, prot, wired = space.vm_pmap.ptes[BASE >> 12]
     assert (prot, wired, m.wire_count, vm.cnt.v_wire_count) == (VM_PROT_RW, True, 1, 1)
     assert m.object is not vnode.v_object
     poke(space, BASE, b"FILE")
     assert vnode.data[:4] == b"file"
     check_all(vm, [space])
-    assert space.vm_map.unwire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_unwire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     vmspace_free(space)
     # 10.4 and 11.0 hand the new object a payer but no charge: the reservation is never given back.
     if vm.release.copy_entry_charges == "fork":
@@ -421,12 +427,12 @@ def test_device_and_physical_memory() -> None:
     for allocate in (device_pager_allocate, sg_pager_allocate):
         other = fork(vm, space)
         device = allocate(vm, "dev", 2, lambda pindex, frame: frame.__setitem__(slice(0, 1), bytes([pindex + 65])))
-        other.vm_map.remove(BASE, BASE + 2 * PAGE_SIZE)
+        vm_map_remove(other.vm_map, BASE, BASE + 2 * PAGE_SIZE)
         insert(other, device, 2)
         assert peek(other, BASE + PAGE_SIZE, 1) == b"B"
         poke(other, BASE, b"!")
-        assert other.vm_map.wire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-        assert other.vm_map.unwire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+        assert vm_map_wire(other.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+        assert vm_map_unwire(other.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
         vmspace_free(other)
     vmspace_free(space)
     assert_nothing_left(vm)
@@ -479,7 +485,7 @@ def test_a_mapping_of_64_tib_costs_only_what_is_touched() -> None:
     space = proc.p_vmspace
     map_ = space.vm_map
     with map_.locked():
-        rv = map_.insert(None, 0, 1 << 40, (1 << 40) + (1 << 46), VM_PROT_RW, VM_PROT_ALL, 0)
+        rv = vm_map_insert(map_, None, 0, 1 << 40, (1 << 40) + (1 << 46), VM_PROT_RW, VM_PROT_ALL, 0)
     assert rv == 0
     for va in (1 << 40, (1 << 41) + 5, (1 << 46) - 1):
         poke(space, va, b"x")
@@ -488,7 +494,7 @@ def test_a_mapping_of_64_tib_costs_only_what_is_touched() -> None:
     poke(child, 1 << 40, b"y")
     assert peek(space, 1 << 40, 1) == b"x"
     for advice in (3, 4, 5):
-        assert child.vm_map.madvise(1 << 40, (1 << 40) + (1 << 46), advice) == 0
+        assert vm_map_madvise(child.vm_map, 1 << 40, (1 << 40) + (1 << 46), advice) == 0
     check_all(vm, [space, child])
     vmspace_free(child)
     vmspace_free(space)
@@ -504,7 +510,7 @@ def test_onemapping_is_taken_into_account_by_the_shared_invalidation() -> None:
     child = fork(vm, parent)
     assert peek(child, BASE, 3) == b"old"
     poke(child, BASE, b"new")
-    top = next(iter(child.vm_map.entries())).vm_object
+    top = next(iter(child.vm_map)).vm_object
     assert top is not None and top.flags & OBJ_ONEMAPPING
     assert parent.vm_pmap.lookup(BASE) is not None, "the parent's mapping stays"
 
@@ -590,7 +596,7 @@ def test_more_steps_for_the_probe() -> None:
     top, _ = vm_object_shadow(vm, lower, 0, PAGE_SIZE)
     lower.ref_count -= 1
     other = fork(vm, space)
-    other.vm_map.remove(BASE, BASE + 2 * PAGE_SIZE)
+    vm_map_remove(other.vm_map, BASE, BASE + 2 * PAGE_SIZE)
     insert(other, top, 1)
     stages()
     assert vm_fault(other.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
@@ -608,9 +614,9 @@ def test_a_store_into_a_wired_entry_that_shares_its_pages_wires_the_copy() -> No
     m = vm_page_alloc(lower, 0)
     assert m is not None
     m.valid = True
-    assert space.vm_map.wire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_wire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     assert m.wire_count == 1
-    entry = next(iter(space.vm_map.entries()))
+    entry = next(iter(space.vm_map))
     entry.protection = VM_PROT_RW
     assert vm_fault(space.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
     copy, _, wired = space.vm_pmap.ptes[BASE >> 12]
@@ -621,15 +627,15 @@ def test_copying_a_wired_entry_copes_with_what_is_not_there() -> None:
     vm, proc = make_vm(ram=128 * PAGE_SIZE, swap=0)
     space = proc.p_vmspace
     map_anon(space, BASE, 4)
-    assert space.vm_map.wire(BASE, BASE + 4 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_wire(space.vm_map, BASE, BASE + 4 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     for page in range(4):
         poke(space, BASE + page * PAGE_SIZE, b"%d" % page)
-    object_ = next(iter(space.vm_map.entries())).vm_object
+    object_ = next(iter(space.vm_map)).vm_object
     assert object_ is not None
     vm.cnt.v_free_reserved = vm.cnt.v_free_count - 2
     child = fork(vm, space)
     vm.cnt.v_free_reserved = 2
-    copied = next(iter(child.vm_map.entries())).vm_object
+    copied = next(iter(child.vm_map)).vm_object
     assert copied is not None
     assert sorted(copied.pages) == [0, 1], "for the others there was no memory"
     assert peek(child, BASE, 1) == b"0"
@@ -642,8 +648,8 @@ def test_a_wired_shared_file_mapping_becomes_writable_in_place() -> None:
     vnode = FakeVnode(b"x" * PAGE_SIZE)
     object_ = vnode_pager_alloc(vm, vnode)
     insert(space, object_, 1, VM_PROT_READ)
-    assert space.vm_map.wire(BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    entry = next(iter(space.vm_map.entries()))
+    assert vm_map_wire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    entry = next(iter(space.vm_map))
     entry.protection = VM_PROT_RW
     with space.vm_map.locked():
         assert vm_fault_copy_entry(space.vm_map, space.vm_map, entry, entry, False) == 0

@@ -15,7 +15,8 @@ from kernel_model.vm.vm_kern import (
     pipe_map_alloc,
     pipe_map_free,
 )
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_IS_SUB_MAP
+from kernel_model.vm.vm_map import vm_map_entry_submap
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_IS_SUB_MAP
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS
 from tests.unit.vm_check import make_vm
 
@@ -24,9 +25,9 @@ def test_submaps_are_entries_of_the_kernel_map_which_grew_for_them() -> None:
     vm, _ = make_vm()
     maps = kernel_maps(vm)
     assert kernel_maps(vm) is maps
-    entries = list(maps.kernel_map.entries())
+    entries = list(maps.kernel_map)
     assert [bool(entry.eflags & MAP_ENTRY_IS_SUB_MAP) for entry in entries] == [False, True, True]
-    assert [entry.sub_map for entry in entries[1:]] == [maps.exec_map, maps.pipe_map]
+    assert [vm_map_entry_submap(entry) for entry in entries[1:]] == [maps.exec_map, maps.pipe_map]
     assert maps.exec_map.max_offset - maps.exec_map.min_offset == EXEC_MAP_ENTRIES * EXEC_MAP_ENTRY_SIZE
     assert maps.pipe_map.max_offset - maps.pipe_map.min_offset >= LEAST_PIPE_KVA
     assert VM_MIN_KERNEL_ADDRESS < maps.kernel_map.pmap.kernel_end < VM_MAX_KERNEL_ADDRESS

@@ -4,7 +4,7 @@ import pytest
 
 from kernel_model.release import RELEASES
 from kernel_model.vm.vm import OBJ_ONEMAPPING
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
     MAP_ENTRY_GROWS_DOWN,
     MAP_ENTRY_GROWS_UP,
@@ -17,7 +17,7 @@ from kernel_model.vm.vm_map_flags import (
     MAP_ENTRY_WRITECNT,
     MAP_WXORX,
 )
-from kernel_model.vm.vm_map_insert import cow_to_eflags
+from kernel_model.vm.vm_map_insert import cow_to_eflags, vm_map_try_merge_entries
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ADDRESS,
     KERN_INVALID_ARGUMENT,
@@ -84,7 +84,7 @@ def test_inherit_share_is_the_inheritance():
     process = rig("freebsd-10.1")
     process.do("insert", start=0x10000, end=0x11000, prot=1, max=7, cow=1)
     process.do("insert", start=0x20000, end=0x21000, prot=1, max=7)
-    assert [entry.inheritance for entry in process.map.entries()] == [0, 1]
+    assert [entry.inheritance for entry in process.map] == [0, 1]
 
 
 @pytest.mark.parametrize("name", MODERN)
@@ -126,11 +126,11 @@ def test_try_merge_says_which_entry_is_left():
     process = rig("freebsd-15.0")
     process.do("insert", start=0x10000, end=0x12000, prot=3, max=7)
     process.do("clip", addr=0x11000)
-    low, high = process.map.entries()
+    low, high = process.map
     with process.map.locked():
-        assert process.map.try_merge_entries(process.map.header, low) is process.map.header
-        assert process.map.try_merge_entries(low, high) is high
-        assert process.map.try_merge_entries(high, process.map.header) is high
+        assert vm_map_try_merge_entries(process.map, process.map.header, low) is process.map.header
+        assert vm_map_try_merge_entries(process.map, low, high) is high
+        assert vm_map_try_merge_entries(process.map, high, process.map.header) is high
     assert process.ranges() == [(0x10000, 0x12000)]
 
 
@@ -160,7 +160,7 @@ def test_an_extended_object_serves_an_unlike_neighbour(name):
     process.do("insert", start=0x10000, end=0x12000, prot=3, max=7)
     process.do("fault", addr=0x10000, type=2)
     process.do("insert", start=0x12000, end=0x13000, prot=1, max=7)
-    below, above = process.map.entries()
+    below, above = process.map
     assert below.object is above.object
     assert above.offset == 0x2000
     assert (below.object.size, below.object.ref_count, below.object.charge) == (3, 2, 0x3000)
@@ -267,14 +267,14 @@ def test_clipping_gives_both_halves_one_object(name):
     process.do("insert", start=0x10000, end=0x18000, prot=3, max=7)
     process.do("clip", addr=0x12000)
     process.do("clip", addr=0x16000, endp=1)
-    low, middle, high = process.map.entries()
+    low, middle, high = process.map
     assert low.object is middle.object is high.object
     assert [entry.offset for entry in (low, middle, high)] == [0, 0x2000, 0x6000]
     assert (low.object.size, low.object.ref_count, low.object.charge) == (8, 3, 0x8000)
     assert low.cred is None
     process.do("simplify", addr=0x14000)
     assert process.ranges() == [(0x10000, 0x18000)]
-    assert next(process.map.entries()).object.ref_count == 1
+    assert next(iter(process.map)).object.ref_count == 1
 
 
 @pytest.mark.parametrize("name", MODERN)
@@ -282,7 +282,7 @@ def test_guards_are_never_given_an_object(name):
     process = rig(name)
     process.do("insert", start=0x10000, end=0x18000, prot=0, max=0, cow=0x80)
     process.do("clip", addr=0x12000)
-    assert [entry.object for entry in process.map.entries()] == [None, None]
+    assert [entry.object for entry in process.map] == [None, None]
 
 
 @pytest.mark.parametrize("name", CLASSIC)

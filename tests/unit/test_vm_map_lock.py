@@ -5,7 +5,10 @@ import pytest
 from kernel_model.errors import KernelPanic
 from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map import vm_map_create, vm_map_init, vm_map_max, vm_map_min, vm_map_pmap
-from kernel_model.vm.vm_map_flags import MAP_BUSY_WAKEUP, MAP_ENTRY_IN_TRANSITION, MAP_WIREFUTURE
+from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_BUSY_WAKEUP, MAP_ENTRY_IN_TRANSITION, MAP_WIREFUTURE
+from kernel_model.vm.vm_map_find import vm_map_find
+from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_param import KERN_NO_SPACE, KERN_SUCCESS, USRSTACK
 from tests.conformance.rig import FREEBSD, MODERN, PG, process_rig, rig
 
@@ -24,7 +27,7 @@ def test_create_makes_an_empty_map(map_):
     assert (new.needs_wakeup, new.system_map) == (False, False)
     assert new.header.next is new.header.prev is new.header
     assert (new.header.end, new.header.start) == (0x1000, 0x9000)
-    assert list(new.entries()) == []
+    assert list(new) == []
 
 
 def test_init_gives_an_empty_map_new_bounds(map_):
@@ -33,7 +36,7 @@ def test_init_gives_an_empty_map_new_bounds(map_):
     vm_map_init(map_, map_.pmap, 0x4000, 0x8000)
     assert (map_.min_offset, map_.max_offset, map_.timestamp) == (0x4000, 0x8000, 0)
     with map_.locked():
-        assert map_.insert(None, 0, 0x4000, 0x8000, 3, 7, 0) == KERN_SUCCESS
+        assert vm_map_insert(map_, None, 0, 0x4000, 0x8000, 3, 7, 0) == KERN_SUCCESS
     with pytest.raises(KernelPanic, match="in use"):
         vm_map_init(map_, map_.pmap, 0, 0x1000)
 
@@ -71,7 +74,7 @@ def test_upgrade_counts_once_and_downgrade_not(map_):
 
 
 def test_a_failing_call_counts_as_well(map_):
-    assert map_.find(None, 0, 0, 1 << 60, 1, 3, 7, 0)[0] == KERN_NO_SPACE
+    assert vm_map_find(map_, None, 0, 0, 1 << 60, 1, 3, 7, 0)[0] == KERN_NO_SPACE
     assert map_.timestamp == 1
 
 
@@ -88,8 +91,8 @@ def test_the_timestamp_is_an_unsigned_int(map_):
         lambda m: m.unlock_read(),
         lambda m: m.lock_upgrade(),
         lambda m: m.lock_downgrade(),
-        lambda m: m.insert(None, 0, 0x1000, 0x2000, 3, 7, 0),
-        lambda m: m.delete(0x1000, 0x2000),
+        lambda m: vm_map_insert(m, None, 0, 0x1000, 0x2000, 3, 7, 0),
+        lambda m: vm_map_delete(m, 0x1000, 0x2000),
         lambda m: m.set_busy(),
         lambda m: m.unbusy(),
         lambda m: m.wait_busy(),
@@ -130,10 +133,10 @@ def test_unbusy_clears_the_waiters_flag(map_):
 def test_an_entry_in_transition_is_waited_for(map_):
     """Nobody can end the transition, so deleting panics instead of hanging."""
     with map_.locked():
-        assert map_.insert(None, 0, 0x10000, 0x20000, 3, 7, 0) == KERN_SUCCESS
-    next(map_.entries()).eflags |= MAP_ENTRY_IN_TRANSITION
+        assert vm_map_insert(map_, None, 0, 0x10000, 0x20000, 3, 7, 0) == KERN_SUCCESS
+    next(iter(map_)).eflags |= MAP_ENTRY_IN_TRANSITION
     with pytest.raises(KernelPanic, match="for ever"):
-        map_.remove(0x10000, 0x20000)
+        vm_map_remove(map_, 0x10000, 0x20000)
 
 
 def test_objects_of_deleted_entries_live_until_unlock():
@@ -144,7 +147,7 @@ def test_objects_of_deleted_entries_live_until_unlock():
     process.do("insert", obj=number, start=0x10000, end=0x14000, prot=3, max=7, cow=0x8000)
     assert obj.ref_count == 2
     process.map.lock()
-    assert process.map.delete(0x10000, 0x14000) == KERN_SUCCESS
+    assert vm_map_delete(process.map, 0x10000, 0x14000) == KERN_SUCCESS
     assert obj.ref_count == 2
     process.map.unlock()
     assert obj.ref_count == 1

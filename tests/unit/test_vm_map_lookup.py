@@ -4,7 +4,7 @@ import pytest
 
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_COPY
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done, vm_map_lookup_locked
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,

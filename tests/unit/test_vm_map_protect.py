@@ -2,8 +2,8 @@
 
 import pytest
 
-from kernel_model.vm.vm_map import vm_map_create
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map import vm_map_create, vm_map_entry_submap
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_IS_SUB_MAP,
     MAP_IS_SUB_MAP,
     MAP_WXORX,
@@ -11,6 +11,8 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_PROTECT_SET_MAXPROT,
     VM_MAP_PROTECT_SET_PROT,
 )
+from kernel_model.vm.vm_map_insert import vm_map_insert, vm_map_submap
+from kernel_model.vm.vm_map_protect import vm_map_protect_flags
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
     KERN_INVALID_ADDRESS,
@@ -35,7 +37,7 @@ def mapped(name, prot=3, max_=7, **setup):
 
 
 def rights(process):
-    return [(entry.protection, entry.max_protection) for entry in process.map.entries()]
+    return [(entry.protection, entry.max_protection) for entry in process.map]
 
 
 @pytest.mark.parametrize("name", FREEBSD)
@@ -131,18 +133,18 @@ def test_both_protections_at_once():
     """13 and later: SET_PROT and SET_MAXPROT together; more than the new maximum is OUT_OF_BOUNDS, before any lock."""
     process = mapped("freebsd-15.0")
     before = process.map.timestamp
-    assert process.map.protect_flags(A, A + 0x10000, 7, 3, PROT | MAXPROT) == KERN_OUT_OF_BOUNDS
+    assert vm_map_protect_flags(process.map, A, A + 0x10000, 7, 3, PROT | MAXPROT) == KERN_OUT_OF_BOUNDS
     assert process.map.timestamp == before
-    assert process.map.protect_flags(A, A + 0x10000, 1, 5, PROT | MAXPROT) == KERN_SUCCESS
+    assert vm_map_protect_flags(process.map, A, A + 0x10000, 1, 5, PROT | MAXPROT) == KERN_SUCCESS
     assert rights(process) == [(1, 5)]
-    assert process.map.protect_flags(A, A + 0x10000, 0, 7, MAXPROT) == KERN_PROTECTION_FAILURE
+    assert vm_map_protect_flags(process.map, A, A + 0x10000, 0, 7, MAXPROT) == KERN_PROTECTION_FAILURE
 
 
 def test_write_xor_execute():
     process = mapped("freebsd-15.0", prot=1)
     process.map.flags |= MAP_WXORX
-    assert process.map.protect_flags(A, A + 0x10000, 7, 0, PROT) == KERN_PROTECTION_FAILURE
-    assert process.map.protect_flags(A, A + 0x10000, 5, 0, PROT) == KERN_SUCCESS
+    assert vm_map_protect_flags(process.map, A, A + 0x10000, 7, 0, PROT) == KERN_PROTECTION_FAILURE
+    assert vm_map_protect_flags(process.map, A, A + 0x10000, 5, 0, PROT) == KERN_SUCCESS
 
 
 def test_growsdown_reaches_down_to_the_gap():
@@ -150,8 +152,8 @@ def test_growsdown_reaches_down_to_the_gap():
     process = process_rig("freebsd-15.0")
     process.do("growstack", addr=USRSTACK - 0x21000)
     top = USRSTACK - 0x1000
-    assert process.map.protect_flags(top, USRSTACK, 3, 0, PROT | VM_MAP_PROTECT_GROWSDOWN) == KERN_SUCCESS
-    gap, *pieces = process.map.entries()
+    assert vm_map_protect_flags(process.map, top, USRSTACK, 3, 0, PROT | VM_MAP_PROTECT_GROWSDOWN) == KERN_SUCCESS
+    gap, *pieces = process.map
     assert {piece.protection for piece in pieces} == {3}
     assert gap.offset == 3 | 7 << 16
     assert process.do("growstack", addr=USRSTACK - 0x60000) == KERN_SUCCESS
@@ -160,9 +162,9 @@ def test_growsdown_reaches_down_to_the_gap():
 
 def test_a_gap_s_saved_maximum_counts_in_15():
     process = process_rig("freebsd-15.0")
-    assert process.map.protect_flags(STACK_BOTTOM, USRSTACK, 0, 3, MAXPROT) == KERN_SUCCESS
+    assert vm_map_protect_flags(process.map, STACK_BOTTOM, USRSTACK, 0, 3, MAXPROT) == KERN_SUCCESS
     assert process.entry(STACK_BOTTOM).offset == 3 | 3 << 16
-    assert process.map.protect_flags(STACK_BOTTOM, STACK_BOTTOM + 0x1000, 5, 0, PROT) == KERN_PROTECTION_FAILURE
+    assert vm_map_protect_flags(process.map, STACK_BOTTOM, STACK_BOTTOM + 0x1000, 5, 0, PROT) == KERN_PROTECTION_FAILURE
 
 
 @pytest.mark.parametrize("name", FREEBSD)
@@ -175,7 +177,7 @@ def test_inherit(name):
     assert process.map.timestamp == before
     for value in (2, 0):
         assert process.do("inherit", start=A + 0x4000, end=A + 0x8000, inh=value) == KERN_SUCCESS
-        assert [entry.inheritance for entry in process.map.entries()] == [1, value, 1]
+        assert [entry.inheritance for entry in process.map] == [1, value, 1]
     zero = process.do("inherit", start=A, end=A + 0x4000, inh=3)
     assert zero == (KERN_SUCCESS if name in MODERN else KERN_INVALID_ARGUMENT)
 
@@ -233,21 +235,21 @@ def test_submap_takes_one_fresh_entry(name):
     """Marked, not cut further, and found by a lookup; an object, COW or a hole is INVALID_ARGUMENT."""
     process = mapped(name)
     sub = vm_map_create(process.vm, process.map.pmap, A + 0x4000, A + 0x8000)
-    rv = process.map.submap(A + 0x4000, A + 0x8000, sub)
+    rv = vm_map_submap(process.map, A + 0x4000, A + 0x8000, sub)
     # the cut gives it an object; until 12 that is seen and the cuts remain, since 13 nobody looks again
     assert rv == (KERN_SUCCESS if name == "freebsd-15.0" else KERN_INVALID_ARGUMENT)
     assert bool(sub.flags & MAP_IS_SUB_MAP) == (name == "freebsd-15.0")
     assert len(process.ranges()) == 3
-    assert process.map.submap(A + 0x8000, A + 0x20000, sub) == KERN_INVALID_ARGUMENT
+    assert vm_map_submap(process.map, A + 0x8000, A + 0x20000, sub) == KERN_INVALID_ARGUMENT
     process = mapped(name)
     sub = vm_map_create(process.vm, process.map.pmap, A, A + 0x10000)
-    assert process.map.submap(A, A + 0x10000, sub) == KERN_SUCCESS
+    assert vm_map_submap(process.map, A, A + 0x10000, sub) == KERN_SUCCESS
     entry = process.entry(A)
     assert entry.eflags & MAP_ENTRY_IS_SUB_MAP
-    assert (entry.sub_map, entry.vm_object) == (sub, None)
+    assert (vm_map_entry_submap(entry), entry.vm_object) == (sub, None)
     assert bool(sub.flags & MAP_IS_SUB_MAP) == (name in SINCE_12)
     with sub.locked():
-        assert sub.insert(None, 0, A + 0x2000, A + 0x4000, 3, 7, 0) == KERN_SUCCESS
+        assert vm_map_insert(sub, None, 0, A + 0x2000, A + 0x4000, 3, 7, 0) == KERN_SUCCESS
     assert process.do("lookup", addr=A + 0x3000, type=1) == KERN_SUCCESS
     assert process.do("lookup", addr=A + 0x5000, type=1) == KERN_INVALID_ADDRESS
     assert process.do("submap", start=0x30000000, end=0x30001000) == KERN_INVALID_ARGUMENT
@@ -270,7 +272,7 @@ def test_sync_codes(name):
 
 def test_sync_fails_when_a_page_cannot_be_written(monkeypatch):
     """FAILURE at the end; the other entries are still synced."""
-    from kernel_model.vm import vm_map_sync
+    from kernel_model.vm import vm_map_advise
 
     process = mapped("freebsd-10.1")
     asked = []
@@ -282,7 +284,7 @@ def test_sync_fails_when_a_page_cannot_be_written(monkeypatch):
         asked.append((offset, size, syncio, invalidate))
         return len(asked) != 2
 
-    monkeypatch.setattr(vm_map_sync, "vm_object_sync", vm_object_sync)
+    monkeypatch.setattr(vm_map_advise, "vm_object_sync", vm_object_sync)
     assert process.do("sync", start=2 * A, end=2 * A + 0x3000, syncio=1) == KERN_FAILURE
     assert len(asked) == 3
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_IN_TRANSITION,
     MAP_ENTRY_USER_WIRED,
     MAP_ENTRY_WIRE_SKIPPED,
@@ -11,6 +11,7 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_USER,
     VM_MAP_WIRE_WRITE,
 )
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
     KERN_INVALID_ADDRESS,
@@ -36,12 +37,12 @@ def mapped(name, **setup):
 
 
 def counts(process):
-    return [entry.wired_count for entry in process.map.entries()]
+    return [entry.wired_count for entry in process.map]
 
 
 def nothing_is_left_over(process):
     left = MAP_ENTRY_IN_TRANSITION | MAP_ENTRY_WIRE_SKIPPED
-    return not any(entry.eflags & left for entry in process.map.entries()) and process.map.busy == 0
+    return not any(entry.eflags & left for entry in process.map) and process.map.busy == 0
 
 
 @pytest.mark.parametrize("name", FREEBSD)
@@ -54,7 +55,7 @@ def test_wired_pages_are_in_memory_and_counted(name):
     assert process.do("unwire", start=A, end=A + 8 * PG, flags=USER) == KERN_SUCCESS
     assert counts(process) == [0, 0, 0]
     assert process.map.pmap.wired_count == 0
-    assert not any(entry.eflags & MAP_ENTRY_USER_WIRED for entry in process.map.entries())
+    assert not any(entry.eflags & MAP_ENTRY_USER_WIRED for entry in process.map)
     assert nothing_is_left_over(process)
 
 
@@ -175,7 +176,7 @@ def test_wired_writable_memory_is_copied_by_fork(name):
     process.do("wire", start=A, end=A + 4 * PG, flags=USER)
     child = process.spaces[process.out("fork")["child"]]
     assert child is not None
-    entry = child.vm_map.lookup_entry(A)[1]
+    entry = vm_map_lookup_entry(child.vm_map, A)[1]
     assert (entry.wired_count, entry.eflags & MAP_ENTRY_USER_WIRED) == (0, 0)
     assert entry.object is not process.entry(A).object
     assert len(entry.object.pages) == 4

@@ -6,7 +6,10 @@ import pytest
 
 from kernel_model import errno as E
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_VMEM
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_advise import vm_map_madvise
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GUARD
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from tests.unit.kern_host import SCRATCH, KernHost
 
 ALL = ("freebsd-9.3", "freebsd-10.1", "freebsd-10.4", "freebsd-11.0", "freebsd-12.1", "freebsd-15.0")
@@ -89,9 +92,9 @@ def test_guard(release: str) -> None:
     host = KernHost(release=release)
     addr = mmap(host, 0, 4 * PG, 0, GUARD)
     assert addr > 0
-    assert host.map.lookup_entry(addr)[1].eflags & MAP_ENTRY_GUARD
+    assert vm_map_lookup_entry(host.map, addr)[1].eflags & MAP_ENTRY_GUARD
     assert host.call(MPROTECT, addr, 4 * PG, 3) == 0, "quirk Q10: accepted, without effect"
-    assert host.map.lookup_entry(addr)[1].protection == 0
+    assert vm_map_lookup_entry(host.map, addr)[1].protection == 0
     for args in (
         {"prot": 1, "flags": GUARD},
         {"prot": 0, "flags": GUARD, "fd": 0},
@@ -184,8 +187,8 @@ def test_munmap_rounds_an_unaligned_start_down(release: str) -> None:
     host = KernHost(release=release)
     addr = mmap(host, 0, 2 * PG)
     assert host.call(MUNMAP, addr + 1, 1) == 0
-    assert not host.map.lookup_entry(addr)[0]
-    assert host.map.lookup_entry(addr + PG)[0]
+    assert not vm_map_lookup_entry(host.map, addr)[0]
+    assert vm_map_lookup_entry(host.map, addr + PG)[0]
 
 
 @pytest.mark.parametrize("release", ALL)
@@ -203,7 +206,7 @@ def test_minherit_and_madvise() -> None:
     host = KernHost(release="freebsd-12.1")
     addr = mmap(host, 0, 2 * PG)
     assert host.call(MINHERIT, addr, PG, 0) == 0
-    assert host.map.lookup_entry(addr)[1].inheritance == 0
+    assert vm_map_lookup_entry(host.map, addr)[1].inheritance == 0
     assert host.call(MINHERIT, addr, PG, 7) == -E.EINVAL
     assert host.call(MINHERIT, addr, TOP - PG, 0) == -E.EINVAL
     for advice in range(10):
@@ -216,7 +219,7 @@ def test_minherit_and_madvise() -> None:
 def test_mincore() -> None:
     host = KernHost()
     addr = mmap(host, 0, 4 * PG)
-    host.proc.p_vmspace.vm_map.madvise(addr, addr + PG, 3)
+    vm_map_madvise(host.proc.p_vmspace.vm_map, addr, addr + PG, 3)
     from kernel_model.kern.copyin import copyout
 
     copyout(host.td, addr + PG, b"x")
@@ -263,9 +266,9 @@ def test_mlockall() -> None:
     assert mmap(host, 0, 2 * PG) == -E.ENOMEM, "future mappings count against MEMLOCK"
     host.proc.p_limit.set(RLIMIT_MEMLOCK, 1 << 30, 1 << 30)
     addr = mmap(host, 0, 2 * PG)
-    assert host.map.lookup_entry(addr)[1].wired_count
+    assert vm_map_lookup_entry(host.map, addr)[1].wired_count
     assert host.call(MUNLOCKALL) == 0
-    assert not host.map.lookup_entry(addr)[1].wired_count
+    assert not vm_map_lookup_entry(host.map, addr)[1].wired_count
     assert mmap(host, 0, PG) > 0
 
 
@@ -277,10 +280,10 @@ def test_break(release: str) -> None:
     assert host.call(BREAK, base + 5) == (base + PG if new else 0)
     assert host.proc.p_vmspace.vm_dsize == 1
     assert host.call(BREAK, base + 3 * PG) == (base + 3 * PG if new else 0)
-    assert host.map.lookup_entry(base + 2 * PG)[0]
+    assert vm_map_lookup_entry(host.map, base + 2 * PG)[0]
     assert host.call(BREAK, base - PG) == (base + 3 * PG if new else -E.EINVAL), "the idiom of libc 12"
     assert host.call(BREAK, base + PG) >= 0
-    assert not host.map.lookup_entry(base + 2 * PG)[0]
+    assert not vm_map_lookup_entry(host.map, base + 2 * PG)[0]
     host.proc.p_limit.set(RLIMIT_DATA, 2 * PG, 1 << 40)
     assert host.call(BREAK, base + 3 * PG) == -E.ENOMEM
     assert host.call(BREAK, base + 2 * PG) >= 0
@@ -313,7 +316,7 @@ def test_hostile_addresses_and_sizes_never_break_the_map(abi: str) -> None:
                     continue
                 result = host.call(number, addr, size, third)
                 assert result <= 0, (number, hex(addr), hex(size), result)
-        host.map.assert_consistent()
+        vm_map_assert_consistent(host.map)
     for addr in HOSTILE:
         for size in HOSTILE:
             if abi == "linux":
@@ -323,4 +326,4 @@ def test_hostile_addresses_and_sizes_never_break_the_map(abi: str) -> None:
             else:
                 mmap(host, addr, size)
                 host.call(BREAK, addr)
-    host.map.assert_consistent()
+    vm_map_assert_consistent(host.map)

@@ -9,7 +9,10 @@ import pytest
 from kernel_model.vm.swap_pager import swap_device
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import MAP_COPY_ON_WRITE, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_advise import vm_map_madvise
+from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_page import MADV_DONTNEED, MADV_FREE, MADV_WILLNEED
 from kernel_model.vm.vm_pageout import vm_pageout_oom, vm_pageout_oom_pagecount, vm_pageout_scan, vm_wait
 from kernel_model.vm.vm_param import KERN_RESOURCE_SHORTAGE, PAGE_SIZE
@@ -100,7 +103,7 @@ def test_what_is_used_again_and_again_stays() -> None:
         verify(space, 0, 8)
     swapped_in = vm.cnt.v_swappgsin
     assert swapped_in < 4 * RAM, "eight hot pages come back far less often than once a cold page"
-    object_ = next(iter(space.vm_map.entries())).vm_object
+    object_ = next(iter(space.vm_map)).vm_object
     assert object_ is not None
     assert sum(page in object_.pages for page in range(8)) >= 6
 
@@ -110,7 +113,7 @@ def test_wired_pages_are_never_taken() -> None:
     space = proc.p_vmspace
     map_anon(space, BASE, 4 * RAM)
     fill(space, 0, 20)
-    assert space.vm_map.wire(BASE, BASE + 20 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_wire(space.vm_map, BASE, BASE + 20 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     frames = [space.vm_pmap.extract(BASE + page * PAGE_SIZE) for page in range(20)]
     fill(space, 20, 4 * RAM)
     assert [space.vm_pmap.extract(BASE + page * PAGE_SIZE) for page in range(20)] == frames
@@ -124,14 +127,14 @@ def test_advice_decides_who_goes_first(release: str) -> None:
     map_ = space.vm_map
     map_anon(space, BASE, RAM)
     fill(space, 0, 60)
-    assert map_.madvise(BASE + 20 * PAGE_SIZE, BASE + 40 * PAGE_SIZE, MADV_DONTNEED) == 0
+    assert vm_map_madvise(map_, BASE + 20 * PAGE_SIZE, BASE + 40 * PAGE_SIZE, MADV_DONTNEED) == 0
     vm.cnt.v_free_target = vm.cnt.v_free_count + 20
     vm_pageout_scan(vm)
-    object_ = next(iter(map_.entries())).vm_object
+    object_ = next(iter(map_)).vm_object
     assert object_ is not None
     gone = [page for page in range(60) if page not in object_.pages]
     assert gone == list(range(20, 40))
-    assert map_.madvise(BASE + 40 * PAGE_SIZE, BASE + 60 * PAGE_SIZE, MADV_WILLNEED) == 0
+    assert vm_map_madvise(map_, BASE + 40 * PAGE_SIZE, BASE + 60 * PAGE_SIZE, MADV_WILLNEED) == 0
     verify(space, 0, 60)
 
 
@@ -140,7 +143,7 @@ def test_freed_pages_are_dropped_without_being_written() -> None:
     space = proc.p_vmspace
     map_anon(space, BASE, 10)
     fill(space, 0, 10)
-    assert space.vm_map.madvise(BASE, BASE + 8 * PAGE_SIZE, MADV_FREE) == 0
+    assert vm_map_madvise(space.vm_map, BASE, BASE + 8 * PAGE_SIZE, MADV_FREE) == 0
     poke(space, BASE, b"back")
     drain(vm)
     assert vm.cnt.v_swappgsout == 3, "the page written again and the two that were not freed"
@@ -157,7 +160,7 @@ def test_dirty_file_pages_go_to_the_file_and_clean_ones_nowhere(release: str) ->
     map_ = space.vm_map
     object_ = vnode_pager_alloc(vm, vnode)
     with map_.locked():
-        assert map_.insert(object_, 0, BASE, BASE + 8 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0) == 0
+        assert vm_map_insert(map_, object_, 0, BASE, BASE + 8 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0) == 0
     for page in range(8):
         peek(space, BASE + page * PAGE_SIZE, 1)
     poke(space, BASE + 3 * PAGE_SIZE, b"dirty")
@@ -175,7 +178,9 @@ def test_a_file_that_refuses_keeps_its_dirty_pages() -> None:
     vnode = FakeVnode(bytes(2 * PAGE_SIZE))
     map_ = space.vm_map
     with map_.locked():
-        rv = map_.insert(vnode_pager_alloc(vm, vnode), 0, BASE, BASE + 2 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0)
+        rv = vm_map_insert(
+            map_, vnode_pager_alloc(vm, vnode), 0, BASE, BASE + 2 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0
+        )
     assert rv == 0
     poke(space, BASE, b"kept")
     vnode.refuse = True
@@ -191,7 +196,7 @@ def test_private_file_pages_that_were_written_go_to_swap() -> None:
     map_ = space.vm_map
     object_ = vnode_pager_alloc(vm, vnode)
     with map_.locked():
-        rv = map_.insert(object_, 0, BASE, BASE + 2 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, MAP_COPY_ON_WRITE)
+        rv = vm_map_insert(map_, object_, 0, BASE, BASE + 2 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, MAP_COPY_ON_WRITE)
     assert rv == 0
     poke(space, BASE, b"mine")
     drain(vm)
@@ -265,11 +270,11 @@ def test_a_page_used_after_advice_gets_its_second_chance() -> None:
     vm, proc = make_vm(ram=RAM * PAGE_SIZE)
     map_anon(proc.p_vmspace, BASE, 40)
     fill(proc.p_vmspace, 0, 40)
-    assert proc.p_vmspace.vm_map.madvise(BASE, BASE + 20 * PAGE_SIZE, MADV_DONTNEED) == 0
+    assert vm_map_madvise(proc.p_vmspace.vm_map, BASE, BASE + 20 * PAGE_SIZE, MADV_DONTNEED) == 0
     verify(proc.p_vmspace, 0, 5)
     vm.cnt.v_free_target = vm.cnt.v_free_count + 15
     vm_pageout_scan(vm)
-    object_ = next(iter(proc.p_vmspace.vm_map.entries())).vm_object
+    object_ = next(iter(proc.p_vmspace.vm_map)).vm_object
     assert object_ is not None
     assert [page for page in range(40) if page not in object_.pages] == list(range(5, 20))
 
@@ -279,7 +284,7 @@ def test_dirty_pages_pass_the_laundry_where_there_is_one(release: str) -> None:
     vm, proc = make_vm(release, RAM * PAGE_SIZE, swap=0)
     map_anon(proc.p_vmspace, BASE, 50)
     fill(proc.p_vmspace, 0, 50)
-    assert proc.p_vmspace.vm_map.madvise(BASE, BASE + 50 * PAGE_SIZE, MADV_DONTNEED) == 0
+    assert vm_map_madvise(proc.p_vmspace.vm_map, BASE, BASE + 50 * PAGE_SIZE, MADV_DONTNEED) == 0
     assert (vm.cnt.v_laundry_count, vm.cnt.v_inactive_count) == ((50, 0) if vm.release.laundry_queue else (0, 50))
     drain(vm)
     verify(proc.p_vmspace, 0, 50)

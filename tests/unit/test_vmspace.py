@@ -3,7 +3,9 @@
 import pytest
 
 from kernel_model.errors import KernelPanic
-from kernel_model.vm.vm_map_flags import MAP_ASLR, MAP_WIREFUTURE, MAP_WXORX
+from kernel_model.vm.vm_fault import vm_fault
+from kernel_model.vm.vm_map_entry import MAP_ASLR, MAP_WIREFUTURE, MAP_WXORX
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import KERN_SUCCESS, USRSTACK
 from kernel_model.vm.vmspace import (
     vmspace_alloc,
@@ -25,7 +27,7 @@ def forked(process):
 
 
 def child_entry(child, addr):
-    found, entry = child.vm_map.lookup_entry(addr)
+    found, entry = vm_map_lookup_entry(child.vm_map, addr)
     return entry if found else None
 
 
@@ -146,8 +148,8 @@ def test_fork_charges_what_may_be_copied(name):
 def test_guards_and_gaps_are_copied_with_what_they_saved(name):
     process = process_rig(name)
     child = forked(process)
-    assert [(e.start, e.end, e.next_read, e.eflags) for e in child.vm_map.entries() if e.is_guard] == [
-        (e.start, e.end, e.next_read, e.eflags) for e in process.map.entries() if e.is_guard
+    assert [(e.start, e.end, e.next_read, e.eflags) for e in child.vm_map if e.is_guard] == [
+        (e.start, e.end, e.next_read, e.eflags) for e in process.map if e.is_guard
     ]
     process.do("use", vm=1)
     assert process.do("growstack", addr=USRSTACK - 0x21000) == KERN_SUCCESS
@@ -205,7 +207,7 @@ def test_two_thousand_generations(name):
         child, charge = vmspace_fork(space)
         vm.swap_reserved += charge
         process.owner.p_vmspace = child
-        assert child.vm_map.fault(A + generation % 4 * PG, 2) == KERN_SUCCESS
+        assert vm_fault(child.vm_map, A + generation % 4 * PG, 2) == KERN_SUCCESS
         vmspace_free(space)
         space = child
     depth = 0
@@ -230,9 +232,9 @@ def test_two_thousand_living_generations(name):
         child, charge = vmspace_fork(spaces[-1])
         vm.swap_reserved += charge
         process.owner.p_vmspace = child
-        assert child.vm_map.fault(A + PG, 2) == KERN_SUCCESS
+        assert vm_fault(child.vm_map, A + PG, 2) == KERN_SUCCESS
         spaces.append(child)
-    assert spaces[-1].vm_map.fault(A, 1) == KERN_SUCCESS
+    assert vm_fault(spaces[-1].vm_map, A, 1) == KERN_SUCCESS
     for space in spaces:
         process.owner.p_vmspace = space
         vmspace_free(space)

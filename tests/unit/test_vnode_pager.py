@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from kernel_model.kern.vfs_vnops import vn_write
 from kernel_model.vm.vm import OBJ_MIGHTBEDIRTY, VM_PROT_ALL, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import MAP_INHERIT_SHARE, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_advise import vm_map_madvise, vm_map_sync
+from kernel_model.vm.vm_map_entry import MAP_INHERIT_SHARE, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import VmObject, vm_object_page_clean, vm_object_reference
 from kernel_model.vm.vm_page import PQ_ACTIVE, PQ_INACTIVE
 from kernel_model.vm.vm_pager import vm_pager_has_page, vm_pager_put_pages
@@ -35,7 +38,10 @@ def setup(contents: bytes, npages: int, release: str = "freebsd-10.1") -> tuple[
     object_ = vnode_pager_alloc(vm, vnode)
     map_ = proc.p_vmspace.vm_map
     with map_.locked():
-        assert map_.insert(object_, 0, BASE, BASE + npages * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, MAP_INHERIT_SHARE) == 0
+        assert (
+            vm_map_insert(map_, object_, 0, BASE, BASE + npages * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, MAP_INHERIT_SHARE)
+            == 0
+        )
     return proc, proc.p_vmspace, vnode, object_
 
 
@@ -45,7 +51,7 @@ def test_the_tail_of_the_last_page_is_zero_and_is_never_written() -> None:
     assert peek(space, BASE + 4990, 20) == b"x" * 10 + bytes(10)
     poke(space, BASE + 4998, b"yyyy")
     assert peek(space, BASE + 4998, 4) == b"yyyy"
-    assert space.vm_map.sync(BASE, BASE + 2 * PAGE_SIZE, True, False) == 0
+    assert vm_map_sync(space.vm_map, BASE, BASE + 2 * PAGE_SIZE, True, False) == 0
     assert len(vnode.data) == 5000
     assert vnode.data[4996:] == b"xxyy"
     assert vnode.writes == [(4096, 904)]
@@ -58,7 +64,7 @@ def test_one_object_per_file() -> None:
     assert object_.ref_count == 2
     map_ = space.vm_map
     with map_.locked():
-        rv = map_.insert(again, 0, 2 * BASE, 2 * BASE + PAGE_SIZE, VM_PROT_READ, VM_PROT_ALL, 0)
+        rv = vm_map_insert(map_, again, 0, 2 * BASE, 2 * BASE + PAGE_SIZE, VM_PROT_READ, VM_PROT_ALL, 0)
     assert rv == 0
     poke(space, BASE, b"seen")
     assert peek(space, 2 * BASE, 4) == b"seen"
@@ -70,13 +76,13 @@ def test_msync_writes_only_what_is_dirty_and_the_next_store_is_seen_again() -> N
     poke(space, BASE + PAGE_SIZE, b"a")
     peek(space, BASE + 2 * PAGE_SIZE, 1)
     assert object_.flags & OBJ_MIGHTBEDIRTY
-    assert space.vm_map.sync(BASE, BASE + 4 * PAGE_SIZE, True, False) == 0
+    assert vm_map_sync(space.vm_map, BASE, BASE + 4 * PAGE_SIZE, True, False) == 0
     assert vnode.writes == [(PAGE_SIZE, PAGE_SIZE)]
     assert not object_.flags & OBJ_MIGHTBEDIRTY
-    assert space.vm_map.sync(BASE, BASE + 4 * PAGE_SIZE, True, False) == 0
+    assert vm_map_sync(space.vm_map, BASE, BASE + 4 * PAGE_SIZE, True, False) == 0
     assert len(vnode.writes) == 1
     poke(space, BASE + PAGE_SIZE, b"b")
-    assert space.vm_map.sync(BASE + PAGE_SIZE, BASE + 2 * PAGE_SIZE, True, False) == 0
+    assert vm_map_sync(space.vm_map, BASE + PAGE_SIZE, BASE + 2 * PAGE_SIZE, True, False) == 0
     assert len(vnode.writes) == 2
     assert vnode.data[PAGE_SIZE] == ord("b")
     check_all(space.vm, [space, child])
@@ -88,7 +94,7 @@ def test_msync_invalidate_drops_clean_pages_and_reads_the_file_afresh() -> None:
     peek(space, BASE, 1)
     poke(space, BASE + PAGE_SIZE, b"mine")
     vnode.data[0:3] = b"new"
-    assert space.vm_map.sync(BASE, BASE + 2 * PAGE_SIZE, True, True) == 0
+    assert vm_map_sync(space.vm_map, BASE, BASE + 2 * PAGE_SIZE, True, True) == 0
     assert object_.pages == {}
     assert peek(space, BASE, 3) == b"new"
     assert peek(space, BASE + PAGE_SIZE, 4) == b"mine"
@@ -98,11 +104,11 @@ def test_a_refused_write_is_a_failure_and_the_page_stays_dirty() -> None:
     _, space, vnode, object_ = setup(bytes(PAGE_SIZE), 1)
     poke(space, BASE, b"kept")
     vnode.refuse = True
-    assert space.vm_map.sync(BASE, BASE + PAGE_SIZE, True, False) == KERN_FAILURE
+    assert vm_map_sync(space.vm_map, BASE, BASE + PAGE_SIZE, True, False) == KERN_FAILURE
     assert object_.pages[0].dirty
     assert object_.flags & OBJ_MIGHTBEDIRTY
     vnode.refuse = False
-    assert space.vm_map.sync(BASE, BASE + PAGE_SIZE, True, False) == 0
+    assert vm_map_sync(space.vm_map, BASE, BASE + PAGE_SIZE, True, False) == 0
     assert vnode.data[:4] == b"kept"
 
 
@@ -116,7 +122,7 @@ def test_a_short_write_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_syncer_leaves_nosync_pages_alone() -> None:
     _, space, vnode, object_ = setup(bytes(2 * PAGE_SIZE), 2)
-    space.vm_map.madvise(BASE, BASE + PAGE_SIZE, 6)
+    vm_map_madvise(space.vm_map, BASE, BASE + PAGE_SIZE, 6)
     poke(space, BASE, b"quiet")
     poke(space, BASE + PAGE_SIZE, b"loud")
     assert vfs_msync(space.vm) == 1
@@ -144,7 +150,7 @@ def test_truncation_takes_pages_away_and_zeroes_the_new_tail() -> None:
     _, space, vnode, object_ = setup(b"z" * 3 * PAGE_SIZE, 3)
     for page in range(3):
         poke(space, BASE + page * PAGE_SIZE, b"Z")
-    assert space.vm_map.wire(BASE + 2 * PAGE_SIZE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_wire(space.vm_map, BASE + 2 * PAGE_SIZE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     del vnode.data[PAGE_SIZE + 100 :]
     vnode_pager_setsize(vnode, PAGE_SIZE + 100)
     assert object_.size == 2
@@ -154,7 +160,7 @@ def test_truncation_takes_pages_away_and_zeroes_the_new_tail() -> None:
     vnode.data.extend(bytes(2 * PAGE_SIZE - 100))
     vnode_pager_setsize(vnode, 3 * PAGE_SIZE)
     assert peek(space, BASE + 2 * PAGE_SIZE, 4) == bytes(4)
-    assert space.vm_map.unwire(BASE + 2 * PAGE_SIZE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_unwire(space.vm_map, BASE + 2 * PAGE_SIZE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     check_all(space.vm, [space])
     vmspace_free(space)
     assert_nothing_left(space.vm)

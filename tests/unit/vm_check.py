@@ -16,7 +16,10 @@ from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_flags import MAP_ENTRY_NEEDS_COPY
+from kernel_model.vm.vm_map import vm_map_assert_consistent
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_NEEDS_COPY
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_page import PQ_NONE
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork
@@ -128,7 +131,7 @@ def map_anon(space: VmSpace, start: int, npages: int, prot: int = VM_PROT_READ |
     """Map anonymous memory at *start* and return that."""
     map_ = space.vm_map
     with map_.locked():
-        rv = map_.insert(None, 0, start, start + npages * PAGE_SIZE, prot, VM_PROT_ALL, 0)
+        rv = vm_map_insert(map_, None, 0, start, start + npages * PAGE_SIZE, prot, VM_PROT_ALL, 0)
     assert rv == 0
     return start
 
@@ -175,7 +178,7 @@ def reachable(spaces: Iterable[VmSpace], more: Iterable[VmObject] = ()) -> dict[
     """Every object that entries reach, with the references that entries hold."""
     seen: dict[VmObject, int] = {}
     for space in spaces:
-        for entry in space.vm_map.entries():
+        for entry in space.vm_map:
             if entry.vm_object is not None:
                 seen[entry.vm_object] = seen.get(entry.vm_object, 0) + 1
     for object_ in more:
@@ -218,7 +221,7 @@ def check_all(vm: Vm, spaces: list[VmSpace], more: Iterable[VmObject] = (), shar
         assert queue.cnt == queued[which]
     for space in spaces:
         _check_ptes(space, shared_inval)
-        space.vm_map.assert_consistent()
+        vm_map_assert_consistent(space.vm_map)
 
 
 def _check_ptes(space: VmSpace, shared_inval: bool) -> None:
@@ -227,7 +230,7 @@ def _check_ptes(space: VmSpace, shared_inval: bool) -> None:
     for va, (m, prot, is_wired) in space.vm_pmap.mappings():
         wired += is_wired
         assert (space.vm_pmap, va >> PAGE_SHIFT) in pmap_mappings(m)
-        found, entry = space.vm_map.lookup_entry(va)
+        found, entry = vm_map_lookup_entry(space.vm_map, va)
         assert found and entry.vm_object is not None
         object_ = entry.vm_object
         pindex = (va - entry.start + entry.offset) >> PAGE_SHIFT

@@ -18,9 +18,11 @@ from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_ALL, VM_PROT_RW
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_map_flags import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
+from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_object import VmObject
 from kernel_model.vm.vm_param import MAXSSIZ, USRSTACK, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vm_stack import vm_map_stack
 from kernel_model.vm.vmspace import vmspace_alloc
 
 if TYPE_CHECKING:
@@ -56,11 +58,11 @@ class Model:
         self.map = self.space.vm_map
         self.space.vm_maxsaddr = USRSTACK - MAXSSIZ
         self.space.vm_stacktop = USRSTACK
-        assert self.map.stack(USRSTACK - MAXSSIZ, MAXSSIZ, VM_PROT_RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
+        assert vm_map_stack(self.map, USRSTACK - MAXSSIZ, MAXSSIZ, VM_PROT_RW, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
         self.space.vm_ssize = 32
         text = VmObject(self.vm, OBJT_VNODE, 2)
         with self.map.locked():
-            assert self.map.insert(text, 0, TEXT, TEXT + 0x2000, 5, 7, 0) == 0
+            assert vm_map_insert(self.map, text, 0, TEXT, TEXT + 0x2000, 5, 7, 0) == 0
 
     def _limit(self, which: int) -> int:
         return self.limits[RLIMIT_NAMES[which]]
@@ -80,4 +82,4 @@ class Model:
 
     def map_at(self, start: int, size: int, prot: int = 3) -> None:
         with self.map.locked():
-            assert self.map.insert(None, 0, start, start + size, prot, 7, 0) == 0
+            assert vm_map_insert(self.map, None, 0, start, start + size, prot, 7, 0) == 0

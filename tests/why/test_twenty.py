@@ -15,6 +15,9 @@ from emu.api import watch
 from emu.machine import Machine
 from guest import Guest, guests
 from kernel_model.vm.vm_fault import vm_fault
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import PAGE_SIZE, trunc_page
 
 if TYPE_CHECKING:
@@ -200,14 +203,14 @@ def before(process: Process, page: int, access: int, change: Callable[[object], 
 
 
 def allow(map_, page: int, prot: int) -> None:
-    assert map_.protect(page, page + PAGE_SIZE, prot, False) == 0
+    assert vm_map_protect(map_, page, page + PAGE_SIZE, prot, False) == 0
 
 
 def put_back(map_, gone) -> None:
-    if map_.lookup_entry(gone.start)[0]:
+    if vm_map_lookup_entry(map_, gone.start)[0]:
         return
     with map_.locked():
-        assert map_.insert(None, 0, gone.start, gone.end, gone.prot, gone.max_prot, 0) == 0
+        assert vm_map_insert(map_, None, 0, gone.start, gone.end, gone.prot, gone.max_prot, 0) == 0
 
 
 def never_mapped(process: Process, start: int) -> None:

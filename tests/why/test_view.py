@@ -16,6 +16,7 @@ from emu.view.why import side_by_side, why_text
 from emu.why.blame import Blame
 from emu.why.verdict import headline, judge
 from kernel_model.ktrace import MAP, EntryState, SyscallEvent
+from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_param import USRSTACK
 from tests.why.model import TEXT, Model
 
@@ -173,7 +174,7 @@ def test_a_map_followed_through_changes():
     blame = Blame()
     model.kt.subscribe(MAP, blame)
     model.map_at(0x800000000, 0x4000)
-    assert model.map.protect(0x800001000, 0x800002000, 1, False) == 0
+    assert vm_map_protect(model.map, 0x800001000, 0x800002000, 1, False) == 0
     rows = blame_rows(blame.map_at())
     assert [(row.start, row.end, row.prot) for row in rows] == [
         (0x800000000, 0x800001000, "rw-"),

@@ -16,9 +16,10 @@ from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_USER_WIRED,
-)
+from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_USER_WIRED
+from kernel_model.vm.vm_map_find import vm_map_fixed
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_object import vm_object_page_remove, vm_object_reference
 from kernel_model.vm.vm_param import (
     KERN_PROTECTION_FAILURE,
@@ -76,11 +77,11 @@ def _advise(td: Thread, map_: VmMap, start: VmOffset, end: VmOffset, advice: int
     if advice == MADV_DONTNEED:
         discard(map_, start, end)
     elif advice in _INHERIT:
-        if map_.inherit(start, end, _INHERIT[advice]) != KERN_SUCCESS:
+        if vm_map_inherit(map_, start, end, _INHERIT[advice]) != KERN_SUCCESS:
             unsupported(td, "MADV_WIPEONFORK")
             raise SyscallError(EINVAL)
     elif advice in _BSD_ADVICE:
-        _ = map_.madvise(start, end, _BSD_ADVICE[advice])
+        _ = vm_map_madvise(map_, start, end, _BSD_ADVICE[advice])
 
 
 def _madvise_populate(td: Thread, start: VmOffset, end: VmOffset, *, write: bool) -> int:
@@ -105,7 +106,7 @@ def discard(map_: VmMap, start: VmOffset, end: VmOffset) -> None:
     """
     here = start
     while here < end:
-        found, entry = map_.lookup_entry(here)
+        found, entry = vm_map_lookup_entry(map_, here)
         if not found:
             return
         stop = min(entry.end, end)
@@ -147,10 +148,10 @@ def _replace(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> 
     else:
         vm_object_reference(obj)
         cow = vm_mmap.docow_flags(vm_mmap.MAP_PRIVATE, writecounted=False)
-    if map_.fixed(obj, offset, start, end - start, prot, maxprot, cow) != KERN_SUCCESS:
+    if vm_map_fixed(map_, obj, offset, start, end - start, prot, maxprot, cow) != KERN_SUCCESS:
         raise SyscallError(ENOMEM)
     if inheritance != 1:
-        _ = map_.inherit(start, end, inheritance)
+        _ = vm_map_inherit(map_, start, end, inheritance)
 
 
 SYSCALLS: dict[int, Sysent] = {

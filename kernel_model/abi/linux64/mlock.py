@@ -22,13 +22,16 @@ from kernel_model.kern.copyin import copyout
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.rlimit import RLIMIT_MEMLOCK
 from kernel_model.vm import vm_mmap
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_advise import vm_map_sync
+from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GUARD,
     MAP_ENTRY_USER_WIRED,
     MAP_WIREFUTURE,
     VM_MAP_WIRE_NOHOLES,
     VM_MAP_WIRE_USER,
 )
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_param import (
     KERN_FAILURE,
     KERN_SUCCESS,
@@ -93,12 +96,12 @@ def sys_msync(td: Thread, addr: int, size: int, flags: int) -> int:
 
 def _msync_piece(map_: VmMap, start: VmOffset, end: VmOffset, flags: int) -> None:
     if flags & MS_INVALIDATE:
-        found, entry = map_.lookup_entry(start)
+        found, entry = vm_map_lookup_entry(map_, start)
         while found and entry is not map_.header and entry.start < end:
             if entry.eflags & MAP_ENTRY_USER_WIRED:
                 raise SyscallError(EBUSY)
             entry = entry.next
-    if flags & MS_SYNC and map_.sync(start, end, True, False) == KERN_FAILURE:
+    if flags & MS_SYNC and vm_map_sync(map_, start, end, True, False) == KERN_FAILURE:
         raise SyscallError(EIO)
 
 
@@ -131,7 +134,7 @@ def sys_mlock(td: Thread, addr: int, size: int) -> int:
     map_ = proc.p_vmspace.vm_map
     if mapped_until(map_, start, end) < end:
         raise SyscallError(ENOMEM)
-    if map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES) != KERN_SUCCESS:
+    if vm_map_wire(map_, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES) != KERN_SUCCESS:
         raise SyscallError(ENOMEM)
     return 0
 
@@ -153,10 +156,10 @@ def sys_munlock(td: Thread, addr: int, size: int) -> int:
         raise SyscallError(ENOMEM)
     here = start
     while here < end:
-        _found, entry = map_.lookup_entry(here)
+        _found, entry = vm_map_lookup_entry(map_, here)
         stop = min(entry.end, end)
         if entry.eflags & MAP_ENTRY_USER_WIRED:
-            _ = map_.unwire(here, stop, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+            _ = vm_map_unwire(map_, here, stop, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
         here = stop
     return 0
 
@@ -170,9 +173,9 @@ def sys_mlockall(td: Thread, flags: int) -> int:
     _may_lock(proc, map_.size if flags & MCL_CURRENT else 0)
     map_.modflags(MAP_WIREFUTURE if flags & MCL_FUTURE else 0, 0)
     if flags & MCL_CURRENT:
-        for entry in list(map_.entries()):
+        for entry in list(map_):
             if not entry.eflags & MAP_ENTRY_GUARD and entry.protection:
-                _ = map_.wire(entry.start, entry.end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+                _ = vm_map_wire(map_, entry.start, entry.end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
     return 0
 
 

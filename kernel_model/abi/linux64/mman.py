@@ -30,12 +30,11 @@ from kernel_model.ktrace import Unsupported
 from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_GROWS_DOWN,
-    MAP_ENTRY_GUARD,
-    VM_MAP_WIRE_NOHOLES,
-    VM_MAP_WIRE_USER,
-)
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD, VM_MAP_WIRE_NOHOLES, VM_MAP_WIRE_USER
+from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_param import (
     KERN_PROTECTION_FAILURE,
     KERN_RESOURCE_SHORTAGE,
@@ -106,7 +105,7 @@ def _prot(proc: Proc, prot: int) -> int:
 
 def mapped_until(map_: VmMap, start: VmOffset, end: VmOffset) -> VmOffset:
     """How far [start, end) is mapped without a hole; reserves of stacks are holes."""
-    found, entry = map_.lookup_entry(start)
+    found, entry = vm_map_lookup_entry(map_, start)
     if not found:
         return start
     here = start
@@ -136,7 +135,7 @@ def for_mapped(map_: VmMap, start: VmOffset, end: VmOffset, act: Callable[[VmOff
 
 def _next_mapped(map_: VmMap, here: VmOffset, end: VmOffset) -> VmOffset:
     """Where, from the hole at *here* on, something is mapped again; *end* when nothing is."""
-    _found, entry = map_.lookup_entry(here)
+    _found, entry = vm_map_lookup_entry(map_, here)
     entry = entry.next
     while entry is not map_.header and entry.eflags & MAP_ENTRY_GUARD:
         entry = entry.next
@@ -211,7 +210,7 @@ def _place(proc: Proc, addr: VmOffset, size: VmOffset, flags: int) -> tuple[VmOf
 
 
 def _occupied(map_: VmMap, start: VmOffset, end: VmOffset) -> bool:
-    found, entry = map_.lookup_entry(start)
+    found, entry = vm_map_lookup_entry(map_, start)
     following = entry.next
     return found or (following is not map_.header and following.start < end)
 
@@ -262,7 +261,7 @@ def _mmap_growsdown(proc: Proc, addr: VmOffset, size: VmOffset, prot: int, flags
     bsd = vm_mmap.MAP_ANON | vm_mmap.MAP_PRIVATE | vm_mmap.MAP_STACK
     map_ = proc.p_vmspace.vm_map
     if flags & MAP_FIXED:
-        _ = map_.remove(addr, addr + size)
+        _ = vm_map_remove(map_, addr, addr + size)
         bottom = max(bottom, _floor(map_, addr))
         bsd |= vm_mmap.MAP_FIXED
     reserve = addr + size - bottom if flags & MAP_FIXED else reserve
@@ -272,7 +271,7 @@ def _mmap_growsdown(proc: Proc, addr: VmOffset, size: VmOffset, prot: int, flags
 
 def _floor(map_: VmMap, addr: VmOffset) -> VmOffset:
     """The end of the nearest mapping below *addr*."""
-    _found, entry = map_.lookup_entry(addr)
+    _found, entry = vm_map_lookup_entry(map_, addr)
     return map_.min_offset if entry is map_.header else min(entry.end, addr)
 
 
@@ -280,7 +279,7 @@ def _populate(td: Thread, addr: VmOffset, size: VmOffset, prot: int, *, lock: bo
     """Make a new mapping resident, until a signal comes; failures are silent.  Linux: mm_populate()."""
     map_ = td.td_proc.p_vmspace.vm_map
     if lock:
-        _ = map_.wire(addr, addr + size, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+        _ = vm_map_wire(map_, addr, addr + size, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
         return
     access = VM_PROT_WRITE if prot & VM_PROT_WRITE else VM_PROT_READ
     if not prot & access:
@@ -298,7 +297,7 @@ def sys_munmap(td: Thread, addr: int, size: int) -> int:
     if addr & PAGE_MASK or addr > TASK_SIZE or size > TASK_SIZE - addr or size == 0:
         raise SyscallError(EINVAL)
     start, end = linux_page_range(addr, size)
-    _ = td.td_proc.p_vmspace.vm_map.remove(start, end)
+    _ = vm_map_remove(td.td_proc.p_vmspace.vm_map, start, end)
     return 0
 
 
@@ -321,7 +320,7 @@ def sys_mprotect(td: Thread, addr: int, size: int, prot: int) -> int:
         start = _grows_from(map_, start, grows)
     stop = mapped_until(map_, start, end)
     if stop > start:
-        rv = map_.protect(start, stop, _prot(proc, prot))
+        rv = vm_map_protect(map_, start, stop, _prot(proc, prot))
         if rv != KERN_SUCCESS:
             raise SyscallError(EACCES if rv == KERN_PROTECTION_FAILURE else ENOMEM)
     if stop < end:
@@ -330,7 +329,7 @@ def sys_mprotect(td: Thread, addr: int, size: int, prot: int) -> int:
 
 
 def _grows_from(map_: VmMap, start: VmOffset, grows: int) -> VmOffset:
-    found, entry = map_.lookup_entry(start)
+    found, entry = vm_map_lookup_entry(map_, start)
     if not found:
         raise SyscallError(ENOMEM)
     if grows == PROT_GROWSUP or not entry.eflags & MAP_ENTRY_GROWS_DOWN:

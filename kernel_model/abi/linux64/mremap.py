@@ -19,7 +19,9 @@ from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.ktrace import Unsupported
 from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_VMEM
 from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_SHARE
-from kernel_model.vm.vm_map_flags import (
+from kernel_model.vm.vm_map_advise import vm_map_inherit
+from kernel_model.vm.vm_map_delete import vm_map_remove
+from kernel_model.vm.vm_map_entry import (
     MAP_COPY_ON_WRITE,
     MAP_DISABLE_COREDUMP,
     MAP_DISABLE_SYNCER,
@@ -32,6 +34,10 @@ from kernel_model.vm.vm_map_flags import (
     VM_MAP_WIRE_NOHOLES,
     VM_MAP_WIRE_USER,
 )
+from kernel_model.vm.vm_map_find import vm_map_findspace
+from kernel_model.vm.vm_map_insert import vm_map_insert
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_mmap import place_hint
 from kernel_model.vm.vm_object import vm_object_deallocate, vm_object_reference
 from kernel_model.vm.vm_param import KERN_SUCCESS, PAGE_MASK, PAGE_SHIFT, WORD_MASK, VmOffset
@@ -56,7 +62,7 @@ def sys_mremap(td: Thread, addr: int, old_size: int, new_size: int, flags: int, 
     if new_size == 0:
         raise SyscallError(EINVAL)
     map_ = proc.p_vmspace.vm_map
-    if not map_.lookup_entry(addr)[0]:
+    if not vm_map_lookup_entry(map_, addr)[0]:
         raise SyscallError(EFAULT)
     if flags & MREMAP_FIXED:
         return _move_fixed(proc, addr, old_size, new_size, new_addr)
@@ -64,7 +70,7 @@ def sys_mremap(td: Thread, addr: int, old_size: int, new_size: int, flags: int, 
         if addr + old_size > TASK_SIZE:
             raise SyscallError(EINVAL)
         if old_size > new_size:
-            _ = map_.remove(addr + new_size, addr + old_size)
+            _ = vm_map_remove(map_, addr + new_size, addr + old_size)
         return addr
     last = _check(proc, addr, old_size, new_size)
     if _grow_in_place(map_, last, addr, old_size, new_size):
@@ -96,7 +102,7 @@ def _check(proc: Proc, addr: VmOffset, old_size: VmOffset, new_size: VmOffset) -
         raise SyscallError(EINVAL)
     if mapped_until(map_, addr, addr + old_size) < addr + old_size:
         raise SyscallError(EFAULT)
-    _found, entry = map_.lookup_entry(addr)
+    _found, entry = vm_map_lookup_entry(map_, addr)
     first = entry
     while entry.end < addr + old_size:
         entry = entry.next
@@ -153,14 +159,14 @@ def _insert(
         obj, offset, cow = _continuation(entry, delta)
     vm_object_reference(obj)
     with map_.locked():
-        rv = map_.insert(obj, offset, start, end, entry.protection, entry.max_protection, cow)
+        rv = vm_map_insert(map_, obj, offset, start, end, entry.protection, entry.max_protection, cow)
     if rv != KERN_SUCCESS:
         vm_object_deallocate(obj)
         raise SyscallError(map_error(rv))
     if entry.inheritance not in (VM_INHERIT_SHARE, 1):
-        _ = map_.inherit(start, end, entry.inheritance)
+        _ = vm_map_inherit(map_, start, end, entry.inheritance)
     if entry.eflags & MAP_ENTRY_USER_WIRED:
-        _ = map_.wire(start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
+        _ = vm_map_wire(map_, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
 
 
 def _continuation(entry: VmMapEntry, delta: VmOffset) -> tuple[VmObject | None, int, int]:
@@ -193,7 +199,7 @@ def _grow_in_place(map_: VmMap, last: VmMapEntry, addr: VmOffset, old_size: VmOf
 
 def _find(proc: Proc, size: VmOffset) -> VmOffset:
     map_ = proc.p_vmspace.vm_map
-    target = map_.findspace(place_hint(proc, 0), size)
+    target = vm_map_findspace(map_, place_hint(proc, 0), size)
     if target is None or target + size > TASK_SIZE:
         raise SyscallError(ENOMEM)
     return target
@@ -205,9 +211,9 @@ def _move_fixed(proc: Proc, addr: VmOffset, old_size: VmOffset, new_size: VmOffs
     if addr + old_size > target and target + new_size > addr:
         raise SyscallError(EINVAL)
     map_ = proc.p_vmspace.vm_map
-    _ = map_.remove(target, target + new_size)
+    _ = vm_map_remove(map_, target, target + new_size)
     if old_size > new_size:
-        _ = map_.remove(addr + new_size, addr + old_size)
+        _ = vm_map_remove(map_, addr + new_size, addr + old_size)
         old_size = new_size
     _ = _check(proc, addr, old_size, new_size)
     return _move(proc, addr, old_size, new_size, target)
@@ -220,7 +226,7 @@ def _move(proc: Proc, addr: VmOffset, old_size: VmOffset, new_size: VmOffset, ta
     end = addr + old_size
     last = None
     while here < end:
-        found, entry = map_.lookup_entry(here)
+        found, entry = vm_map_lookup_entry(map_, here)
         if not found:
             raise SyscallError(EFAULT)
         stop = min(entry.end, end)
@@ -229,7 +235,7 @@ def _move(proc: Proc, addr: VmOffset, old_size: VmOffset, new_size: VmOffset, ta
         here = stop
     if new_size > old_size and last is not None:
         _insert(map_, last, end - last.start, target + old_size, target + new_size, more=True)
-    _ = map_.remove(addr, end)
+    _ = vm_map_remove(map_, addr, end)
     return target
 
 
