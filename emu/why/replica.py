@@ -21,8 +21,8 @@ from kernel_model.kern.trap import fault_signal
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES
 from kernel_model.ucred import Ucred
-from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import OBJT_VNODE
+from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map import vm_map_restore
@@ -208,12 +208,13 @@ def decide(snapshot: MapSnapshot, addr: int, access: int) -> Decision:
     proc = build(snapshot)
     vmspace = proc.p_vmspace
     map_ = vmspace.vm_map
-    probe = map_.vm.probe = RecordingProbe()
+    recorder = StepRecorder()
+    map_.vm.listen(recorder)
     size = map_.size
     result = vm_fault(map_, addr, access)
     signo, code, why = (0, 0, "") if result == 0 else fault_signal(proc, addr, access, result)  # type: ignore[arg-type]
     after = tuple(entry_state(entry) for entry in map_)
-    return Decision(result, signo, code, why, tuple(probe.steps), map_.size - size, after)
+    return Decision(result, signo, code, why, tuple(recorder.steps), map_.size - size, after)
 
 
 def with_limit(snapshot: MapSnapshot, name: str, value: int) -> MapSnapshot:

@@ -11,7 +11,7 @@ Model only.  The trap code and copyin bracket the decision::
         fr.end(rv)                                            # repaired
         fr.end(rv, signo, code, "KERN_FAILURE -> SIGSEGV")    # refused; copyin: signo 0, "KERN_FAILURE -> EFAULT"
 
-``begin`` puts a RecordingProbe into ``Vm.probe``, ``end`` takes it out again.
+``begin`` lets a StepRecorder listen to the decision (``Vm.listen``), ``end`` takes it out again.
 
 FreeBSD: sys/kern/kern_ktrace.c is the file that fills its records.
 """
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from kernel_model.ktrace.events import FAULT, Cause, Counters, FaultEvent
 from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
-from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_WRITE
+from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 
 SYSCALL_LENGTH = 2
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.proc import Thread
     from kernel_model.ktrace.events import Step
+    from kernel_model.vm.vm_check import Listener
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
@@ -49,7 +50,7 @@ class _Pending:
     """A fault between begin and end; they nest when a signal frame faults."""
 
     __slots__ = (
-        "access", "addr", "before", "cause", "probe", "rip", "seq", "size", "spot", "td", "value", "where",
+        "access", "addr", "before", "cause", "outer", "rip", "seq", "size", "spot", "steps", "td", "value", "where",
     )  # fmt: skip
 
     td: Thread
@@ -62,7 +63,8 @@ class _Pending:
     where: str
     before: Counters | None
     spot: Spot
-    probe: Any
+    steps: StepRecorder
+    outer: Listener | None
     cause: Cause | None
 
 
@@ -100,8 +102,9 @@ class FaultRecorder:
         vmspace = td.td_proc.p_vmspace
         fault.before = counters(vm, vmspace)
         fault.spot = spot(vmspace.vm_map, va)
-        fault.probe, fault.cause = vm.probe, kt.cause
-        vm.probe = RecordingProbe()
+        fault.cause = kt.cause
+        fault.steps = StepRecorder()
+        fault.outer = vm.listen(fault.steps)
         if kt.maps is not None:
             kt.cause = Cause(FAULT, "fault", 0, rip, fault.seq, td.td_proc.p_pid, va)
         self.stack.append(fault)
@@ -109,11 +112,9 @@ class FaultRecorder:
     def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> int:
         """The fault that began last is decided; returns its sequence number."""
         fault = self.stack.pop()
-        vm = self.vm
-        probe = vm.probe
-        vm.probe, self.kt.cause = fault.probe, fault.cause
-        steps = tuple(probe.steps) if isinstance(probe, RecordingProbe) else ()
-        self._emit(fault, steps, result, signo, code, translation, 14)
+        self.vm.listen(fault.outer)
+        self.kt.cause = fault.cause
+        self._emit(fault, tuple(fault.steps.steps), result, signo, code, translation, 14)
         return fault.seq
 
     def trap(

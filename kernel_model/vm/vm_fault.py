@@ -79,7 +79,7 @@ from kernel_model.vm.vm_param import (
 from kernel_model.vm.vm_stack import vm_map_growstack
 
 if TYPE_CHECKING:
-    from kernel_model.vm.probe import Probe
+    from kernel_model.vm.vm_check import Listener
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
@@ -141,8 +141,8 @@ class FaultState:
         "growstack",  # may still be tried
         "hardfault",  # pages that a pager read
         "prefault",
-        "probe",
         "restarts",  # times that memory was waited for
+        "steps",  # who listens
     )
 
     prot: int
@@ -164,7 +164,7 @@ class FaultState:
         self.hardfault = 0
         self.prefault = True
         self.restarts = 0
-        self.probe: Probe | None = vm.probe
+        self.steps: Listener | None = vm.steps
         self.result = KERN_SUCCESS
 
 
@@ -194,6 +194,7 @@ def vm_fault(map_: VmMap, va: VmOffset, fault_type: int, fault_flags: int = 0) -
             return _enter(fs)
         if status is FAILURE:
             return fs.result
+        kassert(status is RESTART, "vm_fault: %s", status)  # once more, from the lookup on: everything may have changed
 
 
 def _lookup(fs: FaultState) -> FaultStatus:
@@ -208,7 +209,7 @@ def _lookup(fs: FaultState) -> FaultStatus:
         return _full_lookup(fs)
     # Nobody has locked the map exclusively since the hint was taken: this is what vm_map_lookup() would say.
     prot = entry.protection
-    if fs.fault_type & ~prot or fs.fault_flags or fs.probe is not None:
+    if fs.fault_type & ~prot or fs.fault_flags or fs.steps is not None:
         return _full_lookup(fs)
     fs.entry = entry
     fs.prot = prot
@@ -230,8 +231,8 @@ def _full_lookup(fs: FaultState) -> FaultStatus:
     """Ask the map; let the stack grow, by release here or in there."""
     vm = fs.vm
     map_ = fs.map
-    if fs.probe is not None:
-        fs.probe.stage("lookup", va=fs.vaddr, fault_type=fs.fault_type)
+    if fs.steps is not None:
+        fs.steps.stage("lookup", va=fs.vaddr, fault_type=fs.fault_type)
     grows_itself = vm.release.lookup_grows
     lookup_type = fs.fault_type | (VM_PROT_FAULT_LOOKUP if grows_itself else 0)
     while True:
@@ -271,8 +272,8 @@ def _object(fs: FaultState) -> FaultStatus:
     if object_.flags & OBJ_DEAD:
         return _failure(fs, KERN_PROTECTION_FAILURE)
     m = object_.pages.get(pindex)
-    if fs.probe is not None:
-        _tell_visit(fs.probe, object_, pindex, m)
+    if fs.steps is not None:
+        _tell_visit(fs.steps, object_, pindex, m)
     if m is not None and m.valid:
         fs.m = m
         return FOUND
@@ -296,8 +297,8 @@ def _getpages(fs: FaultState, m: VmPage | None) -> FaultStatus:
     object_ = fs.object
     if m is None and not vm_pager_has_page(object_, fs.pindex):
         return CONTINUE
-    if fs.probe is not None:
-        fs.probe.stage("pagein", pindex=fs.pindex, type=object_.type)
+    if fs.steps is not None:
+        fs.steps.stage("pagein", pindex=fs.pindex, type=object_.type)
     fresh = m is None
     if m is None:
         m = vm_page_alloc(object_, fs.pindex)
@@ -327,8 +328,8 @@ def _zerofill(fs: FaultState) -> FaultStatus:
     m = vm_page_alloc(object_, pindex) if pindex not in object_.pages else object_.pages[pindex]
     if m is None:
         return _wait(fs)
-    if fs.probe is not None:
-        fs.probe.stage("zerofill", pindex=pindex, frame=m.frame)
+    if fs.steps is not None:
+        fs.steps.stage("zerofill", pindex=pindex, frame=m.frame)
     m.valid = True
     fs.vm.cnt.v_zfod += 1
     fs.object = object_
@@ -347,16 +348,16 @@ def _cow(fs: FaultState) -> FaultStatus:
     lower = fs.object
     source = fs.m
     if lower.ref_count == 1 and lower.shadow_count == 1 and lower.is_anon and top.backing_object is lower:
-        if fs.probe is not None:
-            fs.probe.stage("cow_move", pindex=fs.first_pindex, frame=source.frame)
+        if fs.steps is not None:
+            fs.steps.stage("cow_move", pindex=fs.first_pindex, frame=source.frame)
         vm_page_rename(source, top, fs.first_pindex)
         vm.cnt.v_cow_optim += 1
     else:
         copy = vm_page_alloc(top, fs.first_pindex)
         if copy is None:
             return _wait(fs)
-        if fs.probe is not None:
-            fs.probe.stage("cow_copy", pindex=fs.first_pindex, source=source.frame, frame=copy.frame)
+        if fs.steps is not None:
+            fs.steps.stage("cow_copy", pindex=fs.first_pindex, source=source.frame, frame=copy.frame)
         vm.phys.copy(source.frame, copy.frame)
         copy.valid = True
         if fs.wired and not fs.fault_flags & VM_FAULT_WIRE:
@@ -387,8 +388,8 @@ def _enter(fs: FaultState) -> KernReturn:
     if fs.fault_flags & VM_FAULT_DIRTY:
         m.dirty = True
     pmap = fs.map.pmap
-    if fs.probe is not None:
-        fs.probe.stage("enter", frame=m.frame, prot=prot, wired=fs.wired)
+    if fs.steps is not None:
+        fs.steps.stage("enter", frame=m.frame, prot=prot, wired=fs.wired)
     pmap.enter(fs.vaddr, m, prot, fs.wired)
     if fs.fault_flags & VM_FAULT_WIRE:
         if not object_.flags & OBJ_FICTITIOUS:
@@ -472,8 +473,7 @@ def _read_window(fs: FaultState) -> tuple[int, int]:
 def _beyond(fs: FaultState) -> KernReturn:
     """What a page outside the object is, by release."""
     past = KERN_OUT_OF_BOUNDS if fs.vm.release.fault_past_object == "bounds" else KERN_PROTECTION_FAILURE
-    if fs.probe is not None:
-        fs.probe.check("object_size", False, pindex=fs.pindex, size=fs.object.size)
+    fs.vm.check("object_size", False, pindex=fs.pindex, size=fs.object.size)
     return past
 
 
@@ -484,9 +484,9 @@ def _wait(fs: FaultState) -> FaultStatus:
     """
     fs.restarts += 1
     gained = fs.restarts <= MAX_RESTARTS and vm_wait(fs.vm)
-    if fs.probe is not None:
-        fs.probe.check("page_alloc", gained, free_pages=fs.vm.cnt.v_free_count)
-    return RESTART if gained else _failure(fs, KERN_RESOURCE_SHORTAGE)
+    if fs.vm.check("page_alloc", gained, free_pages=fs.vm.cnt.v_free_count):
+        return RESTART
+    return _failure(fs, KERN_RESOURCE_SHORTAGE)
 
 
 def _failure(fs: FaultState, result: KernReturn) -> FaultStatus:
@@ -494,11 +494,11 @@ def _failure(fs: FaultState, result: KernReturn) -> FaultStatus:
     return FAILURE
 
 
-def _tell_visit(probe: Probe, object_: VmObject, pindex: int, m: VmPage | None) -> None:
+def _tell_visit(steps: Listener, object_: VmObject, pindex: int, m: VmPage | None) -> None:
     if m is not None:
         found = "resident"
     elif pindex < object_.size and vm_pager_has_page(object_, pindex):
         found = "pager"
     else:
         found = "absent"
-    probe.visit(object_, pindex, found)
+    steps.visit(object_, pindex, found)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from kernel_model.ktrace import KTrace
 from kernel_model.pcpu import Pcpu
 from kernel_model.vm.pmap import NullHardware
+from kernel_model.vm.vm_check import unheard
 from kernel_model.vm.vm_meter import VmMeter
 from kernel_model.vm.vm_page import PageQueue
 from kernel_model.vm.vm_param import MAXSSIZ, PAGE_SHIFT, SGROWSIZ, WORD_MASK
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from kernel_model.release import Release
     from kernel_model.ucred import Ucred
     from kernel_model.vm.pmap import Pmap, PmapHardware
-    from kernel_model.vm.probe import Probe
+    from kernel_model.vm.vm_check import Check, Listener
     from kernel_model.vm.vm_page import PageOwner
 
 DEFAULT_RAM = 1 << 30
@@ -117,9 +118,9 @@ class Vm:
     """One kernel's virtual memory state."""
 
     __slots__ = (
-        "cluster_anon", "cnt", "in_pageout", "kernel_maps", "ktrace", "make_hardware", "max_user_wired",
+        "check", "cluster_anon", "cnt", "in_pageout", "kernel_maps", "ktrace", "make_hardware", "max_user_wired",
         "maxssiz", "nofault_depth", "objects", "old_mlock", "old_msync", "on_oom", "overcommit",
-        "pagequeues", "pcpu", "phys", "probe", "release", "sgrowsiz", "stack_guard_page", "swap_cap", "swap_device",
+        "pagequeues", "pcpu", "phys", "release", "sgrowsiz", "stack_guard_page", "steps", "swap_cap", "swap_device",
         "swap_reserved", "swap_total", "uid_vmsize", "user_wire_count",
     )  # fmt: skip
 
@@ -163,13 +164,22 @@ class Vm:
         self.make_hardware: Callable[[Pmap], PmapHardware] = NullHardware
         self.on_oom: Callable[[], bool] | None = None
         """Kill the biggest process and say whether memory was freed; the kernel sets it."""
-        self.probe: Probe | None = None
+        self.check: Check = unheard
+        """Tests a condition and tells the listener: ``if not vm.check("reserve", need <= avail, need=need):``."""
+        self.steps: Listener | None = None
 
     @property
     def curproc(self) -> VmProc | None:
         """The process of the thread that runs, None while there is none: curthread->td_proc."""
         td = self.pcpu.curthread
         return None if td is None else cast("VmProc", td.td_proc)
+
+    def listen(self, listener: Listener | None) -> Listener | None:
+        """Let *listener* hear each step of what is decided from now on, or nobody; returns who heard them before."""
+        before = self.steps
+        self.steps = listener
+        self.check = unheard if listener is None else listener.check
+        return before
 
     def nofault(self) -> NoFault:
         """A section in which a fault is refused instead of served: vm_fault_disable_pagefaults()."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import VmProc
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vmspace import VmSpace
+    from kernel_model.vm.vm_stack_gap import StackSpace
 
 MAP_FIXED = 0x0010
 MAP_STACK = 0x0400
@@ -113,26 +113,22 @@ def dragonfly_growstack(proc: VmProc, addr: int) -> KernReturn:
              when a neighbour, RLIMIT_STACK or RLIMIT_VMEM forbids.
     DragonFly: vm_map_growstack(map, addr), vm_map_stack(9).
     """
-    vmspace: VmSpace = proc.p_vmspace
+    vmspace: StackSpace = proc.p_vmspace
     map_ = vmspace.vm_map
-    probe = map_.vm.probe
+    check = map_.vm.check
     map_.lock_read()
     found, prev = vm_map_lookup_entry(map_, addr)
-    if probe is not None:
-        probe.check("unmapped", not found, addr=addr)
     entry = prev.next
-    in_reserve = not found and entry is not map_.header and entry.start - entry.avail_ssize <= addr < entry.start
-    if probe is not None and not found:
-        probe.check("neighbour", in_reserve, below=prev.end, above=entry.start)
-    if not in_reserve:
+    in_reserve = entry is not map_.header and entry.start - entry.avail_ssize <= addr < entry.start
+    if not check("unmapped", not found, addr=addr) or not check(
+        "neighbour", in_reserve, below=prev.end, above=entry.start
+    ):
         map_.unlock_read()
         return KERN_SUCCESS
     limit = prev.end if prev is not map_.header else entry.start - entry.avail_ssize
     room = entry.start - limit
     need = (entry.start - addr + PAGE_MASK) & ~PAGE_MASK
-    if probe is not None:
-        probe.check("reserve", need <= room, need=need, avail_ssize=entry.avail_ssize, max_grow=room)
-    if need > room:
+    if not check("reserve", need <= room, need=need, avail_ssize=entry.avail_ssize, max_grow=room):
         map_.lock_upgrade()
         entry.avail_ssize = room
         map_.unlock()
@@ -147,45 +143,36 @@ def dragonfly_growstack(proc: VmProc, addr: int) -> KernReturn:
     return rv
 
 
-def _amount(proc: VmProc, vmspace: VmSpace, entry: VmMapEntry, need: int, addr: int) -> int | None:
+def _amount(proc: VmProc, vmspace: StackSpace, entry: VmMapEntry, need: int, addr: int) -> int | None:
     """How much to grow.
 
     Differs: the stack limit cuts it to the page; the source cuts to the byte, and an entry then starts inside a page.
     """
     vm = vmspace.vm
-    probe = vm.probe
     amount = min(-(-need // vm.sgrowsiz) * vm.sgrowsiz, entry.avail_ssize)
     if addr >= vmspace.vm_maxsaddr:
         ssize = vmspace.vm_ssize << PAGE_SHIFT
         limit = proc.p_limit.lim_cur(RLIMIT_STACK)
-        if probe is not None:
-            probe.check("stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit)
-        if ssize + need > limit:
+        if not vm.check("stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit):
             return None
         amount = min(amount, (limit & ~PAGE_MASK) - ssize)
     size = vmspace.vm_map.size
     limit = proc.p_limit.lim_cur(RLIMIT_VMEM)
-    if probe is not None:
-        probe.check("vmem", size + amount <= limit, size=size, amount=amount, limit=limit)
-    return amount if size + amount <= limit else None
+    return amount if vm.check("vmem", size + amount <= limit, size=size, amount=amount, limit=limit) else None
 
 
-def _grow(vmspace: VmSpace, prev: VmMapEntry, entry: VmMapEntry, limit: int, amount: int, addr: int) -> KernReturn:
+def _grow(vmspace: StackSpace, prev: VmMapEntry, entry: VmMapEntry, limit: int, amount: int, addr: int) -> KernReturn:
     """Insert the piece; the reserve that is left goes with it."""
     map_ = vmspace.vm_map
     vm = vmspace.vm
     end = entry.start
     start = end - amount
     reserve = entry.avail_ssize
-    if start < limit:
+    if not vm.check("trim", start >= limit, amount=amount, max_grow=end - limit):
         entry.avail_ssize = end - limit
         start = limit
-    if vm.probe is not None:
-        vm.probe.check("trim", start == end - amount, amount=amount, max_grow=end - limit)
     rv = vm_map_insert(map_, None, 0, start, end, VM_PROT_ALL, VM_PROT_ALL, 0)
-    if vm.probe is not None:
-        vm.probe.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv)
-    if rv != KERN_SUCCESS:
+    if not vm.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv):
         return rv
     if prev is not map_.header:
         vm_map_clip_end(map_, prev, start)

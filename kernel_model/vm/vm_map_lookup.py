@@ -57,13 +57,11 @@ def vm_map_lookup(map_: VmMap, va: int, fault_typea: int) -> LookupResult:
     """
     map_.lock_read()
     grows = fault_typea & VM_PROT_FAULT_LOOKUP and map_.vm.release.lookup_grows
-    probe = map_.vm.probe
+    steps = map_.vm.steps
     while True:
         found, entry = vm_map_lookup_entry(map_, va)
         eflags = entry.eflags
-        if probe is not None:
-            probe.check("mapped", found, va=va, start=entry.start, end=entry.end)
-        if not found:
+        if not (found if steps is None else steps.check("mapped", found, va=va, start=entry.start, end=entry.end)):
             map_.unlock_read()
             return KERN_INVALID_ADDRESS, map_, entry, None, 0, 0, False
         if eflags & MAP_ENTRY_IS_SUB_MAP:
@@ -115,32 +113,28 @@ def _is_gap(map_: VmMap, entry: VmMapEntry) -> bool:
         and entry.eflags & MAP_ENTRY_GUARD != 0
         and entry.eflags & _GAP != 0
     )
-    if gap and map_.vm.probe is not None:
-        map_.vm.probe.check("gap", True, start=entry.start, end=entry.end)
-    return gap
+    return gap and map_.vm.check("gap", gap, start=entry.start, end=entry.end)
 
 
 def _allowed(map_: VmMap, entry: VmMapEntry, fault_typea: int) -> KernReturn:
     """Check the wanted access against the entry's rights."""
     prot = entry.protection
     fault_type = fault_typea & VM_PROT_ALL
-    probe = map_.vm.probe
+    steps = map_.vm.steps
     ok = fault_type & prot == fault_type and prot != 0
-    if probe is not None:
-        probe.check("protection", ok, access=fault_type, prot=prot, max_prot=entry.max_protection, eflags=entry.eflags)
+    if steps is not None:
+        ok = steps.check(
+            "protection", ok, access=fault_type, prot=prot, max_prot=entry.max_protection, eflags=entry.eflags
+        )
     if not ok:
         return KERN_PROTECTION_FAILURE
     if fault_typea & VM_PROT_WRITE and map_.vm.release.lookup_refuses_wired_cow:
         ok = entry.eflags & (MAP_ENTRY_USER_WIRED | MAP_ENTRY_COW) != MAP_ENTRY_USER_WIRED | MAP_ENTRY_COW
-        if probe is not None:
-            probe.check("wired_cow", ok, eflags=entry.eflags)
-        if not ok:
+        if not map_.vm.check("wired_cow", ok, eflags=entry.eflags):
             return KERN_PROTECTION_FAILURE
     if fault_typea & VM_PROT_COPY and not entry.eflags & MAP_ENTRY_COW:
         ok = entry.max_protection & VM_PROT_WRITE != 0
-        if probe is not None:
-            probe.check("max_protection", ok, max_prot=entry.max_protection)
-        if not ok:
+        if not map_.vm.check("max_protection", ok, max_prot=entry.max_protection):
             return KERN_PROTECTION_FAILURE
     return KERN_SUCCESS
 
@@ -153,9 +147,7 @@ def _shadow(map_: VmMap, entry: VmMapEntry) -> bool:
     if entry.cred is None:
         cred = curcred(vm)
         ok = swap_reserve_by_cred(vm, size, cred)
-        if vm.probe is not None:
-            vm.probe.check("swap", ok, size=size, reserved=vm.swap_reserved)
-        if not ok:
+        if not vm.check("swap", ok, size=size, reserved=vm.swap_reserved):
             return False
         entry.cred = cred
     obj, offset = vm_object_shadow(vm, entry.vm_object, entry.offset, size)

@@ -7,7 +7,7 @@ Differs: privileges to lock memory are always there; no resource accounting (RAC
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kernel_model.errno import (
     EACCES,
@@ -72,11 +72,11 @@ from kernel_model.vm.vm_stack import vm_map_stack
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kernel_model.kern.proc import Proc
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
+    from kernel_model.vm.vmspace import VmSpace
 
 PROT_NONE = 0
 PROT_READ = 1
@@ -122,6 +122,32 @@ P_OSREL_MAP_ANON = 800104
 P_OSREL_MAP_FSTRICT = 1100036
 
 
+class MmapLimits(Protocol):
+    """struct plimit, as the system calls on memory ask it."""
+
+    def lim_cur(self, which: int) -> int:
+        """The soft limit RLIMIT_*."""
+        ...
+
+    def lim_max(self, which: int) -> int:
+        """The hard limit."""
+        ...
+
+
+class MmapProc(Protocol):
+    """The process that makes a system call on its memory: ``kern.proc.Proc``."""
+
+    @property
+    def p_vmspace(self) -> VmSpace:
+        """Its address space."""
+        ...
+
+    @property
+    def p_limit(self) -> MmapLimits:
+        """Its resource limits."""
+        ...
+
+
 def vm_mmap_to_errno(rv: KernReturn) -> int:
     """The errno of a mapping call that ended with *rv*.  FreeBSD: vm_mmap_to_errno()."""
     if rv == KERN_SUCCESS:
@@ -144,13 +170,13 @@ def page_range(addr: VmOffset, size: VmOffset) -> tuple[VmOffset, VmOffset]:
 # -- mapping ------------------------------------------------------------------------------------------------
 
 
-def heap_end(proc: Proc) -> VmOffset:
+def heap_end(proc: MmapProc) -> VmOffset:
     """Where the largest possible heap ends: the search for room starts there."""
     vms = proc.p_vmspace
     return (vms.vm_daddr + proc.p_limit.lim_max(RLIMIT_DATA) + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
 
 
-def place_hint(proc: Proc, addr: VmOffset) -> VmOffset:
+def place_hint(proc: MmapProc, addr: VmOffset) -> VmOffset:
     """Move a hint that is 0 or inside the potential heap behind it."""
     end = heap_end(proc)
     text = (proc.p_vmspace.vm_taddr + PAGE_MASK) & ~PAGE_MASK
@@ -180,7 +206,7 @@ def docow_flags(flags: int, *, writecounted: bool) -> int:
     return docow
 
 
-def _check_limits(proc: Proc, size: VmOffset) -> None:
+def _check_limits(proc: MmapProc, size: VmOffset) -> None:
     map_ = proc.p_vmspace.vm_map
     limit = proc.p_limit
     if map_.size + size > limit.lim_cur(RLIMIT_VMEM):
@@ -199,7 +225,7 @@ def _wired_bytes(map_: VmMap) -> int:
 
 
 def vm_mmap_object(
-    proc: Proc,
+    proc: MmapProc,
     addr: VmOffset,
     size: VmOffset,
     prot: int,
@@ -241,7 +267,7 @@ def vm_mmap_object(
 
 
 def _find(
-    proc: Proc,
+    proc: MmapProc,
     obj: VmObject | None,
     foff: int,
     addr: VmOffset,
@@ -269,7 +295,7 @@ def _find(
 # -- unmapping and protecting -------------------------------------------------------------------------------
 
 
-def kern_munmap(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
+def kern_munmap(proc: MmapProc, addr: VmOffset, size: VmOffset) -> None:
     """munmap(2): holes are fine.  FreeBSD: kern_munmap()."""
     if size == 0:
         raise SyscallError(EINVAL)
@@ -281,7 +307,7 @@ def kern_munmap(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
         _ = vm_map_delete(map_, start, end)
 
 
-def kern_mprotect(proc: Proc, addr: VmOffset, size: VmOffset, prot: int) -> None:
+def kern_mprotect(proc: MmapProc, addr: VmOffset, size: VmOffset, prot: int) -> None:
     """mprotect(2): holes are fine.  FreeBSD: kern_mprotect()."""
     map_ = proc.p_vmspace.vm_map
     release = map_.vm.release
@@ -308,7 +334,7 @@ def kern_mprotect(proc: Proc, addr: VmOffset, size: VmOffset, prot: int) -> None
     raise SyscallError(codes.get(rv, EINVAL))
 
 
-def kern_minherit(proc: Proc, addr: VmOffset, size: VmOffset, inherit: int) -> None:
+def kern_minherit(proc: MmapProc, addr: VmOffset, size: VmOffset, inherit: int) -> None:
     """minherit(2).  FreeBSD: sys_minherit()."""
     start, end = page_range(addr, size)
     rv = vm_map_inherit(proc.p_vmspace.vm_map, start, end, inherit)
@@ -316,7 +342,7 @@ def kern_minherit(proc: Proc, addr: VmOffset, size: VmOffset, inherit: int) -> N
         raise SyscallError(EACCES if rv == KERN_PROTECTION_FAILURE else EINVAL)
 
 
-def kern_madvise(proc: Proc, addr: VmOffset, size: VmOffset, behav: int) -> None:
+def kern_madvise(proc: MmapProc, addr: VmOffset, size: VmOffset, behav: int) -> None:
     """madvise(2) and posix_madvise(2).  FreeBSD: kern_madvise()."""
     map_ = proc.p_vmspace.vm_map
     if behav == MADV_PROTECT:
@@ -330,7 +356,7 @@ def kern_madvise(proc: Proc, addr: VmOffset, size: VmOffset, behav: int) -> None
         raise SyscallError(EINVAL)
 
 
-def kern_msync(proc: Proc, addr: VmOffset, size: VmOffset, flags: int) -> None:
+def kern_msync(proc: MmapProc, addr: VmOffset, size: VmOffset, flags: int) -> None:
     """msync(2).  FreeBSD: kern_msync()."""
     start, end = page_range(addr, size)
     if flags & (MS_ASYNC | MS_INVALIDATE) == MS_ASYNC | MS_INVALIDATE:
@@ -353,7 +379,7 @@ def _lock_range(addr: VmOffset, size: VmOffset) -> tuple[VmOffset, VmOffset]:
     return addr & ~PAGE_MASK, end
 
 
-def kern_mlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
+def kern_mlock(proc: MmapProc, addr: VmOffset, size: VmOffset) -> None:
     """mlock(2).  FreeBSD: kern_mlock()."""
     start, end = _lock_range(addr, size)
     map_ = proc.p_vmspace.vm_map
@@ -371,7 +397,7 @@ def kern_mlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
         raise SyscallError(EINVAL if einval else ENOMEM)
 
 
-def kern_munlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
+def kern_munlock(proc: MmapProc, addr: VmOffset, size: VmOffset) -> None:
     """munlock(2).  FreeBSD: kern_munlock()."""
     start, end = _lock_range(addr, size)
     rv = vm_map_unwire(proc.p_vmspace.vm_map, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
@@ -379,7 +405,7 @@ def kern_munlock(proc: Proc, addr: VmOffset, size: VmOffset) -> None:
         raise SyscallError(ENOMEM)
 
 
-def kern_mlockall(proc: Proc, how: int) -> None:
+def kern_mlockall(proc: MmapProc, how: int) -> None:
     """mlockall(2).  FreeBSD: sys_mlockall()."""
     if how == 0 or how & ~(MCL_CURRENT | MCL_FUTURE):
         raise SyscallError(EINVAL)
@@ -399,7 +425,7 @@ def kern_mlockall(proc: Proc, how: int) -> None:
             raise SyscallError(EAGAIN)
 
 
-def kern_munlockall(proc: Proc) -> None:
+def kern_munlockall(proc: MmapProc) -> None:
     """munlockall(2); a failure is the raw KERN_* code, as in the sources.  FreeBSD: sys_munlockall()."""
     map_ = proc.p_vmspace.vm_map
     with map_.locked():
@@ -413,14 +439,14 @@ def kern_munlockall(proc: Proc) -> None:
 # -- the break ----------------------------------------------------------------------------------------------
 
 
-def current_break(proc: Proc) -> VmOffset:
+def current_break(proc: MmapProc) -> VmOffset:
     """The end of the heap, in whole pages."""
     vms = proc.p_vmspace
     base = (vms.vm_daddr + PAGE_MASK) & ~PAGE_MASK
     return base + (vms.vm_dsize << PAGE_SHIFT)
 
 
-def kern_break(proc: Proc, addr: VmOffset) -> VmOffset:
+def kern_break(proc: MmapProc, addr: VmOffset) -> VmOffset:
     """break(2): move the end of the heap to *addr*, rounded up, and return it.
 
     FreeBSD: kern_break(); sys_obreak() until 11.
@@ -447,7 +473,7 @@ def kern_break(proc: Proc, addr: VmOffset) -> VmOffset:
     return new
 
 
-def _grow_break(proc: Proc, base: VmOffset, old: VmOffset, new: VmOffset) -> None:
+def _grow_break(proc: MmapProc, base: VmOffset, old: VmOffset, new: VmOffset) -> None:
     vms = proc.p_vmspace
     map_ = vms.vm_map
     limit = proc.p_limit
@@ -472,7 +498,7 @@ def _grow_break(proc: Proc, base: VmOffset, old: VmOffset, new: VmOffset) -> Non
 # -- residency ----------------------------------------------------------------------------------------------
 
 
-def kern_mincore(proc: Proc, addr: VmOffset, size: VmOffset) -> Iterator[bytes]:
+def kern_mincore(proc: MmapProc, addr: VmOffset, size: VmOffset) -> Iterator[bytes]:
     """mincore(2): one byte of MINCORE_* for each page, in pieces; ENOMEM when a page is not mapped.
 
     The caller copies each piece out before it asks for the next: what a program can be told is bounded by

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vmspace import VmSpace
+    from kernel_model.vm.vm_stack_gap import StackSpace
 
 _BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
 
@@ -174,7 +174,7 @@ def vm_map_growstack(proc: VmProc, addr: int) -> KernReturn:
              KERN_NO_SPACE when the reserve, a neighbour, RLIMIT_STACK, RLIMIT_MEMLOCK or RLIMIT_VMEM forbids.
     FreeBSD: vm_map_growstack(9).  With the gap design the kernel's function takes the map; this is its process form.
     """
-    vmspace: VmSpace = proc.p_vmspace
+    vmspace: StackSpace = proc.p_vmspace
     map_ = vmspace.vm_map
     if map_.vm.release.stack_dragonfly:
         return dragonfly_growstack(proc, addr)
@@ -218,7 +218,7 @@ class _ClassicGrowth:
     max_grow: int
     procstack: bool
 
-    def __init__(self, vm: Vm, proc: VmProc, vmspace: VmSpace, map_: VmMap, addr: int) -> None:
+    def __init__(self, vm: Vm, proc: VmProc, vmspace: StackSpace, map_: VmMap, addr: int) -> None:
         self.vm = vm
         self.proc = proc
         self.vmspace = vmspace
@@ -242,9 +242,7 @@ class _ClassicGrowth:
         map_.lock_upgrade()
         reserve = self.entry.avail_ssize
         rv, start, end = self._grow_down(amount) if self.down else self._grow_up(amount)
-        if vm.probe is not None:
-            vm.probe.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv)
-        if rv == KERN_SUCCESS:
+        if vm.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv):
             if self.procstack:
                 self.vmspace.vm_ssize += btoc(end - start)
             low = end - reserve if self.down else start
@@ -252,18 +250,15 @@ class _ClassicGrowth:
         map_.unlock()
         if rv == KERN_SUCCESS and map_.flags & MAP_WIREFUTURE:
             wired = vm_map_wire(map_, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
-            if vm.probe is not None:
-                vm.probe.check("wire", wired == KERN_SUCCESS, rv=wired)
+            vm.check("wire", wired == KERN_SUCCESS, rv=wired)  # a stack that cannot be wired has grown all the same
         return rv
 
     def _choose(self) -> bool:
         """Find the stack entry to grow; False when *addr* is mapped already or in no stack's area."""
-        probe = self.vm.probe
+        check = self.vm.check
         addr = self.addr
         found, prev = vm_map_lookup_entry(self.map, addr)
-        if probe is not None:
-            probe.check("unmapped", not found, addr=addr)
-        if found:
+        if not check("unmapped", not found, addr=addr):
             return False
         nxt = prev.next
         self.prev = prev
@@ -275,10 +270,8 @@ class _ClassicGrowth:
             self.entry = prev
         elif down:
             self.entry = nxt
-        if probe is not None:
-            probe.check("neighbour", up or down, below=prev.end, above=nxt.start)
         self.down = down
-        return up or down
+        return check("neighbour", up or down, below=prev.end, above=nxt.start)
 
     def _room(self) -> bool:
         """What the reserve and the neighbours leave; on False the map is unlocked."""
@@ -295,16 +288,11 @@ class _ClassicGrowth:
             self.need = (self.addr + 1 - entry.end + PAGE_MASK) & ~PAGE_MASK
             self.max_grow = self.limit - entry.end
         need = self.need
-        probe = vm.probe
-        if probe is not None:
-            probe.check("reserve", need <= avail, need=need, avail_ssize=avail)
-        if need > avail:
+        if not vm.check("reserve", need <= avail, need=need, avail_ssize=avail):
             map_.unlock_read()
             return False
         guard = PAGE_SIZE if vm.stack_guard_page else 0
-        if probe is not None:
-            probe.check("guard", need + guard <= self.max_grow, need=need, guard=guard, max_grow=self.max_grow)
-        if need + guard > self.max_grow:
+        if not vm.check("guard", need + guard <= self.max_grow, need=need, guard=guard, max_grow=self.max_grow):
             map_.lock_upgrade()
             entry.avail_ssize = self.max_grow
             map_.unlock()
@@ -314,16 +302,14 @@ class _ClassicGrowth:
     def _amount(self) -> int | None:
         """How much to grow under the limits; None when one of them forbids even the need."""
         vm = self.vm
-        probe = vm.probe
         need = self.need
         ssize = self.vmspace.vm_ssize << PAGE_SHIFT
         limit = lim_cur(self.proc, RLIMIT_STACK)
         self.procstack = is_procstack(vm, self.proc, self.vmspace, self.addr)
-        if self.procstack:
-            if probe is not None:
-                probe.check("stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit)
-            if ssize + need > limit:
-                return None
+        if self.procstack and not vm.check(
+            "stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit
+        ):
+            return None
         sgrowsiz = vm.sgrowsiz
         amount = min(-(-need // sgrowsiz) * sgrowsiz, self.entry.avail_ssize)
         if self.procstack and ssize + amount > limit:
@@ -335,10 +321,7 @@ class _ClassicGrowth:
         vm = self.vm
         entry = self.entry
         guard = PAGE_SIZE if vm.stack_guard_page else 0
-        trimmed = amount > self.max_grow
-        if vm.probe is not None:
-            vm.probe.check("trim", not trimmed, amount=amount, max_grow=self.max_grow, guard=guard)
-        if not trimmed:
+        if vm.check("trim", amount <= self.max_grow, amount=amount, max_grow=self.max_grow, guard=guard):
             return amount
         entry.avail_ssize = self.max_grow
         return self.max_grow - guard

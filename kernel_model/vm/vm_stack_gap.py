@@ -16,7 +16,7 @@ Differs: no RACCT.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
@@ -59,11 +59,28 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vmspace import VmSpace
 
 P2_STKGAP_DISABLE = 0x00000800
 NT_FREEBSD_FCTL_STKGAP_DISABLE = 0x00000004
 _BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
+
+
+class StackSpace(Protocol):
+    """What growth asks of an address space and changes in it: ``VmSpace``."""
+
+    vm_ssize: int
+    vm_maxsaddr: int
+    vm_stacktop: int
+
+    @property
+    def vm(self) -> Vm:
+        """Its kernel's virtual memory."""
+        ...
+
+    @property
+    def vm_map(self) -> VmMap:
+        """Its map."""
+        ...
 
 
 def lim_cur(proc: VmProc | None, which: int) -> int:
@@ -74,7 +91,7 @@ def lim_cur(proc: VmProc | None, which: int) -> int:
     return proc.p_limit.lim_cur(which)
 
 
-def is_procstack(vm: Vm, proc: VmProc, vmspace: VmSpace, addr: int) -> bool:
+def is_procstack(vm: Vm, proc: VmProc, vmspace: StackSpace, addr: int) -> bool:
     """Whether *addr* belongs to the stack that execve made, to which RLIMIT_STACK applies."""
     if addr < vmspace.vm_maxsaddr:
         return False
@@ -87,18 +104,13 @@ def is_procstack(vm: Vm, proc: VmProc, vmspace: VmSpace, addr: int) -> bool:
 def growth_fits_limits(map_: VmMap, proc: VmProc | None, amount: int) -> bool:
     """Whether RLIMIT_MEMLOCK, when the piece will be wired, and RLIMIT_VMEM let a stack grow by *amount*."""
     vm = map_.vm
-    probe = vm.probe
     if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
         wired = map_.pmap.wired_count << PAGE_SHIFT
         limit = lim_cur(proc, RLIMIT_MEMLOCK)
-        if probe is not None:
-            probe.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit)
-        if wired + amount > limit:
+        if not vm.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit):
             return False
     limit = lim_cur(proc, RLIMIT_VMEM)
-    if probe is not None:
-        probe.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
-    return map_.size + amount <= limit
+    return vm.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
 
 
 def stkgap_disabled(proc: VmProc | None) -> bool:
@@ -189,9 +201,7 @@ def vm_map_growstack_gap(map_: VmMap, addr: int, gap: VmMapEntry | None) -> Kern
     if proc is None:
         return KERN_FAILURE
     own = proc.p_vmspace.vm_map is map_ and (proc.p_textvp is not None or not vm.release.grow_needs_textvp)
-    if vm.probe is not None:
-        vm.probe.check("own_map", own)
-    if not own:
+    if not vm.check("own_map", own):
         return KERN_FAILURE
     if gap is None:
         found, gap = vm_map_lookup_entry(map_, addr)
@@ -217,7 +227,7 @@ class _GapGrowth:
     def __init__(self, vm: Vm, proc: VmProc, map_: VmMap, addr: int, gap: VmMapEntry) -> None:
         self.vm = vm
         self.proc = proc
-        self.vmspace: VmSpace = proc.p_vmspace
+        self.vmspace: StackSpace = proc.p_vmspace
         self.map = map_
         self.addr = addr
         self.gap = gap
@@ -237,9 +247,7 @@ class _GapGrowth:
         before = (self.gap.start, self.gap.end)
         map_.lock_upgrade()
         rv, start, end = self._grow_down(amount) if self.down else self._grow_up(amount)
-        if vm.probe is not None:
-            vm.probe.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv)
-        if rv == KERN_SUCCESS:
+        if vm.check("insert", rv == KERN_SUCCESS, start=start, end=end, rv=rv):
             if self.procstack:
                 self.vmspace.vm_ssize += btoc(amount)
             vm_map_grown(map_, start, end, *before)
@@ -262,8 +270,7 @@ class _GapGrowth:
             self.stack = stack = gap.prev
             ok = stack.eflags & MAP_ENTRY_GROWS_UP != 0 and stack.end == gap.start
             self.need = (self.addr + 1 - stack.end + PAGE_MASK) & ~PAGE_MASK
-        if self.vm.probe is not None:
-            self.vm.probe.check("neighbour", ok, start=gap.start, end=gap.end, eflags=gap.eflags)
+        ok = self.vm.check("neighbour", ok, start=gap.start, end=gap.end, eflags=gap.eflags)
         return KERN_SUCCESS if ok else KERN_FAILURE
 
     def _room(self) -> KernReturn:
@@ -276,23 +283,20 @@ class _GapGrowth:
         length = gap.end - gap.start
         self.max_grow = length - guard
         ok = guard <= length and self.need <= self.max_grow
-        if vm.probe is not None:
-            vm.probe.check("guard", ok, need=self.need, guard=guard, gap=length, max_grow=self.max_grow)
+        ok = vm.check("guard", ok, need=self.need, guard=guard, gap=length, max_grow=self.max_grow)
         return KERN_SUCCESS if ok else KERN_NO_SPACE
 
     def _amount(self) -> int | None:
         """How much to grow under the limits; None when one of them forbids even the need."""
         vm = self.vm
-        probe = vm.probe
         need = self.need
         ssize = self.vmspace.vm_ssize << PAGE_SHIFT
         limit = lim_cur(self.proc, RLIMIT_STACK)
         self.procstack = is_procstack(vm, self.proc, self.vmspace, self.addr)
-        if self.procstack:
-            if probe is not None:
-                probe.check("stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit)
-            if ssize + need > limit:
-                return None
+        if self.procstack and not vm.check(
+            "stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit
+        ):
+            return None
         sgrowsiz = vm.sgrowsiz
         amount = min(-(-need // sgrowsiz) * sgrowsiz, self.max_grow)
         if self.procstack and ssize + amount > limit:
@@ -371,6 +375,6 @@ class _GapGrowth:
             map_.unlock()
             rv = vm_map_wire(map_, start, end, flags)
             map_.lock_read()
-        if self.vm.probe is not None:
-            self.vm.probe.check("wire", rv == KERN_SUCCESS, rv=rv)
-        return rv if self.vm.release.grow_wire_error else KERN_SUCCESS
+        if self.vm.check("wire", rv == KERN_SUCCESS, rv=rv) or not self.vm.release.grow_wire_error:
+            return KERN_SUCCESS
+        return rv

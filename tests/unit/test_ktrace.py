@@ -9,7 +9,7 @@ import pytest
 from kernel_model.errors import KernelPanic
 from kernel_model.ktrace import MAP, SIGNAL, SYSCALL, KTrace, MapChange, SignalEvent
 from kernel_model.pcpu import Pcpu
-from kernel_model.vm.probe import RecordingProbe
+from kernel_model.vm.vm_check import StepRecorder
 
 
 def test_nobody_listens() -> None:
@@ -78,7 +78,7 @@ def test_an_unknown_kind_is_our_mistake() -> None:
 
 
 def test_the_probe_names_the_check_that_failed() -> None:
-    probe = RecordingProbe()
+    probe = StepRecorder()
     probe.stage("lookup", va=0x1000)
     probe.check("neighbour", True)
     probe.check("stack_limit", False, need=0x1000, limit=0)

@@ -8,7 +8,6 @@ import pytest
 
 from kernel_model.errors import KernelPanic
 from kernel_model.rlimit import RLIMIT_STACK
-from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import (
     OBJ_DEAD,
     OBJ_MIGHTBEDIRTY,
@@ -23,6 +22,7 @@ from kernel_model.vm.vm import (
     VM_PROT_RW,
     VM_PROT_WRITE,
 )
+from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_fault import MAX_RESTARTS, vm_fault
 from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
 from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
@@ -443,7 +443,8 @@ def test_the_steps_are_told_to_a_probe() -> None:
     space = proc.p_vmspace
     vnode = FakeVnode(bytes(PAGE_SIZE))
     insert(space, vnode_pager_alloc(vm, vnode), 1, VM_PROT_RW, MAP_COPY_ON_WRITE)
-    vm.probe = probe = RecordingProbe()
+    probe = StepRecorder()
+    vm.listen(probe)
     assert vm_fault(space.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
     stages = [step.name for step in probe.steps if step.kind == "stage"]
     assert stages == ["lookup", "pagein", "cow_copy", "enter"]
@@ -560,7 +561,8 @@ def test_input_needs_memory_too() -> None:
     vm, proc = make_vm(ram=128 * PAGE_SIZE, swap=0)
     insert(proc.p_vmspace, vnode_pager_alloc(vm, FakeVnode(bytes(PAGE_SIZE))), 1, VM_PROT_RW, MAP_COPY_ON_WRITE)
     vm.cnt.v_free_reserved = vm.cnt.v_free_count
-    vm.probe = probe = RecordingProbe()
+    probe = StepRecorder()
+    vm.listen(probe)
     assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_RESOURCE_SHORTAGE
     assert probe.failed() is not None
     assert probe.failed().name == "page_alloc"  # type: ignore[union-attr]
@@ -573,7 +575,8 @@ def test_input_needs_memory_too() -> None:
 def test_more_steps_for_the_probe() -> None:
     vm, proc = make_vm()
     space = proc.p_vmspace
-    vm.probe = probe = RecordingProbe()
+    probe = StepRecorder()
+    vm.listen(probe)
 
     def stages() -> list[str]:
         names = [step.name for step in probe.steps if step.kind != "check"]

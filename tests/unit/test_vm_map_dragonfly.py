@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel_model.vm.probe import RecordingProbe
+from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_map_dragonfly import (
     MAP_FIXED,
     MAP_STACK,
@@ -109,7 +109,8 @@ def test_a_stack_limit_off_the_page_is_not_rounded():
 def test_vmem_bounds_growth():
     process = rig("dragonfly", max=MAX, lim_vmem=2 * SG - 1)
     stack_at(process, A, 0x100000)
-    probe = process.vm.probe = RecordingProbe()
+    probe = StepRecorder()
+    process.vm.listen(probe)
     assert process.do("growstack", addr=A + 0x100000 - SG - PG) == KERN_NO_SPACE
     failed = probe.failed()
     assert failed is not None

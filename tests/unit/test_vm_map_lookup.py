@@ -2,8 +2,8 @@
 
 import pytest
 
-from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_COPY
+from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done, vm_map_lookup_locked
 from kernel_model.vm.vm_param import (
@@ -161,7 +161,8 @@ def test_the_locked_variant_changes_nothing(name):
 def test_every_decision_is_told_to_a_listener(name):
     """The probe hears each check with its operands, and nobody pays when it is None."""
     process, _ = private(name)
-    probe = process.vm.probe = RecordingProbe()
+    probe = StepRecorder()
+    process.vm.listen(probe)
     process.do("lookup", addr=A, type=EXECUTE)
     failed = probe.failed()
     assert failed is not None

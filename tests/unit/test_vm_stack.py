@@ -5,7 +5,7 @@ import pytest
 from kernel_model.ktrace import MAP
 from kernel_model.ktrace.events import CHECK
 from kernel_model.release import RELEASES
-from kernel_model.vm.probe import RecordingProbe
+from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_param import (
     KERN_CODES,
     KERN_FAILURE,
@@ -230,7 +230,8 @@ def test_huge_guards(name):
 def test_a_listener_hears_which_check_said_no(name, make, step, operands):
     """Named steps with their operands; the last one is the one that refused."""
     process = make(name)
-    probe = process.vm.probe = RecordingProbe()
+    probe = StepRecorder()
+    process.vm.listen(probe)
     assert process.do("growstack", addr=BELOW) == KERN_NO_SPACE
     failed = probe.failed()
     assert failed is not None
@@ -242,7 +243,8 @@ def test_a_listener_hears_which_check_said_no(name, make, step, operands):
 @pytest.mark.parametrize("name", FREEBSD)
 def test_a_listener_hears_every_check_of_a_growth_in_order(name):
     process = process_rig(name)
-    probe = process.vm.probe = RecordingProbe()
+    probe = StepRecorder()
+    process.vm.listen(probe)
     assert process.do("growstack", addr=BELOW) == KERN_SUCCESS
     heard = [step.name for step in probe.steps if step.kind == CHECK]
     if name in CLASSIC:

@@ -112,4 +112,4 @@ def test_a_fault_inside_a_call_leaves_the_call_its_cause():
         ("insert", "syscall", call),
         ("insert", "kernel", 0),
     ]
-    assert model.vm.probe is None
+    assert model.vm.steps is None

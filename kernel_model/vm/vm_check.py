@@ -1,10 +1,17 @@
-"""What a fault decided, step by step, for whoever listens.
+"""What a fault decided, step by step, for whoever listens: one expression decides and reports.
 
-Model only: FreeBSD has KTR(9) and dtrace's fbt; neither says which test said no.
+::
 
-``Vm.probe`` is None as long as nobody listens, and every caller guards: ``if probe is not None``.
+    if not vm.check("reserve", need <= avail, need=need, avail_ssize=avail):
+        return KERN_NO_SPACE
+
+``Vm.check`` answers its condition.  As long as nobody listens it is ``unheard``, which does nothing else;
+``Vm.listen()`` puts a listener there, which records the step as well.  So what is told and what is done cannot differ.
+The paths that every fault takes ask ``Vm.steps`` first, which is None while nobody listens, and save the call.
 Operands are keyword arguments whose names are the source's (``need``, ``max_grow``, ``limit``), values
 plain ints in bytes unless named ``*_pages``.
+
+Model only: FreeBSD has KTR(9) and dtrace's fbt; neither says which test said no.
 
 Names used by the fault path, in the order in which they can occur:
 
@@ -21,25 +28,40 @@ Names used by the fault path, in the order in which they can occur:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from kernel_model.ktrace.events import CHECK, STAGE, VISIT, Step
 
-if TYPE_CHECKING:
-    from kernel_model.vm.vm_object import VmObject
 
-class Probe(Protocol):
+class Visited(Protocol):
+    """A memory object that the shadow walk looks into: ``VmObject``."""
+
+    type: int
+    size: int
+    ref_count: int
+    shadow_count: int
+
+
+class Check(Protocol):
+    """``Vm.check``: answers *ok*, which lets the fault go on."""
+
+    def __call__(self, step: str, ok: bool, **operands: int) -> bool:
+        """A test is made."""
+        ...
+
+
+class Listener(Protocol):
     """Told about each step of a decision while it is taken.  Model only."""
 
-    def check(self, step: str, ok: bool, **operands: int) -> None:
-        """A test was made: *ok* means that it let the fault go on."""
+    def check(self, step: str, ok: bool, **operands: int) -> bool:
+        """A test is made: returns *ok*, which lets the fault go on."""
         ...
 
     def stage(self, name: str, **operands: int) -> None:
         """A stage of the fault begins."""
         ...
 
-    def visit(self, obj: VmObject, pindex: int, found: str) -> None:
+    def visit(self, obj: Visited, pindex: int, found: str) -> None:
         """The shadow walk looks into *obj* at *pindex*.
 
         *found* is ``resident``, ``absent``, ``pager`` (it may have the page) or ``dead``.
@@ -47,7 +69,12 @@ class Probe(Protocol):
         ...
 
 
-class RecordingProbe:
+def unheard(step: str, ok: bool, **operands: int) -> bool:
+    """``Vm.check`` while nobody listens.  Model only."""
+    return ok
+
+
+class StepRecorder:
     """Keeps the steps in order.  Model only."""
 
     __slots__ = ("steps",)
@@ -55,15 +82,16 @@ class RecordingProbe:
     def __init__(self) -> None:
         self.steps: list[Step] = []
 
-    def check(self, step: str, ok: bool, **operands: int) -> None:
-        """Record a test with its operands and its outcome."""
+    def check(self, step: str, ok: bool, **operands: int) -> bool:
+        """Record a test with its operands and its outcome, and answer that."""
         self.steps.append(Step(CHECK, step, ok, operands))
+        return ok
 
     def stage(self, name: str, **operands: int) -> None:
         """Record that a stage began."""
         self.steps.append(Step(STAGE, name, True, operands))
 
-    def visit(self, obj: VmObject, pindex: int, found: str) -> None:
+    def visit(self, obj: Visited, pindex: int, found: str) -> None:
         """Record an object of the shadow chain: its type, size in pages, reference and shadow counts."""
         operands = {
             "pindex": pindex,
