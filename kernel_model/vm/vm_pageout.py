@@ -215,7 +215,7 @@ def _from_head(vm: Vm, which: int) -> Iterator[VmPage]:
 def _clean(m: VmPage) -> bool:
     """Write a dirty page to where it belongs; its mappings lose write access first."""
     pmap_remove_write(m)
-    kassert(not pmap_is_modified(m), "page %r can be written while it is cleaned", m)
+    kassert(m.pv_pmap is None or not pmap_is_modified(m), "page %r can be written while it is cleaned", m)
     return vm_pager_put_pages(vm_page_object(m), m) == VM_PAGER_OK
 
 
