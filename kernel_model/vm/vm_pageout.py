@@ -207,7 +207,6 @@ def _from_head(vm: Vm, which: int) -> Iterator[VmPage]:
             return
         m = places.popleft()
         if m.queue == which:
-            kassert(m.wire_count == 0, "wired page %r in queue %d", m, which)
             vm_page_dequeue(m)
             yield m
 
