@@ -33,7 +33,7 @@ from kernel_model.kern.kern_sig import execsigs
 from kernel_model.kern.proc import P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC, P_INEXEC
 from kernel_model.kern.signo import SIGABRT
 from kernel_model.kern.vfs_lookup import vn_fullpath
-from kernel_model.kern.vnode import MNT_NOSUID, PATH_MAX, S_ISGID, S_ISUID
+from kernel_model.kern.vnode import MNT_NOSUID, S_ISGID, S_ISUID
 from kernel_model.vm.vm_kern import exec_map_alloc, exec_map_free, kmem_write
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
 
 MAXCOMLEN: Final = 19
-LINUX_PATH_MAX: Final = 4096
 
 
 def sys_execve(td: Thread, fname: int, argv: int, envv: int) -> int:
@@ -78,8 +77,7 @@ def exec_copyin_args(td: Thread, fname: int, argv: int, envv: int) -> ImageArgs:
     Raises: EFAULT; E2BIG; what the release says for a path of PATH_MAX bytes.
     Differs: a Linux program may give no argv at all, as on Linux.
     """
-    linux = td.td_proc.p_sysent.is_linux
-    if not argv and not linux:
+    if not argv and td.td_proc.p_sysent.exec.argv_needed:
         raise ExecError(E.EFAULT, "no argument vector")
     try:
         path = copyinstr(td, fname, _path_max(td))
@@ -95,7 +93,7 @@ def exec_copyin_args(td: Thread, fname: int, argv: int, envv: int) -> ImageArgs:
 
 
 def _path_max(td: Thread) -> int:
-    return LINUX_PATH_MAX if td.td_proc.p_sysent.is_linux else PATH_MAX
+    return td.td_proc.p_sysent.paths.path_max
 
 
 def _long_path_errno(td: Thread) -> int:
@@ -270,10 +268,10 @@ def _prepare_credentials(imgp: ImageParams) -> None:
 
 
 def _comm(imgp: ImageParams) -> str:
-    """The process's name: last component of what runs; for a Linux script that of the script."""
-    linux = some(imgp.sysent, "sysent").is_linux
-    path = imgp.args.path if linux else imgp.args.fname
-    return path.rpartition(b"/")[2][: 15 if linux else MAXCOMLEN].decode(errors="replace")
+    """The process's name: last component of what runs; where the ABI says so that of the script."""
+    rules = some(imgp.sysent, "sysent").exec
+    path = imgp.args.path if rules.comm_is_script else imgp.args.fname
+    return path.rpartition(b"/")[2][: rules.comm_max].decode(errors="replace")
 
 
 def _commit(imgp: ImageParams) -> None:

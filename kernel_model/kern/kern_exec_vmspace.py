@@ -134,7 +134,7 @@ def _stack_size(imgp: ImageParams) -> int:
 
     Differs: a Linux program's size is ignored, as Linux does.
     """
-    if not imgp.stack_sz or some(imgp.sysent, "sysent").is_linux:
+    if not imgp.stack_sz or not some(imgp.sysent, "sysent").exec.gnu_stack_size:
         return imgp.proc.kernel.vm.maxssiz
     limit = imgp.proc.p_limit
     size = min(trunc_page(imgp.stack_sz), limit.lim_max(RLIMIT_STACK))

@@ -37,10 +37,10 @@ from kernel_model.abi.freebsd64.ucontext import (
 from kernel_model.errno import EINVAL, EJUSTRETURN
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, trapsignal
+from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
 from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, PSL_D, PSL_T, PSL_USERINIT
 from kernel_model.kern.signalvar import KSigInfo, SigAction
-from kernel_model.kern.signo import BUS_OBJERR, SA_ONSTACK, SA_SIGINFO, SIGBUS
+from kernel_model.kern.signo import BUS_OBJERR, SA_ONSTACK, SA_SIGINFO, SIGBUS, SIGILL
 from kernel_model.kern.trap import T_PROTFLT, trap
 from kernel_model.vm.vm_param import VM_MAXUSER_ADDRESS, WORD_MASK
 
@@ -99,6 +99,11 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     td.td_cpu.set_frame(frame)
     td.td_cpu.set_fpregs(_FRESH_FPU)
     return True
+
+
+def sendsig_failed(td: Thread, signo: int) -> None:
+    """The frame of *signo*'s handler could not be written: SIGILL ends the process.  FreeBSD: sendsig()."""
+    sigexit(td, SIGILL)
 
 
 def sys_sigreturn(td: Thread, sigcntxp: int) -> int:
