@@ -133,10 +133,10 @@ class FileRules:
     """Whether truncate(2) obeys RLIMIT_FSIZE.  FreeBSD: no.  Linux: yes, inode_newsize_ok(), fs/attr.c."""
     mmap_no_file: int
     """Errno of mapping a directory, a FIFO and the like.  FreeBSD: EINVAL, vm_mmap_vnode(), vm_mmap.c.  Linux:
-    ENODEV, mmap_region(), mm/mmap.c."""
+    ENODEV, do_mmap(), mm/mmap.c."""
     mmap_device_private: int
     """Errno of mapping a device without memory with MAP_PRIVATE.  FreeBSD: EINVAL, vm_mmap_cdev(), vm_mmap.c.
-    Linux: ENODEV, mmap_region(), mm/mmap.c."""
+    Linux: ENODEV, do_mmap(), mm/mmap.c."""
 
 
 @dataclass(frozen=True, slots=True)
