@@ -17,7 +17,7 @@ memory for the strings the answer is ENOMEM, nobody waits.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errno import EJUSTRETURN
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel_model.kern.proc import Thread
-
-MAXCOMLEN: Final = 19
 
 
 def sys_execve(td: Thread, fname: int, argv: int, envv: int) -> int:

@@ -8,7 +8,6 @@ from kernel_model import errno as E
 from kernel_model.abi.freebsd64.sendsig import sendsig, sendsig_failed
 from kernel_model.abi.freebsd64.sigcode import SIGCODE
 from kernel_model.abi.freebsd64.trap import cpu_fetch_syscall_args, cpu_set_syscall_retval, fault_signal, transtrap
-from kernel_model.kern.kern_exec import MAXCOMLEN
 from kernel_model.kern.kern_prot import NGROUPS_MAX
 from kernel_model.kern.kern_time import CLOCK_MONOTONIC_FAST, CLOCK_REALTIME_FAST, CLOCK_UPTIME_FAST, TIMER_ABSTIME
 from kernel_model.kern.signo import SIGSYS, sigprop
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from kernel_model.kern.sysent import Sysent
 
 SIZEOF_PS_STRINGS = 32
+MAXCOMLEN = 19
 
 
 def _table() -> Mapping[int, Sysent]:

@@ -23,7 +23,7 @@ from kernel_model.errno import EJUSTRETURN
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
-from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, PSL_D, PSL_T, TrapFrame
+from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_T, TrapFrame
 from kernel_model.kern.signalvar import KSigInfo, SigAction
 from kernel_model.kern.signo import (
     SA_ONSTACK,
@@ -58,7 +58,6 @@ FIX_EFLAGS = 0x50DD5
 """Flags that rt_sigreturn(2) takes from the program: CF PF AF ZF SF TF DF OF RF AC."""
 RED_ZONE = 128
 FPSTATE = 512
-MXCSR_MASK = 0xFFFF
 
 SF_PRETCODE = 0
 SF_UC = 8
