@@ -31,11 +31,11 @@ from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.kern_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
 from kernel_model.kern.signo import CANTMASK
 from kernel_model.kern.sys_file import path_arg
-from kernel_model.kern.sys_pipe import kern_pipe
+from kernel_model.kern.sys_pipe import PIPE_BUF, kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, vn_fullpath
-from kernel_model.kern.vnode import VCHR, VDIR, VLNK
+from kernel_model.kern.vnode import NAME_MAX, PATH_MAX, S_IFIFO, S_IFMT, VCHR, VDIR, VLNK, VREG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,17 +46,26 @@ if TYPE_CHECKING:
 
 AT_SYMLINK_FOLLOW = 0x400
 AT_REMOVEDIR = 0x800
+SHM_ALLOW_SEALING = 0x1
+SHM_GROW_ON_WRITE = 0x2
+POSIX_FADV_NORMAL = 0
+POSIX_FADV_NOREUSE = 5
+SIZEOF_SIGSET = 16
+OPEN_FLAGS = 0x3FFFFF
+"""open(2)'s flags up to O_VERIFY, FreeBSD 12's last; O_PATH and later ones are dropped."""
+
+
 # -- opening ---------------------------------------------------------------------------------
 
 
 def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
     """open(2)."""
-    return vfs.kern_openat(td, AT_FDCWD, path_arg(td, path), flags & 0x3FFFFF, mode)
+    return sys_openat(td, AT_FDCWD, path, flags, mode)
 
 
 def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
     """openat(2)."""
-    return vfs.kern_openat(td, dirfd, path_arg(td, path), flags & 0x3FFFFF, mode)
+    return vfs.kern_openat(td, dirfd, path_arg(td, path), flags & OPEN_FLAGS, mode)
 
 
 def sys_closefrom(td: Thread, low: int) -> int:
@@ -111,7 +120,7 @@ def sys_shm_unlink(td: Thread, path: int) -> int:
 
 def sys_shm_open2(td: Thread, path: int, flags: int, mode: int, shmflags: int, name: int) -> int:
     """shm_open2(2) of FreeBSD 13, under memfd_create(3); seals are not kept."""
-    if shmflags & ~0x3:
+    if shmflags & ~(SHM_ALLOW_SEALING | SHM_GROW_ON_WRITE):
         raise SyscallError(E.EINVAL)
     return sys_shm_open(td, path, flags, mode)
 
@@ -200,7 +209,7 @@ def sys_mkfifoat(td: Thread, dirfd: int, path: int, mode: int) -> int:
 
 def sys_mknodat(td: Thread, dirfd: int, path: int, mode: int, dev: int) -> int:
     """mknodat(2): only a FIFO can be made."""
-    if mode & 0o170000 != 0o010000:
+    if mode & S_IFMT != S_IFIFO:
         raise SyscallError(E.EPERM)
     return sys_mkfifoat(td, dirfd, path, mode)
 
@@ -212,16 +221,35 @@ def sys_mknod11(td: Thread, path: int, mode: int, dev: int) -> int:
 
 # -- pathconf ---------------------------------------------------------------------------------
 
-_PATHCONF = {1: 32767, 4: 255, 5: 1024, 6: 512, 7: 1, 8: 1, 16: 64, 59: 0, 61: 0, 63: 0, 64: 0, 21: 512}
-"""_PC_LINK_MAX, NAME_MAX, PATH_MAX, PIPE_BUF, CHOWN_RESTRICTED, NO_TRUNC, FILESIZEBITS, ACL_EXTENDED, CAP_PRESENT,
-MAC_PRESENT, ACL_NFS4, MIN_HOLE_SIZE."""
-_PATHCONF_TTY = {2: 255, 3: 255, 9: 255}
+_PC_LINK_MAX = 1
+_PC_MAX_CANON = 2
+_PC_MAX_INPUT = 3
+_PC_NAME_MAX = 4
+_PC_PATH_MAX = 5
+_PC_PIPE_BUF = 6
+_PC_CHOWN_RESTRICTED = 7
+_PC_NO_TRUNC = 8
+_PC_VDISABLE = 9
+_PC_FILESIZEBITS = 16
+_PC_MIN_HOLE_SIZE = 21
+_PC_ACL_EXTENDED = 59
+_PC_CAP_PRESENT = 61
+_PC_MAC_PRESENT = 63
+_PC_ACL_NFS4 = 64
+_PATHCONF = {
+    _PC_LINK_MAX: 32767, _PC_NAME_MAX: NAME_MAX, _PC_PATH_MAX: PATH_MAX, _PC_PIPE_BUF: PIPE_BUF,
+    _PC_CHOWN_RESTRICTED: 1, _PC_NO_TRUNC: 1, _PC_FILESIZEBITS: 64, _PC_ACL_EXTENDED: 0, _PC_CAP_PRESENT: 0,
+    _PC_MAC_PRESENT: 0, _PC_ACL_NFS4: 0, _PC_MIN_HOLE_SIZE: 512,
+}  # fmt: skip
+_PATHCONF_FILE = (_PC_LINK_MAX, _PC_NAME_MAX, _PC_PATH_MAX)
+"""Asked only of files, directories and links."""
+_PATHCONF_TTY = {_PC_MAX_CANON: 255, _PC_MAX_INPUT: 255, _PC_VDISABLE: 255}
 
 
 def vnode_pathconf(vp: Vnode, name: int) -> int:
     """The configurable value *name* of *vp*; EINVAL when it has none."""
     table = _PATHCONF_TTY if vp.v_type == VCHR and name in _PATHCONF_TTY else _PATHCONF
-    if name not in table or (name in (1, 4, 5) and vp.v_type not in (VDIR, VLNK, 1)):
+    if name not in table or (name in _PATHCONF_FILE and vp.v_type not in (VDIR, VLNK, VREG)):
         raise SyscallError(E.EINVAL)
     return table[name]
 
@@ -241,8 +269,8 @@ def sys_fpathconf(td: Thread, fd: int, name: int) -> int:
     fp = td.td_proc.p_fd.fget(fd)
     if fp.f_vnode is not None:
         return vnode_pathconf(fp.f_vnode, name)
-    if name == 6:
-        return 512
+    if name == _PC_PIPE_BUF:
+        return PIPE_BUF
     raise SyscallError(E.EINVAL)
 
 
@@ -271,7 +299,7 @@ def sys_ppoll(td: Thread, fds: int, nfds: int, ts: int, set_: int) -> int:
 def _set_mask(td: Thread, va: int) -> None:
     """Replace the signal mask until the return to user mode.  FreeBSD: TDP_OLDMASK in kern_poll()."""
     if va:
-        mask = int.from_bytes(copyin(td, va, 16), "little")
+        mask = int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little")
         td.td_oldsigmask = td.td_sigmask
         td.td_sigmask = mask & ~CANTMASK
         td.td_ast = True
@@ -293,7 +321,7 @@ def sys_posix_fadvise(td: Thread, fd: int, offset: int, length: int, advice: int
         return E.EBADF
     if not fp.f_ops.fo_seekable(fp):
         return E.ESPIPE
-    if not 0 <= advice <= 5 or offset < 0 or length < 0:
+    if not POSIX_FADV_NORMAL <= advice <= POSIX_FADV_NOREUSE or offset < 0 or length < 0:
         return E.EINVAL
     return 0
 

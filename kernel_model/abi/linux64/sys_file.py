@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.abi.linux64 import structs_file as st
 from kernel_model.abi.linux64 import sys_attr as attr
+from kernel_model.abi.linux64.signal import SIZEOF_SIGSET
 from kernel_model.abi.linux64.signo import mask_to_bsd
 from kernel_model.abi.linux64.sys_attr import (
     AT_EMPTY_PATH,
@@ -21,7 +22,20 @@ from kernel_model.abi.linux64.sys_attr import (
     known_flags,
     vnode_at,
 )
-from kernel_model.abi.linux64.sys_fcntl import flags_in, sys_fcntl
+from kernel_model.abi.linux64.sys_fcntl import (
+    LINUX_O_CLOEXEC,
+    LINUX_O_CREAT,
+    LINUX_O_DIRECT,
+    LINUX_O_DIRECTORY,
+    LINUX_O_NOFOLLOW,
+    LINUX_O_NONBLOCK,
+    LINUX_O_PATH,
+    LINUX_O_TMPFILE,
+    LINUX_O_TRUNC,
+    LINUX_O_WRONLY,
+    flags_in,
+    sys_fcntl,
+)
 from kernel_model.abi.linux64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
 from kernel_model.kern import sys_file as f
@@ -37,6 +51,7 @@ from kernel_model.kern.kern_descrip import (
     O_APPEND,
     O_CREAT,
     O_EXCL,
+    O_WRONLY,
 )
 from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.kern_shm import install_memory, new_memory
@@ -46,7 +61,7 @@ from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vfs_lookup import AT_FDCWD
-from kernel_model.kern.vnode import VDIR
+from kernel_model.kern.vnode import S_IFIFO, S_IFMT, S_IFREG, VDIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,13 +70,18 @@ if TYPE_CHECKING:
     from kernel_model.kern.sysent import Handler
     from kernel_model.kern.vnode import Dirent
 
-LINUX_O_TMPFILE = 0x400000
-LINUX_O_PATH = 0x200000
-LINUX_O_PATH_FLAGS = LINUX_O_PATH | 0xB0000
-"""With O_PATH only O_DIRECTORY, O_NOFOLLOW and O_CLOEXEC are looked at."""
-LINUX_O_CREATE_DIRECTORY = 0x10040
-LINUX_O_CLOEXEC = 0x80000
-LINUX_O_NONBLOCK = 0x800
+LINUX_O_PATH_FLAGS = LINUX_O_PATH | LINUX_O_DIRECTORY | LINUX_O_NOFOLLOW | LINUX_O_CLOEXEC
+"""What is looked at with O_PATH."""
+LINUX_O_CREATE_DIRECTORY = LINUX_O_CREAT | LINUX_O_DIRECTORY
+S_IALLUGO = 0o7777
+CLOSE_RANGE_UNSHARE = 0x2
+CLOSE_RANGE_CLOEXEC = 0x4
+MFD_CLOEXEC = 0x1
+MFD_ALLOW_SEALING = 0x2
+MFD_NAME_MAX = 250
+"""Bytes of a memfd's name with its NUL: NAME_MAX without "memfd:"."""
+POSIX_FADV_NORMAL = 0
+POSIX_FADV_NOREUSE = 5
 
 
 # -- opening ---------------------------------------------------------------------------------
@@ -76,7 +96,7 @@ def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
         flags &= LINUX_O_PATH_FLAGS
     if flags & LINUX_O_CREATE_DIRECTORY == LINUX_O_CREATE_DIRECTORY:
         raise SyscallError(E.EINVAL)
-    return vfs.kern_openat(td, dirfd, name, flags_in(flags), mode & 0o7777)
+    return vfs.kern_openat(td, dirfd, name, flags_in(flags), mode & S_IALLUGO)
 
 
 def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
@@ -86,16 +106,16 @@ def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
 
 def sys_creat(td: Thread, path: int, mode: int) -> int:
     """creat(2)."""
-    return sys_openat(td, AT_FDCWD, path, 0x241, mode)
+    return sys_openat(td, AT_FDCWD, path, LINUX_O_CREAT | LINUX_O_WRONLY | LINUX_O_TRUNC, mode)
 
 
 def sys_close_range(td: Thread, low: int, high: int, flags: int) -> int:
     """close_range(2), also with CLOSE_RANGE_CLOEXEC."""
-    known_flags(flags, 0x4 | 0x2)
+    known_flags(flags, CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)
     if high < low:
         raise SyscallError(E.EINVAL)
     fdesc = td.td_proc.p_fd
-    if flags & 0x4:
+    if flags & CLOSE_RANGE_CLOEXEC:
         fdesc.fd_cloexec.update(fd for fd in fdesc.fd_files if low <= fd <= high)
     else:
         fdesc.close_range(low, high, td.td_proc)
@@ -112,7 +132,7 @@ def sys_dup3(td: Thread, old: int, new: int, flags: int) -> int:
 
 def sys_pipe2(td: Thread, fildes: int, flags: int) -> int:
     """pipe2(2)."""
-    known_flags(flags, LINUX_O_CLOEXEC | LINUX_O_NONBLOCK | 0x4000)
+    known_flags(flags, LINUX_O_CLOEXEC | LINUX_O_NONBLOCK | LINUX_O_DIRECT)
     fds = kern_pipe(td, flags_in(flags))
     try:
         copyout(td, fildes, struct.pack("<ii", *fds))
@@ -130,10 +150,10 @@ def sys_pipe(td: Thread, fildes: int) -> int:
 
 def sys_memfd_create(td: Thread, name: int, flags: int) -> int:
     """memfd_create(2); with MFD_ALLOW_SEALING sealing is still refused later."""
-    known_flags(flags, 0x3)
-    label = copyinstr(td, name, 250)
+    known_flags(flags, MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    label = copyinstr(td, name, MFD_NAME_MAX)
     vp = new_memory(td, b"/memfd:" + label, 0o777)
-    return install_memory(td, vp, FREAD | FWRITE, cloexec=bool(flags & 1))
+    return install_memory(td, vp, FREAD | FWRITE, cloexec=bool(flags & MFD_CLOEXEC))
 
 
 # -- directories and names ---------------------------------------------------------------------------------
@@ -190,11 +210,11 @@ def sys_renameat2(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, 
 
 def sys_mknodat(td: Thread, dirfd: int, path: int, mode: int, dev: int) -> int:
     """mknodat(2): a regular file or a FIFO."""
-    kind = mode & 0o170000
-    if kind == 0o010000:
+    kind = mode & S_IFMT
+    if kind == S_IFIFO:
         vfs.kern_mkfifoat(td, dirfd, path_arg(td, path), mode)
-    elif kind in (0, 0o100000):
-        fd = vfs.kern_openat(td, dirfd, path_arg(td, path), 1 | O_CREAT | O_EXCL, mode & 0o7777)
+    elif kind in (0, S_IFREG):
+        fd = vfs.kern_openat(td, dirfd, path_arg(td, path), O_WRONLY | O_CREAT | O_EXCL, mode & S_IALLUGO)
         td.td_proc.p_fd.close(fd)
     else:
         raise SyscallError(E.EPERM)
@@ -247,10 +267,10 @@ def _set_mask(td: Thread, va: int, size: int) -> None:
     """Replace the signal mask until the return to user mode."""
     if va == 0:
         return
-    if size != 8:
+    if size != SIZEOF_SIGSET:
         raise SyscallError(E.EINVAL)
     td.td_oldsigmask = td.td_sigmask
-    td.td_sigmask = mask_to_bsd(int.from_bytes(copyin(td, va, 8), "little")) & ~CANTMASK
+    td.td_sigmask = mask_to_bsd(int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little")) & ~CANTMASK
     td.td_ast = True
 
 
@@ -289,7 +309,7 @@ def sys_fadvise64(td: Thread, fd: int, offset: int, length: int, advice: int) ->
     fp = td.td_proc.p_fd.fget_path(fd)
     if fp.f_type in (DTYPE_PIPE, DTYPE_FIFO):
         raise SyscallError(E.ESPIPE)
-    if not 0 <= advice <= 5 or length < 0:
+    if not POSIX_FADV_NORMAL <= advice <= POSIX_FADV_NOREUSE or length < 0:
         raise SyscallError(E.EINVAL)
     return 0
 
