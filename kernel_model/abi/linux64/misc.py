@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from kernel_model.abi.linux64 import resource as linux_resource
+from kernel_model.abi.linux64 import time as linux_time
 from kernel_model.errno import (
     EAGAIN,
     EBADF,
@@ -469,7 +471,7 @@ SYSCALLS: dict[int, Sysent] = {
     24: Sysent("sched_yield", "", FULL, sys_sched_yield),
     35: Sysent("nanosleep", "pp", FULL, time.sys_nanosleep),
     36: Sysent("getitimer", "np", FULL, time.sys_getitimer),
-    37: Sysent("alarm", "n", FULL, time.sys_alarm),
+    37: Sysent("alarm", "n", FULL, linux_time.sys_alarm),
     38: Sysent("setitimer", "npp", FULL, time.sys_setitimer),
     39: Sysent("getpid", "", FULL, prot.sys_getpid),
     48: Sysent("shutdown", "fd", STUB, _no_socket, "no sockets"),
@@ -482,10 +484,10 @@ SYSCALLS: dict[int, Sysent] = {
     61: Sysent("wait4", "dpxp", PARTIAL, sys_wait4, "no children"),
     63: Sysent("uname", "p", FULL, sys_uname),
     96: Sysent("gettimeofday", "pp", FULL, time.sys_gettimeofday),
-    97: Sysent("getrlimit", "np", FULL, resource.linux_getrlimit),
+    97: Sysent("getrlimit", "np", FULL, linux_resource.linux_getrlimit),
     98: Sysent("getrusage", "dp", PARTIAL, resource.sys_getrusage, "all time is user time"),
     99: Sysent("sysinfo", "p", FULL, sys_sysinfo),
-    100: Sysent("times", "p", PARTIAL, time.sys_times, "all time is user time"),
+    100: Sysent("times", "p", PARTIAL, linux_time.sys_times, "all time is user time"),
     102: Sysent("getuid", "", FULL, prot.sys_getuid),
     104: Sysent("getgid", "", FULL, prot.sys_getgid),
     105: Sysent("setuid", "n", FULL, prot.sys_setuid),
@@ -519,11 +521,11 @@ SYSCALLS: dict[int, Sysent] = {
     148: Sysent("sched_rr_get_interval", "dp", FULL, sys_sched_rr_get_interval),
     157: Sysent("prctl", "dpppp", PARTIAL, sys_prctl, "names, dumpable, a few questions"),
     158: Sysent("arch_prctl", "xp", FULL, sys_arch_prctl),
-    160: Sysent("setrlimit", "np", FULL, resource.linux_setrlimit),
+    160: Sysent("setrlimit", "np", FULL, linux_resource.linux_setrlimit),
     164: Sysent("settimeofday", "pp", FULL, time.sys_clock_settime),
     170: Sysent("sethostname", "pd", FULL, sys_sethostname),
     186: Sysent("gettid", "", FULL, prot.sys_gettid),
-    201: Sysent("time", "p", FULL, time.sys_time),
+    201: Sysent("time", "p", FULL, linux_time.sys_time),
     202: Sysent("futex", "pxnppn", PARTIAL, sys_futex, "one thread; no PI futexes"),
     203: Sysent("sched_setaffinity", "dup", FULL, sys_sched_setaffinity),
     204: Sysent("sched_getaffinity", "dup", FULL, sys_sched_getaffinity),
@@ -536,7 +538,7 @@ SYSCALLS: dict[int, Sysent] = {
     247: Sysent("waitid", "ddpxp", PARTIAL, sys_waitid, "no children"),
     273: Sysent("set_robust_list", "pu", STUB, sys_set_robust_list, "kept, never walked"),
     274: Sysent("get_robust_list", "dpp", FULL, sys_get_robust_list),
-    302: Sysent("prlimit64", "dnpp", PARTIAL, resource.linux_prlimit64, "this process only"),
+    302: Sysent("prlimit64", "dnpp", PARTIAL, linux_resource.linux_prlimit64, "this process only"),
     309: Sysent("getcpu", "pp", FULL, sys_getcpu),
     318: Sysent("getrandom", "bux", FULL, sys_getrandom),
     322: Sysent("execveat", "fsppx", PARTIAL, sys_execveat, "absolute paths and AT_FDCWD"),
