@@ -5,20 +5,21 @@ FreeBSD: allproc, rootvnode, hostname, boottime.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from kernel_model.host.clock import Clock, HostClock, SteppedClock
+from kernel_model.host.memory import SwapFile
+from kernel_model.host.random import HostRandom, RandomSource, seeded_random
 from kernel_model.kern.kern_ktrace import FaultRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.fs.hostfd import MemStore, MemVnode
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.kern.sysent import SyscallReturn
+    from kernel_model.kern.uipc_shm import ShmStore, ShmVnode
     from kernel_model.kern.vnode import Vnode
     from kernel_model.ktrace import KTrace
     from kernel_model.release import Release
@@ -40,7 +41,7 @@ class Kernel:
     hostname: str = "growstack"
     procs: dict[int, Proc] = field(default_factory=dict)
     clock: Clock = field(default_factory=HostClock)
-    rng: random.Random = field(default_factory=random.SystemRandom)
+    rng: RandomSource = field(default_factory=HostRandom)
     uprintf: Callable[[str], None] | None = None
     """Shows a line to the person at the terminal: why a program died inside execve.  FreeBSD: uprintf(9)."""
     shared_pages: dict[str, VmObject] = field(default_factory=dict)
@@ -52,15 +53,16 @@ class Kernel:
     lastpid: int = FIRST_PID - 1
     lastpipe: int = 0
     """Inode number of the newest pipe."""
-    shm_dictionary: dict[bytes, MemVnode] = field(default_factory=dict)
+    shm_dictionary: dict[bytes, ShmVnode] = field(default_factory=dict)
     """Named shared memory objects."""
-    shm_store: MemStore | None = None
+    shm_store: ShmStore | None = None
     """What holds the contents of all shared memory objects; None until the first."""
 
     def __post_init__(self) -> None:
         self.ktrace.make_recorder = partial(FaultRecorder, self)
+        self.vm.make_swap = SwapFile
         if self.seed is not None:
-            self.rng = random.Random(self.seed)
+            self.rng = seeded_random(self.seed)
             self.clock = SteppedClock()
 
     @property

@@ -10,12 +10,12 @@ from kernel_model.abi.linux64 import sys_file as linux
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
 from kernel_model.errno import TO_LINUX
 from kernel_model.errors import SyscallError
+from kernel_model.fs.hostfd import stdio_files
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_resource import Plimit
 from kernel_model.kern.kern_sig import SigActs
-from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.proc import Proc, Thread
 from kernel_model.kern.sysent import adapter

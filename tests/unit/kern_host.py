@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
+from kernel_model.fs.hostfd import stdio_files
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_resource import Plimit
 from kernel_model.kern.kern_sig import SigActs
-from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread
