@@ -286,3 +286,22 @@ class FileDesc:
 def file_vnode(fp: File) -> Vnode:
     """The vnode of a DTYPE_VNODE file."""
     return some(fp.f_vnode, "vnode of an open file")
+
+
+# -- system calls ---------------------------------------------------------------------------------
+
+
+def sys_close(td: Thread, fd: int) -> int:
+    """close(2)."""
+    td.td_proc.p_fd.close(fd, td.td_proc)
+    return 0
+
+
+def sys_dup(td: Thread, fd: int) -> int:
+    """dup(2)."""
+    return td.td_proc.p_fd.dup(td, fd)
+
+
+def sys_dup2(td: Thread, old: int, new: int) -> int:
+    """dup2(2)."""
+    return td.td_proc.p_fd.dup2(td, old, new)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.kern.shmfd import ShmStore, ShmVnode
     from kernel_model.kern.sysent import SyscallReturn
-    from kernel_model.kern.uipc_shm import ShmStore, ShmVnode
     from kernel_model.kern.vnode import Vnode
     from kernel_model.ktrace import KTrace
     from kernel_model.release import Release

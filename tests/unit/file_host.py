@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi.freebsd64 import sys_file as freebsd
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
-from kernel_model.abi.linux64 import sys_file as linux
+from kernel_model.abi.linux64 import linux_file as linux
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
 from kernel_model.errno import TO_LINUX
 from kernel_model.errors import SyscallError
