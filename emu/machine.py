@@ -34,22 +34,22 @@ from kernel_model.errors import SyscallError, UsageError, panic
 from kernel_model.fs.hostfd import HostFdVnode
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.host.files import host_umask
+from kernel_model.init_main import boot
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
 from kernel_model.kern.kern_oom import out_of_memory
-from kernel_model.kern.kern_resource import Plimit
 from kernel_model.kern.kern_sig import KSigInfo, SigActs, ast, psignal
 from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.kern_time import itimers_due
-from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread
+from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.rlimit import RLIMIT_NAMES
 from kernel_model.ucred import Ucred
-from kernel_model.vm.vm_init import DEFAULT_RAM, Vm
+from kernel_model.vm.vm_init import DEFAULT_RAM
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc, vmspace_free
 
@@ -164,9 +164,9 @@ class Machine:
             raise UsageError(f"no release is called {release!r}")
         if ram is not None and ram > MAX_RAM:
             raise UsageError(f"no machine has {ram:#x} bytes of memory: {MAX_RAM:#x} at most")
-        self.vm = Vm(RELEASES[release], ram if ram is not None else DEFAULT_RAM)
+        self.kernel = boot(RELEASES[release], ram if ram is not None else DEFAULT_RAM, seed=seed)
+        self.vm = self.kernel.vm
         self.vm.make_hardware = UcPmapHardware
-        self.kernel = Kernel(self.vm, seed=seed)
         self.kernel.ktrace.evidence = _evidence
         self.kernel.ktrace.callers = _callers
         self._syncer = Syncer(self.vm, self.kernel.clock)

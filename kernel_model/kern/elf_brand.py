@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.kern.imgact import ImageParams
-    from kernel_model.kern.kernel import Kernel
-    from kernel_model.kern.proc import Thread
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import Kernel, SysentVec, Thread
 
 BI_CAN_EXEC_DYN: Final = 0x1
 BI_BRAND_NOTE: Final = 0x2

@@ -17,8 +17,7 @@ from kernel_model.vm.vnode_pager import vnode_pager_flush
 
 if TYPE_CHECKING:
     from kernel_model.kern.elf_brand import ElfBrandinfo
-    from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import Proc, SysentVec, Thread
     from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.release import Release
     from kernel_model.ucred import Ucred

@@ -45,7 +45,7 @@ from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_SIZE, WORD_MASK, round_page
 
 if TYPE_CHECKING:
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import SysentVec
 
 ET_DYN_LOAD_ADDR: Final = 0x01021000
 PIE_BASE: Final = "kern.elf64.pie_base"

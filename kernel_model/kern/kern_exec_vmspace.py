@@ -37,7 +37,7 @@ from kernel_model.vm.vmspace import vmspace_exec
 
 if TYPE_CHECKING:
     from kernel_model.kern.imgact import ImageParams
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import SysentVec
 
 MAP_AT_ZERO: Final = "security.bsd.map_at_zero"
 _MMAP_ERRNO: Final = {

@@ -15,8 +15,7 @@ from kernel_model.kern.signo import SI_KERNEL, SIGKILL
 from kernel_model.vm.vm_pageout import vm_pageout_oom
 
 if TYPE_CHECKING:
-    from kernel_model.kern.kernel import Kernel
-    from kernel_model.kern.proc import Proc
+    from kernel_model.kern.proc import Kernel, Proc
 
 
 def out_of_memory(kernel: Kernel) -> bool:

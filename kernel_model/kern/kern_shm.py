@@ -32,6 +32,7 @@ from kernel_model.kern.vnode import VREAD, VWRITE
 if TYPE_CHECKING:
     from kernel_model.fs.hostfd import MemVnode
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vnode
 
 SHM_ANON = 1
 """The pointer that asks shm_open(2) for an object without a name."""
@@ -41,12 +42,13 @@ def new_memory(td: Thread, name: bytes, mode: int) -> MemVnode:
     """An empty object owned by the caller."""
     cred = td.td_proc.p_ucred
     kernel = td.td_proc.kernel
-    if kernel.shm_store is None:
-        kernel.shm_store = MemStore(kernel.vm.swap_total)
-    return mem_vnode(kernel.shm_store, name, mode & ~td.td_proc.p_fd.fd_cmask & 0o777, cred.cr_uid, cred.cr_gid)
+    store = kernel.shm_store
+    if not isinstance(store, MemStore):
+        store = kernel.shm_store = MemStore(kernel.vm.swap_total)
+    return mem_vnode(store, name, mode & ~td.td_proc.p_fd.fd_cmask & 0o777, cred.cr_uid, cred.cr_gid)
 
 
-def install_memory(td: Thread, vp: MemVnode, fflag: int, *, cloexec: bool) -> int:
+def install_memory(td: Thread, vp: Vnode, fflag: int, *, cloexec: bool) -> int:
     """A new descriptor of *vp*."""
     fp = File(VNOPS, DTYPE_VNODE, fflag, vp)
     fd = td.td_proc.p_fd.install(td, fp, cloexec=cloexec)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
+from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FWRITE, O_CLOEXEC, OFF_MAX, fdrop, file_vnode
 from kernel_model.kern.vfs_lookup import Namei, namei, namei_last, vn_fullpath
 from kernel_model.kern.vfs_vnops import vn_open, vn_rlimit_fsize, vn_truncate
@@ -438,7 +439,7 @@ def kern_ftruncate(td: Thread, fd: int, length: int) -> None:
         raise SyscallError(E.EINVAL)
     if fp.f_vnode is not None:
         _check_growth(td, fp.f_vnode, length)
-    fp.f_ops.fo_truncate(td, fp, length)
+    file_ops(fp).fo_truncate(td, fp, length)
 
 
 def _check_growth(td: Thread, vp: Vnode, length: int) -> None:

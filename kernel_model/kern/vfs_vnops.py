@@ -52,6 +52,7 @@ from kernel_model.vm.vnode_pager import vnode_pager_setsize
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kernel_model.kern.file import FileIoOps
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.vm.vm_object import VmObject
@@ -351,4 +352,4 @@ def append_offset(fp: File) -> int:
     return fp.f_offset
 
 
-VNOPS = VnodeFileOps()
+VNOPS: FileIoOps = VnodeFileOps()

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.fs.hostfs import hostfs_mount
+from kernel_model.init_main import boot
 from kernel_model.kern.copyin import copyin, copyinstr
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
-from kernel_model.kern.kern_resource import Plimit
 from kernel_model.kern.kern_sig import SigActs
-from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread
+from kernel_model.kern.resourcevar import Plimit
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc
 
@@ -57,8 +56,8 @@ class ExecHost:
 
     def __init__(self, root: Path, release: str = DEFAULT_RELEASE, abi: str = "auto", ram: int = 64 << 20) -> None:
         self.root = root
-        self.vm = Vm(RELEASES[release], ram)
-        self.kernel = Kernel(self.vm, seed=1)
+        self.kernel = boot(RELEASES[release], ram, seed=1)
+        self.vm = self.kernel.vm
         force_brand(self.kernel, abi)
         rootvp = hostfs_mount(str(root), rw=True)
         self.kernel.rootvnode = rootvp

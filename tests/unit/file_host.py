@@ -11,18 +11,17 @@ from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
 from kernel_model.errno import TO_LINUX
 from kernel_model.errors import SyscallError
 from kernel_model.fs.rootfs import mount_root
+from kernel_model.init_main import boot
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
-from kernel_model.kern.kern_resource import Plimit
 from kernel_model.kern.kern_sig import SigActs
 from kernel_model.kern.kern_stdio import stdio_files
-from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.proc import Proc, Thread
+from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.sysent import adapter
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc
 from tests.unit.exec_host import FakeCpu
@@ -43,8 +42,8 @@ class FileHost:
         self, root: Path | str, *, abi: str = "linux", cwd: str | None = "/", rw: bool = True,
         streams: tuple = (b"", bytearray(), bytearray()), ram: int = 64 << 20,
     ) -> None:  # fmt: skip
-        self.vm = Vm(RELEASES[DEFAULT_RELEASE], ram)
-        self.kernel = Kernel(self.vm, seed=1)
+        self.kernel = boot(RELEASES[DEFAULT_RELEASE], ram, seed=1)
+        self.vm = self.kernel.vm
         self.root, self.cwd = mount_root(self.kernel, root, cwd, rw=rw)
         self.abi = abi
         self.rows = (linux if abi == "linux" else freebsd).FILES_SYSCALLS

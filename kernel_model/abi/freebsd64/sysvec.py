@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from kernel_model.abi.freebsd64.sendsig import sendsig
 from kernel_model.abi.freebsd64.sigcode import SIGCODE
-from kernel_model.kern.sysentvec import SV_ABI_FREEBSD, SV_SHP, SysentVec
+from kernel_model.kern.proc import SysentVec
+from kernel_model.kern.sysentvec import SV_ABI_FREEBSD, SV_SHP
 from kernel_model.vm.vm_param import SHAREDPAGE
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from kernel_model.abi.linux64.sendsig import sendsig
 from kernel_model.abi.linux64.signo import to_linux
 from kernel_model.errno import TO_LINUX
-from kernel_model.kern.sysentvec import SV_ABI_LINUX, SysentVec
+from kernel_model.kern.proc import SysentVec
+from kernel_model.kern.sysentvec import SV_ABI_LINUX
 from kernel_model.vm.vm import VM_PROT_RW
 
 if TYPE_CHECKING:
