@@ -29,6 +29,7 @@ from kernel_model.kern.imgact_elf import exec_elf_imgact
 from kernel_model.kern.imgact_shell import exec_shell_imgact
 from kernel_model.kern.kern_exec_vnode import exec_open
 from kernel_model.kern.kern_exit import exit1
+from kernel_model.kern.kern_prot import proc_set_cred
 from kernel_model.kern.kern_sig import execsigs
 from kernel_model.kern.proc import P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC, P_INEXEC
 from kernel_model.kern.signo import SIGABRT
@@ -286,7 +287,7 @@ def _commit(imgp: ImageParams) -> None:
     if not proc.p_flag2 & P2_STKGAP_DISABLE_EXEC:
         proc.p_flag2 &= ~P2_STKGAP_DISABLE
     if imgp.newcred is not None:
-        proc.p_ucred = imgp.newcred
+        proc_set_cred(proc, imgp.newcred)
     _set_textvp(imgp)
     proc.p_args = list(imgp.args.argv)
     proc.p_envv = list(imgp.args.envv)
