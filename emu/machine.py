@@ -36,15 +36,15 @@ from kernel_model.fs.rootfs import mount_root
 from kernel_model.host.files import host_umask
 from kernel_model.init_main import boot
 from kernel_model.kern.elf_brand import force_brand
+from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
-from kernel_model.kern.kern_oom import out_of_memory
-from kernel_model.kern.kern_sig import KSigInfo, SigActs, ast, psignal
+from kernel_model.kern.kern_sig import ast, out_of_memory, psignal
 from kernel_model.kern.kern_stdio import stdio_files
-from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread
 from kernel_model.kern.resourcevar import Plimit
+from kernel_model.kern.signalvar import KSigInfo, SigActs
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.rlimit import RLIMIT_NAMES

@@ -9,8 +9,8 @@ import select
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import SyscallError
+from kernel_model.kern.kern_clock import itimers_due, next_itimer
 from kernel_model.kern.kern_sig import interrupted
-from kernel_model.kern.kern_time import itimers_due, next_itimer
 from kernel_model.kern.vnode import POLLIN, POLLOUT, POLLPRI
 
 if TYPE_CHECKING:

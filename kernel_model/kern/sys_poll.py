@@ -17,8 +17,7 @@ from kernel_model.errors import SyscallError
 from kernel_model.host.poll import wait_host
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC, O_PATH
-from kernel_model.kern.kern_synch import sleep_forever
-from kernel_model.kern.kern_time import sleep_until
+from kernel_model.kern.kern_synch import sleep_forever, sleep_until
 from kernel_model.kern.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 
 if TYPE_CHECKING:

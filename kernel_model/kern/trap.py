@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel_model.kern.kern_oom import was_killed
-from kernel_model.kern.kern_sig import KSigInfo, trapsignal
+from kernel_model.kern.kern_sig import trapsignal, was_killed
+from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import (
     BUS_ADRALN,
     BUS_ADRERR,

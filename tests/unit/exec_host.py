@@ -12,10 +12,10 @@ from kernel_model.kern.copyin import copyin, copyinstr
 from kernel_model.kern.elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
-from kernel_model.kern.kern_sig import SigActs
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread
 from kernel_model.kern.resourcevar import Plimit
+from kernel_model.kern.signalvar import SigActs
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
 from kernel_model.vm.vmspace import vmspace_alloc

@@ -14,10 +14,10 @@ from kernel_model.fs.rootfs import mount_root
 from kernel_model.init_main import boot
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
-from kernel_model.kern.kern_sig import SigActs
 from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.proc import Proc, Thread
 from kernel_model.kern.resourcevar import Plimit
+from kernel_model.kern.signalvar import SigActs
 from kernel_model.kern.sysent import adapter
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.ucred import Ucred

@@ -8,11 +8,11 @@ from kernel_model.fs.rootfs import mount_root
 from kernel_model.init_main import boot
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
-from kernel_model.kern.kern_sig import SigActs
 from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import Proc, Thread
 from kernel_model.kern.resourcevar import Plimit
+from kernel_model.kern.signalvar import SigActs
 from kernel_model.kern.subr_syscall import bind
 from kernel_model.ktrace import SIGNAL, UNSUPPORTED
 from kernel_model.release import DEFAULT_RELEASE, RELEASES

@@ -14,8 +14,8 @@ from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_common import LINUX_AT_NAMES
 from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.kern_exec import exec_copyin_args
-from kernel_model.kern.kern_sig import SigAction, StackT
 from kernel_model.kern.proc import P_EXITED, P_INEXEC
+from kernel_model.kern.signalvar import SigAction, StackT
 from kernel_model.kern.vfs_lookup import namei
 from kernel_model.ktrace import EXEC, MAP
 from kernel_model.release import RELEASES

@@ -9,8 +9,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from kernel_model import errno as E
+from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_sig import ast
-from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.signalvar import SigAction
 from kernel_model.kern.signo import SIGALRM
 from kernel_model.kern.vfs_lookup import namei
