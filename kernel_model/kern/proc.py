@@ -178,6 +178,15 @@ class Thread:
     """Linux only: set_robust_list(2)."""
 
 
+class ElfBrand(Protocol):
+    """What the kernel as a whole knows of a kind of ELF program; imgact_elf_brand knows it as ElfBrandinfo."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+
 class ShmStore(Protocol):
     """What the kernel asks of the store of shared memory objects."""
 
@@ -200,6 +209,12 @@ class Kernel:
     rng: random.Random = field(default_factory=random.SystemRandom)
     uprintf: Callable[[str], None] | None = None
     """Shows a line to the person at the terminal: why a program died inside execve.  FreeBSD: uprintf(9)."""
+    execsw: list[Callable[..., bool]] = field(default_factory=list)
+    """Image activators in the order in which execve asks them; each takes its imgact.ImageParams."""
+    elf_brands: list[ElfBrand] = field(default_factory=list)
+    """Kinds of ELF program in the order in which they are asked: imgact_elf_brand.elf_insert_brand_entry()."""
+    sysvecs: dict[str, SysentVec] = field(default_factory=dict)
+    """The ABIs by name, registered at boot."""
     shared_pages: dict[str, VmObject] = field(default_factory=dict)
     """The page that programs of an ABI share with the kernel; see kern_sharedpage."""
     adapters: dict[str, dict[int, Callable[..., SyscallReturn]]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _table() -> Mapping[int, Sysent]:
-    from kernel_model.abi.freebsd64.sysent import table  # the handlers need this module
+    from kernel_model.abi.freebsd64.sysent import table  # made by the first program that needs it: start-up is short
 
     return table()
 

@@ -21,7 +21,7 @@ LINUX_USRSTACK = 0x7FFF_FFFF_F000
 
 
 def _table() -> Mapping[int, Sysent]:
-    from kernel_model.abi.linux64.sysent import table  # the handlers need this module
+    from kernel_model.abi.linux64.sysent import table  # made by the first program that needs it: start-up is short
 
     return table()
 
