@@ -112,7 +112,7 @@ class TtyVnode(PseudoNode):
 def open_descriptor(td: Thread, number: int, fmode: int) -> File:
     """What opening /dev/fd/N or /proc/self/fd/N gives.  FreeBSD: dupfdopen()."""
     fp = td.td_proc.p_fd.fget(number)
-    if td.td_proc.p_sysent.is_linux and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:
+    if td.td_proc.p_sysent.files.devfd_reopens and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:
         return vn_open_vnode(td, fp.f_vnode, fmode)
     if fmode & (FREAD | FWRITE) & ~fp.f_flag:
         raise SyscallError(E.EACCES)

@@ -34,7 +34,7 @@ from kernel_model.kern.proc import P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC, P_
 from kernel_model.kern.signo import SIGABRT
 from kernel_model.kern.sysentvec import SV_SHP
 from kernel_model.kern.vfs_lookup import namei, vn_fullpath
-from kernel_model.kern.vnode import MNT_NOEXEC, MNT_NOSUID, PATH_MAX, S_ISGID, S_ISUID, VDIR, VEXEC, VREG
+from kernel_model.kern.vnode import MNT_NOEXEC, MNT_NOSUID, S_ISGID, S_ISUID, VDIR, VEXEC, VREG
 from kernel_model.rlimit import RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ
 from kernel_model.vm.vm_kern import exec_map_alloc, exec_map_free, kmem_write
@@ -65,8 +65,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.proc import SysentVec, Thread
     from kernel_model.kern.vnode import Vattr, Vnode
 
-MAXCOMLEN: Final = 19
-LINUX_PATH_MAX: Final = 4096
 MAP_AT_ZERO: Final = "security.bsd.map_at_zero"
 _MMAP_ERRNO: Final = {
     KERN_INVALID_ADDRESS: E.ENOMEM,
@@ -115,8 +113,7 @@ def exec_copyin_args(td: Thread, fname: int, argv: int, envv: int) -> ImageArgs:
     Raises: EFAULT; E2BIG; what the release says for a path of PATH_MAX bytes.
     Differs: a Linux program may give no argv at all, as on Linux.
     """
-    linux = td.td_proc.p_sysent.is_linux
-    if not argv and not linux:
+    if not argv and td.td_proc.p_sysent.exec.argv_needed:
         raise ExecError(E.EFAULT, "no argument vector")
     try:
         path = copyinstr(td, fname, _path_max(td))
@@ -132,7 +129,7 @@ def exec_copyin_args(td: Thread, fname: int, argv: int, envv: int) -> ImageArgs:
 
 
 def _path_max(td: Thread) -> int:
-    return LINUX_PATH_MAX if td.td_proc.p_sysent.is_linux else PATH_MAX
+    return td.td_proc.p_sysent.paths.path_max
 
 
 def _long_path_errno(td: Thread) -> int:
@@ -472,7 +469,7 @@ def _stack_size(imgp: ImageParams) -> int:
 
     Differs: a Linux program's size is ignored, as Linux does.
     """
-    if not imgp.stack_sz or some(imgp.sysent, "sysent").is_linux:
+    if not imgp.stack_sz or not some(imgp.sysent, "sysent").exec.gnu_stack_size:
         return imgp.proc.kernel.vm.maxssiz
     limit = imgp.proc.p_limit
     size = min(trunc_page(imgp.stack_sz), limit.lim_max(RLIMIT_STACK))
@@ -493,10 +490,10 @@ def _check(imgp: ImageParams, rv: int, what: str) -> None:
 
 
 def _comm(imgp: ImageParams) -> str:
-    """The process's name: last component of what runs; for a Linux script that of the script."""
-    linux = some(imgp.sysent, "sysent").is_linux
-    path = imgp.args.path if linux else imgp.args.fname
-    return path.rpartition(b"/")[2][: 15 if linux else MAXCOMLEN].decode(errors="replace")
+    """The process's name: last component of what runs; where the ABI says so that of the script."""
+    rules = some(imgp.sysent, "sysent").exec
+    path = imgp.args.path if rules.comm_is_script else imgp.args.fname
+    return path.rpartition(b"/")[2][: rules.comm_max].decode(errors="replace")
 
 
 def _commit(imgp: ImageParams) -> None:

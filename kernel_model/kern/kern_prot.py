@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from kernel_model.ucred import Ucred
 
 NGROUPS_MAX = 1023
-LINUX_NGROUPS_MAX = 65536
 KEEP = 0xFFFFFFFF
 """An id of -1: leave it as it is."""
 
@@ -124,8 +123,8 @@ def sys_getgroups(td: Thread, size: int, groups: int) -> int:
     """getgroups(2): EINVAL when *size* is too small, unless it is 0."""
     cred = td.td_proc.p_ucred
     known = cred.cr_groups
-    if not known and not td.td_proc.p_sysent.is_linux:
-        known = (cred.cr_gid,)  # FreeBSD keeps the effective group there
+    if not known and td.td_proc.p_sysent.creds.groups_hold_egid:
+        known = (cred.cr_gid,)
     if size == 0:
         return len(known)
     if size < len(known):
@@ -139,11 +138,11 @@ def sys_setgroups(td: Thread, size: int, groups: int) -> int:
     cred = td.td_proc.p_ucred
     if cred.cr_uid != 0:
         raise SyscallError(EPERM)
-    linux = td.td_proc.p_sysent.is_linux
-    if not 0 <= size <= (LINUX_NGROUPS_MAX if linux else NGROUPS_MAX + 1):
+    rules = td.td_proc.p_sysent.creds
+    if not 0 <= size <= rules.ngroups_max:
         raise SyscallError(EINVAL)
     wanted = struct.unpack(f"<{size}I", copyin(td, groups, 4 * size))
-    gid = wanted[0] if size and not linux else cred.cr_gid
+    gid = wanted[0] if size and rules.groups_hold_egid else cred.cr_gid
     proc_set_cred(td.td_proc, replace(cred, cr_groups=wanted, cr_gid=gid))
     return 0
 
@@ -199,13 +198,14 @@ def _setres(td: Thread, kind: _Kind, real: int, effective: int, saved: int) -> i
 
 
 def _set(td: Thread, kind: _Kind, value: int) -> int:
-    """setuid(2), setgid(2).  FreeBSD sets all three for anybody who may; Linux only for the super-user."""
+    """setuid(2), setgid(2): all three ids for the super-user, for others as the ABI says."""
     cred = td.td_proc.p_ucred
-    if value == KEEP and td.td_proc.p_sysent.is_linux:
+    rules = td.td_proc.p_sysent.creds
+    if value == KEEP and not rules.minus_one_is_an_id:
         raise SyscallError(EINVAL)
     if not _may_be(cred, kind, value):
         raise SyscallError(EPERM)
-    if td.td_proc.p_sysent.is_linux and cred.cr_uid != 0:
+    if cred.cr_uid != 0 and not rules.setid_sets_all:
         return _setres(td, kind, KEEP, value, KEEP)
     return _setres(td, kind, value, value, value)
 
@@ -264,7 +264,7 @@ def sys_setresgid(td: Thread, rgid: int, egid: int, sgid: int) -> int:
 
 
 def sys_getresuid(td: Thread, ruid: int, euid: int, suid: int) -> int:
-    """getresuid(2); FreeBSD lets a pointer be null."""
+    """getresuid(2)."""
     cred = td.td_proc.p_ucred
     return _getres(td, (ruid, euid, suid), (cred.cr_ruid, cred.cr_uid, cred.cr_svuid))
 
@@ -277,7 +277,7 @@ def sys_getresgid(td: Thread, rgid: int, egid: int, sgid: int) -> int:
 
 def _getres(td: Thread, places: tuple[int, ...], values: tuple[int, ...]) -> int:
     for place, value in zip(places, values, strict=True):
-        if place or td.td_proc.p_sysent.is_linux:
+        if place or not td.td_proc.p_sysent.creds.getres_null:
             copyout(td, place, value.to_bytes(4, "little"))
     return 0
 

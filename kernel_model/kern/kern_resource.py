@@ -81,7 +81,7 @@ def kern_setrlimit(td: Thread, which: int, cur: int, max_: int) -> None:
 
 
 def _protect_band(proc: Proc, old: int, new: int) -> None:
-    if proc.p_sysent.is_linux:
+    if not proc.p_sysent.exec.limit_protects_stack:
         return
     vms = proc.p_vmspace
     top = vms.vm_stacktop or proc.p_sysent.sv_usrstack

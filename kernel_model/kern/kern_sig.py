@@ -32,16 +32,13 @@ from kernel_model.kern.signo import (
     SI_QUEUE,
     SIG_DFL,
     SIG_IGN,
-    SIGILL,
     SIGKILL,
     SIGPROP_CORE,
     SIGPROP_IGNORE,
     SIGPROP_STOP,
-    SIGSEGV,
     SIGSTOP,
     sigmask,
     signame,
-    sigprop,
 )
 from kernel_model.ktrace import SignalEvent, Unsupported
 from kernel_model.vm.vm_pageout import vm_pageout_oom
@@ -79,7 +76,7 @@ def kern_sigaction(td: Thread, signo: int, action: SigAction | None) -> SigActio
         action.sa_mask &= ~CANTMASK
         acts.ps_sigact[signo] = action
         ignored = action.sa_handler == SIG_IGN or (
-            action.sa_handler == SIG_DFL and sigprop(signo, linux=proc.p_sysent.is_linux) & SIGPROP_IGNORE
+            action.sa_handler == SIG_DFL and proc.p_sysent.signals.sigprop(signo) & SIGPROP_IGNORE
         )
         if ignored:
             proc.p_sigqueue[:] = [ksi for ksi in proc.p_sigqueue if ksi.ksi_signo != signo]
@@ -134,10 +131,10 @@ def interrupted(td: Thread) -> int:
     FreeBSD: sigintr() and cursig() in sleepq_catch_signals().
     """
     acts = td.td_proc.p_sigacts
-    linux = td.td_proc.p_sysent.is_linux
+    sigprop = td.td_proc.p_sysent.signals.sigprop
     for ksi in deliverable(td):
         action = acts.ps_sigact[ksi.ksi_signo]
-        if acts.ignores(ksi.ksi_signo, linux=linux):
+        if acts.ignores(ksi.ksi_signo, sigprop):
             continue
         return ERESTART if action.sa_flags & SA_RESTART else EINTR
     return 0
@@ -161,15 +158,13 @@ def _send(proc: Proc, td: Thread, queue: list[KSigInfo], ksi: KSigInfo) -> None:
     kassert(0 < signo < NSIG, "signal %d sent", signo)
     if proc.p_state:
         return
-    linux = proc.p_sysent.is_linux
-    if proc.p_sigacts.ignores(signo, linux=linux) and not ksi.ksi_trap:
+    rules = proc.p_sysent.signals
+    if proc.p_sigacts.ignores(signo, rules.sigprop) and not ksi.ksi_trap:
         _tell(td, ksi, "ignore")
         return
-    if (signo in (SIGKILL, SIGSTOP) or (linux and signo < NSIG // 2)) and any(
-        known.ksi_signo == signo for known in queue
-    ):
-        return
     known = any(known.ksi_signo == signo for known in queue)
+    if known and (signo in (SIGKILL, SIGSTOP) or signo < rules.once_below):
+        return
     if known and ksi.ksi_code == SI_KERNEL and not ksi.ksi_trap:
         return
     if len(queue) >= MAX_PENDING:
@@ -229,7 +224,7 @@ def postsig(td: Thread, ksi: KSigInfo) -> None:
     signo = ksi.ksi_signo
     action = acts.ps_sigact[signo]
     if action.sa_handler == SIG_DFL or signo == SIGKILL:
-        prop = sigprop(signo, linux=proc.p_sysent.is_linux)
+        prop = proc.p_sysent.signals.sigprop(signo)
         if prop & SIGPROP_IGNORE and not ksi.ksi_trap:
             _tell(td, ksi, "ignore")
         elif prop & SIGPROP_STOP:
@@ -253,7 +248,7 @@ def _postsig_handler(td: Thread, ksi: KSigInfo, action: SigAction, returnmask: i
     onstack = bool(action.sa_flags & SA_ONSTACK) and td.td_sigstk.enabled
     if not proc.p_sysent.sv_sendsig(td, action, ksi, returnmask):
         _tell(td, ksi, "no_frame", action)
-        _no_frame(td, signo)
+        proc.p_sysent.no_frame(td, signo)
         return
     frame = td.td_cpu.get_frame()
     _tell(td, ksi, "deliver", action, frame.rsp, before.rip, altstack=onstack)
@@ -263,17 +258,6 @@ def _postsig_handler(td: Thread, ksi: KSigInfo, action: SigAction, returnmask: i
     td.td_sigmask |= mask & ~CANTMASK
     if action.sa_flags & SA_RESETHAND:
         proc.p_sigacts.ps_sigact[signo] = SigAction()
-
-
-def _no_frame(td: Thread, signo: int) -> None:
-    """The handler's frame could not be written: SIGILL kills (FreeBSD), SIGSEGV is forced (Linux)."""
-    proc = td.td_proc
-    if not proc.p_sysent.is_linux:
-        sigexit(td, SIGILL)
-    elif signo == SIGSEGV:
-        sigexit(td, SIGSEGV)
-    else:
-        trapsignal(td, KSigInfo(SIGSEGV, SI_KERNEL))
 
 
 def _stop(td: Thread, ksi: KSigInfo) -> None:

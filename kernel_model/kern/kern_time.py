@@ -27,6 +27,12 @@ CLOCK_VIRTUAL = 1
 CLOCK_PROF = 2
 CLOCK_MONOTONIC = 4
 CLOCK_UPTIME = 5
+CLOCK_UPTIME_PRECISE = 7
+CLOCK_UPTIME_FAST = 8
+CLOCK_REALTIME_PRECISE = 9
+CLOCK_REALTIME_FAST = 10
+CLOCK_MONOTONIC_PRECISE = 11
+CLOCK_MONOTONIC_FAST = 12
 CLOCK_SECOND = 13
 CLOCK_THREAD_CPUTIME_ID = 14
 CLOCK_PROCESS_CPUTIME_ID = 15
@@ -36,15 +42,12 @@ HZ_NS = 1_000_000
 LONGEST = (1 << 33) * NS
 """272 years: nothing waits longer, and a clock that was slept on so often still fits its structures."""
 
-_REAL = (CLOCK_REALTIME, 9, 10)
-_UP = (CLOCK_MONOTONIC, CLOCK_UPTIME, 7, 8, 11, 12)
+_REAL = (CLOCK_REALTIME, CLOCK_REALTIME_PRECISE, CLOCK_REALTIME_FAST)
+_UP = (
+    CLOCK_MONOTONIC, CLOCK_UPTIME, CLOCK_UPTIME_PRECISE, CLOCK_UPTIME_FAST, CLOCK_MONOTONIC_PRECISE,
+    CLOCK_MONOTONIC_FAST,
+)  # fmt: skip
 _CPU = (CLOCK_VIRTUAL, CLOCK_PROF, CLOCK_THREAD_CPUTIME_ID, CLOCK_PROCESS_CPUTIME_ID)
-_LINUX_CLOCKS = {
-    0: CLOCK_REALTIME, 1: CLOCK_MONOTONIC, 2: CLOCK_PROCESS_CPUTIME_ID, 3: CLOCK_THREAD_CPUTIME_ID,
-    4: CLOCK_MONOTONIC, 5: CLOCK_REALTIME, 6: CLOCK_MONOTONIC, 7: CLOCK_MONOTONIC, 8: CLOCK_REALTIME,
-    9: CLOCK_MONOTONIC, 11: CLOCK_REALTIME,
-}  # fmt: skip
-"""Linux clock number to FreeBSD's."""
 
 
 def clock_read(td: Thread, clock: int) -> int:
@@ -63,14 +66,7 @@ def clock_read(td: Thread, clock: int) -> int:
 
 def _clock(td: Thread, number: int) -> int:
     """FreeBSD's number of a clock named by the program."""
-    if not td.td_proc.p_sysent.is_linux:
-        return number
-    clock = _LINUX_CLOCKS.get(number)
-    if clock is None:
-        if number < 0:  # the clock of a process: all of them are this one's
-            return CLOCK_PROCESS_CPUTIME_ID
-        raise SyscallError(EINVAL)
-    return clock
+    return td.td_proc.p_sysent.time.clockid(number)
 
 
 def pack_timespec(nanoseconds: int) -> bytes:
@@ -121,8 +117,7 @@ def sys_clock_getres(td: Thread, clock: int, tp: int) -> int:
     """clock_getres(2): a nanosecond, a tick for the coarse clocks, a second for CLOCK_SECOND."""
     number = _clock(td, clock)
     _ = clock_read(td, number)
-    linux = td.td_proc.p_sysent.is_linux
-    coarse = clock in (5, 6) if linux else clock in (8, 10, 12)
+    coarse = clock in td.td_proc.p_sysent.time.coarse_clocks
     resolution = HZ_NS if coarse else NS if number == CLOCK_SECOND else 1
     if tp:
         copyout(td, tp, pack_timespec(resolution))
@@ -167,7 +162,7 @@ def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int
     number = _clock(td, clock)
     if number in (CLOCK_THREAD_CPUTIME_ID,):
         raise SyscallError(EINVAL)
-    if flags & ~TIMER_ABSTIME and not td.td_proc.p_sysent.is_linux:
+    if flags & ~td.td_proc.p_sysent.time.nanosleep_flags:
         raise SyscallError(EINVAL)
     span = read_timespec(td, rqtp)
     up = td.td_proc.kernel.clock
@@ -202,7 +197,7 @@ def sys_setitimer(td: Thread, which: int, itv: int, oitv: int) -> int:
     if which > ITIMER_PROF:
         raise SyscallError(EINVAL)
     if not itv:
-        if proc.p_sysent.is_linux:
+        if proc.p_sysent.time.null_itimer_stops:
             _ = proc.p_itimers.pop(which, None)
         return sys_getitimer(td, which, oitv) if oitv else 0
     interval = read_timeval(td, itv)

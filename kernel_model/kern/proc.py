@@ -18,24 +18,31 @@ from typing import TYPE_CHECKING, Protocol, cast
 from kernel_model.errors import kassert
 from kernel_model.host.clock import Clock, HostClock, SteppedClock
 from kernel_model.kern.signalvar import StackT
-from kernel_model.kern.sysentvec import SV_ABI_LINUX, SV_ABI_MASK
 from kernel_model.ucred import Ucred
-from kernel_model.vm.vm import VM_PROT_ALL
-from kernel_model.vm.vm_param import SHAREDPAGE, USRSTACK, VM_MAXUSER_ADDRESS, VM_MIN_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kernel_model.kern.kern_descrip import FileDesc
-    from kernel_model.kern.machdep import Cpu
+    from kernel_model.kern.machdep import Cpu, TrapFrame
     from kernel_model.kern.resourcevar import Plimit
-    from kernel_model.kern.signalvar import KSigInfo, SigAction, SigActs
+    from kernel_model.kern.signalvar import KSigInfo, SigAction, SigActs, TrapSignal
     from kernel_model.kern.sysent import SyscallReturn, Sysent
+    from kernel_model.kern.sysentvec import (
+        CredRules,
+        ExecRules,
+        FileRules,
+        PathRules,
+        SignalRules,
+        SyscallArgs,
+        TimeRules,
+    )
     from kernel_model.kern.vnode import Vnode
     from kernel_model.ktrace import KTrace
     from kernel_model.release import Release
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vm_param import KernReturn, VmOffset
     from kernel_model.vm.vmspace import VmSpace
 
 P2_STKGAP_DISABLE = 0x00000800
@@ -50,33 +57,52 @@ FIRST_PID = 1000
 
 @dataclass(frozen=True, slots=True)
 class SysentVec:
-    """One ABI.  What builds the first stack belongs to the executable formats (imgact_elf)."""
+    """One ABI; its rules are explained in ``sysentvec``.
+
+    What builds the first stack belongs to the kinds of ELF program (imgact_elf_brand).
+    """
 
     name: str
     """As in traces: "freebsd" or "linux"."""
+    sv_name: str
+    """As programs are told: kern.proc.sv_name."""
     sv_flags: int
     sv_table: Callable[[], Mapping[int, Sysent]]
     """The system-call table, assembled when first asked for."""
+    sv_fetch_syscall_args: Callable[[Thread, int, SyscallArgs], tuple[int, SyscallArgs]]
+    """(td, number, registers): number and arguments that are meant.  FreeBSD: syscall(2) and __syscall(2) shift
+    them, cpu_fetch_syscall_args(), amd64/trap.c.  Linux: as they are, linux_fetch_syscall_args()."""
+    sv_set_syscall_retval: Callable[[int], int]
+    """What the machine gets for a call that failed with this errno (table in subr_syscall).  FreeBSD: carry and
+    errno, cpu_set_syscall_retval(), amd64/vm_machdep.c.  Linux: minus Linux's errno, linux_set_syscall_retval()."""
     sv_sendsig: Callable[[Thread, SigAction, KSigInfo, int], bool]
     """(td, action, info, mask to return to): False when the frame could not be written."""
-    sv_errno: Callable[[int], int]
-    """FreeBSD errno to the number this ABI stores."""
+    no_frame: Callable[[Thread, int], None]
+    """(td, signo): the frame of *signo*'s handler could not be written.  FreeBSD: killed by SIGILL, sendsig(),
+    amd64/machdep.c.  Linux: SIGSEGV instead, force_sigsegv(), kernel/signal.c."""
+    sv_transtrap: Callable[[Thread, int, TrapFrame], tuple[TrapSignal, int]]
+    """(td, x86 vector, registers): the signal of an exception other than a page fault, and its address.  FreeBSD:
+    trap(), amd64/trap.c.  Linux: arch/x86/kernel/traps.c."""
+    fault_signal: Callable[[Proc, VmOffset, int, KernReturn], TrapSignal]
+    """(process, va, access, vm_fault's refusal): the signal of a page fault.  FreeBSD: by the code of the refusal,
+    vm_fault_trap(), vm_fault.c.  Linux: by what is mapped there, bad_area() and do_sigbus(), arch/x86/mm/fault.c."""
     sv_signo: Callable[[int], int]
     """FreeBSD signal number to this ABI's."""
-    sv_minuser: int = VM_MIN_ADDRESS
-    sv_maxuser: int = VM_MAXUSER_ADDRESS
-    sv_usrstack: int = USRSTACK
-    sv_psstrings: int = USRSTACK - 32
-    sv_stackprot: int = VM_PROT_ALL
-    sv_shared_page_base: int = SHAREDPAGE
-    sv_sigcode_base: int = 0
+    sv_minuser: int
+    sv_maxuser: int
+    sv_usrstack: int
+    sv_psstrings: int
+    sv_stackprot: int
+    sv_shared_page_base: int
+    sv_sigcode_base: int
     """Signal trampoline inside the shared page; 0 when the program brings its own."""
-    sv_sigcode: bytes = b""
-
-    @property
-    def is_linux(self) -> bool:
-        """SV_PROC_ABI(p) == SV_ABI_LINUX."""
-        return self.sv_flags & SV_ABI_MASK == SV_ABI_LINUX
+    sv_sigcode: bytes
+    signals: SignalRules
+    paths: PathRules
+    files: FileRules
+    time: TimeRules
+    creds: CredRules
+    exec: ExecRules
 
 
 @dataclass(slots=True, eq=False)

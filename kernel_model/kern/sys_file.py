@@ -11,8 +11,7 @@ from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyinstr, copyout
-from kernel_model.kern.vfs_lookup import AT_FDCWD, LINUX_PATH_MAX, namei
-from kernel_model.kern.vnode import PATH_MAX
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei
 from kernel_model.vm.vnode_pager import vfs_msync
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ NOW: Times = (0, 0, True)
 
 def path_arg(td: Thread, va: int) -> bytes:
     """Copy in a path; ENAMETOOLONG beyond the ABI's PATH_MAX."""
-    return copyinstr(td, va, LINUX_PATH_MAX if td.td_proc.p_sysent.is_linux else PATH_MAX)
+    return copyinstr(td, va, td.td_proc.p_sysent.paths.path_max)
 
 
 def file_vnode_at(td: Thread, fd: int) -> Vnode:
@@ -167,11 +166,11 @@ def sys_readlink(td: Thread, path: int, buf: int, count: int) -> int:
 
 def sys_readlinkat(td: Thread, dirfd: int, path: int, buf: int, count: int) -> int:
     """readlinkat(2): as much of the target as fits, without a NUL."""
-    linux = td.td_proc.p_sysent.is_linux
-    if linux and not 0 < count < 1 << 63:
+    rules = td.td_proc.p_sysent.paths
+    if rules.readlink_needs_room and not 0 < count < 1 << 63:
         raise SyscallError(E.EINVAL)
     name = path_arg(td, path)
-    if linux and not name and dirfd != AT_FDCWD:
+    if rules.readlink_of_descriptor and not name and dirfd != AT_FDCWD:
         target = td.td_proc.p_fd.getvnode(dirfd).readlink()
     else:
         target = vfs.kern_readlinkat(td, dirfd, name)

@@ -3,7 +3,7 @@
 FreeBSD: sys/kern/vfs_syscalls.c (the kern_* functions there).
 
 Paths have been copied in; flags are FreeBSD's; results are Python values that the ABI modules lay out.  Where
-Linux gives another errno, the process's ABI decides.
+the ABIs differ, the process's SysentVec says how.
 """
 
 from __future__ import annotations
@@ -46,17 +46,13 @@ SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE = range(5)
 RENAME_NOREPLACE = 1
 
 
-def _linux(td: Thread) -> bool:
-    return td.td_proc.p_sysent.is_linux
-
-
 # -- opening and looking ---------------------------------------------------------------------------------
 
 
 def kern_openat(td: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     """openat(2): a new descriptor."""
     fdesc = td.td_proc.p_fd
-    if _linux(td):
+    if td.td_proc.p_sysent.files.open_takes_descriptor_first:
         fdesc.fdalloc(td)
     fp = vn_open(td, path, flags, mode, dirfd)
     fp.f_count += 1
@@ -170,7 +166,7 @@ def kern_getdirentries(
     fp = td.td_proc.p_fd.fget_path(fd)
     vp = fp.f_vnode
     if vp is None or vp.v_type != VDIR:
-        raise SyscallError(E.ENOTDIR if _linux(td) else E.EINVAL)
+        raise SyscallError(td.td_proc.p_sysent.paths.getdirentries_no_directory)
     base = fp.f_offset
     if base == 0 or fp.f_dirents is None:
         fp.f_dirents = vp.readdir()
@@ -266,7 +262,7 @@ def kern_mkfifoat(td: Thread, dirfd: int, path: bytes, mode: int) -> None:
 
 def kern_symlinkat(td: Thread, target: bytes, dirfd: int, path: bytes) -> None:
     """symlinkat(2)."""
-    if not target and _linux(td):
+    if not target and not td.td_proc.p_sysent.paths.empty_symlink:
         raise SyscallError(E.ENOENT)
     found = _new_name(td, dirfd, path)
     found.ni_dvp.symlink(found.cn_name, target)
@@ -281,7 +277,7 @@ def kern_linkat(
 
 def link_vnode(td: Thread, vp: Vnode, newdirfd: int, new: bytes) -> None:
     """Give *vp* another name."""
-    if vp.v_type == VDIR and not _linux(td):
+    if vp.v_type == VDIR and td.td_proc.p_sysent.paths.link_refuses_directory_first:
         raise SyscallError(E.EPERM)
     found = _new_name(td, newdirfd, new)
     if vp.v_type == VDIR:
@@ -295,7 +291,7 @@ def kern_unlinkat(td: Thread, dirfd: int, path: bytes) -> None:
     """unlinkat(2) of what is no directory."""
     found, vp = _old_name(td, dirfd, path)
     if vp.v_type == VDIR:
-        raise SyscallError(E.EISDIR if _linux(td) else E.EPERM)
+        raise SyscallError(td.td_proc.p_sysent.paths.unlink_directory)
     _may_delete(td, found.ni_dvp, vp)
     found.ni_dvp.remove(found.cn_name, vp)
 
@@ -308,7 +304,7 @@ def kern_rmdirat(td: Thread, dirfd: int, path: bytes) -> None:
     if found.cn_name == b".":
         raise SyscallError(E.EINVAL)
     if found.cn_name == b"..":
-        raise SyscallError(E.ENOTEMPTY if _linux(td) else E.EINVAL)
+        raise SyscallError(td.td_proc.p_sysent.paths.rmdir_dotdot)
     if vp.v_covers:
         raise SyscallError(E.EBUSY)
     _may_delete(td, found.ni_dvp, vp)
@@ -352,9 +348,9 @@ def _check_last(td: Thread, source: Namei, target: Namei, flags: int) -> None:
     """The last components of a rename: no dots, no roots of file systems."""
     for found in (source, target):
         if found.cn_name in (b"", b".", b".."):
-            if found is target and flags & RENAME_NOREPLACE and _linux(td):
+            if found is target and flags & RENAME_NOREPLACE:
                 raise SyscallError(E.EEXIST)
-            raise SyscallError(E.EBUSY if _linux(td) or not found.cn_name else E.EINVAL)
+            raise SyscallError(td.td_proc.p_sysent.paths.rename_dot if found.cn_name else E.EBUSY)
         if found.ni_dvp.v_covers.get(found.cn_name) is not None:
             raise SyscallError(E.EBUSY)
 
@@ -443,8 +439,8 @@ def kern_ftruncate(td: Thread, fd: int, length: int) -> None:
 
 
 def _check_growth(td: Thread, vp: Vnode, length: int) -> None:
-    """Linux holds truncation to RLIMIT_FSIZE too."""
-    if _linux(td) and vp.v_type == VREG:
+    """RLIMIT_FSIZE, where the ABI holds truncation to it too."""
+    if td.td_proc.p_sysent.files.truncate_obeys_fsize and vp.v_type == VREG:
         size = vp.v_size()
         if length > size and vn_rlimit_fsize(td, vp, size, length - size) < length - size:
             vn_rlimit_fsize(td, vp, length, 1)

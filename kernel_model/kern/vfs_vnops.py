@@ -97,11 +97,11 @@ def _fflags(flags: int) -> int:
 def _lookup_or_create(
     td: Thread, path: bytes, flags: int, mode: int, dirfd: int
 ) -> tuple[Vnode, bool]:
-    linux = td.td_proc.p_sysent.is_linux
-    follow = not flags & (O_EXCL | O_NOFOLLOW) and not (linux and path[-1:] == b"/")
+    slash_follows = td.td_proc.p_sysent.paths.last_slash_follows
+    follow = not flags & (O_EXCL | O_NOFOLLOW) and (slash_follows or path[-1:] != b"/")
     found = namei_last(td, path, follow=follow, dirfd=dirfd)
     vp = found.ni_vp
-    if linux and found.trailing_slash and found.cn_name not in (b"", b".", b".."):
+    if not slash_follows and found.trailing_slash and found.cn_name not in (b"", b".", b".."):
         raise SyscallError(E.EISDIR)
     if vp is None:
         if found.trailing_slash:
@@ -148,11 +148,11 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
 
 def _accmode(td: Thread, vp: Vnode, fmode: int) -> int:
     """The kinds of access that opening needs; refuses what can never be opened so."""
-    linux = td.td_proc.p_sysent.is_linux
+    rules = td.td_proc.p_sysent.files
     if vp.v_type == VLNK:
-        raise SyscallError(E.ELOOP if linux else E.EMLINK)
+        raise SyscallError(rules.open_symlink)
     if vp.v_type == VSOCK:
-        raise SyscallError(E.ENXIO if linux else E.EOPNOTSUPP)
+        raise SyscallError(rules.open_socket)
     writes = fmode & (FWRITE | O_TRUNC)
     if writes and vp.v_type == VDIR:
         raise SyscallError(E.EISDIR)

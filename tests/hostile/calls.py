@@ -345,7 +345,7 @@ class Caller:
         numbers = sorted(table)
         syscall = bind(td)
         self.memory()
-        for number, args in self.prelude(sv.is_linux):
+        for number, args in self.prelude(sv.name == "linux"):
             syscall(number, *args, *(0,) * (6 - len(args)))
         for _ in range(CALLS):
             number = self.rng.choice(numbers) if self.rng.random() < 0.98 else self.rng.getrandbits(32)

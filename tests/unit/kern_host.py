@@ -97,7 +97,7 @@ class KernHost:
         result = self.raw(number, *args)
         if isinstance(result, tuple):
             return result[0]
-        if self.proc.p_sysent.is_linux and result >= 1 << 63 and result < 1 << 64:
+        if self.proc.p_sysent.name == "linux" and result >= 1 << 63 and result < 1 << 64:
             return result - (1 << 64)
         return result
 
