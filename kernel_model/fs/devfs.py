@@ -19,7 +19,7 @@ from kernel_model.kern.vnode import VCHR, Vattr, Vnode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kernel_model.kern.kernel import Kernel
+    from kernel_model.kern.proc import Kernel
 
 DEVFS_FSID = 0x1F
 LINUX_DEVFS_MAGIC = 0x01021994

@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from kernel_model.kern.kern_descrip import File
-    from kernel_model.kern.kernel import Kernel
-    from kernel_model.kern.proc import Proc
+    from kernel_model.kern.proc import Kernel, Proc
 
 PROCFS_FSID = 0x1E
 LINUX_PROCFS_MAGIC = 0x9FA0

@@ -19,7 +19,7 @@ from kernel_model.kern.vnode import VDIR
 from kernel_model.ucred import Ucred
 
 if TYPE_CHECKING:
-    from kernel_model.kern.kernel import Kernel
+    from kernel_model.kern.proc import Kernel
     from kernel_model.kern.vnode import Vnode
 
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 PIPE_SIZE = 65536
 PIPE_BUF = 512
-LINUX_PIPE_BUF = 4096
 POLLWRNORM = POLLOUT
 """FreeBSD gives both the same number."""
 
@@ -87,8 +86,7 @@ class Pipe:
             raise SyscallError(E.EPIPE)
         count = sum(map(len, bufs))
         room = box.data.size - len(box.data)
-        atomic = LINUX_PIPE_BUF if td.td_proc.p_sysent.is_linux else PIPE_BUF
-        if room == 0 or (count <= atomic and room < count):
+        if room == 0 or (count <= td.td_proc.p_sysent.files.pipe_buf and room < count):
             if fp.f_flag & O_NONBLOCK:
                 raise SyscallError(E.EAGAIN)
             sleep_forever(td, "pipewr")
@@ -174,12 +172,12 @@ def kern_pipe(td: Thread, flags: int) -> tuple[int, int]:
         raise SyscallError(E.ENOMEM)
     when = kernel.clock.nanotime()
     status = flags & (O_NONBLOCK | O_DIRECT)
-    linux = td.td_proc.p_sysent.is_linux
+    both_ways = td.td_proc.p_sysent.files.pipe_both_ways
     both = FREAD | FWRITE
     number = kernel.lastpipe
-    ends = Pipe(first, second, number, when, not linux), Pipe(second, first, number, when, not linux)
-    reader = File(ends[0], DTYPE_PIPE, status | (FREAD if linux else both))
-    writer = File(ends[1], DTYPE_PIPE, status | (FWRITE if linux else both))
+    ends = Pipe(first, second, number, when, both_ways), Pipe(second, first, number, when, both_ways)
+    reader = File(ends[0], DTYPE_PIPE, status | (both if both_ways else FREAD))
+    writer = File(ends[1], DTYPE_PIPE, status | (both if both_ways else FWRITE))
     cloexec = bool(flags & O_CLOEXEC)
     try:
         rfd = fdesc.install(td, reader, cloexec=cloexec)

@@ -16,10 +16,10 @@ from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.host.poll import SLICE, Waiter
 from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.kern_clock import itimers_due, next_itimer
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC, O_PATH
 from kernel_model.kern.kern_sig import interrupted
-from kernel_model.kern.kern_synch import sleep_forever
-from kernel_model.kern.kern_time import itimers_due, next_itimer, sleep_until
+from kernel_model.kern.kern_synch import sleep_forever, sleep_until
 from kernel_model.kern.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from kernel_model.kern.vnode import VREAD, VREG, VWRITE
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vnode
 
 SHM_ANON = 1
 """The pointer that asks shm_open(2) for an object without a name."""
@@ -52,7 +53,7 @@ def new_memory(td: Thread, name: bytes, mode: int) -> ShmVnode:
     )  # fmt: skip
 
 
-def install_memory(td: Thread, vp: ShmVnode, fflag: int, *, cloexec: bool) -> int:
+def install_memory(td: Thread, vp: Vnode, fflag: int, *, cloexec: bool) -> int:
     """A new descriptor of *vp*."""
     fp = File(VNOPS, DTYPE_VNODE, fflag, vp)
     fd = td.td_proc.p_fd.install(td, fp, cloexec=cloexec)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin
+from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FWRITE, OFF_MAX, file_vnode
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, path_arg
 from kernel_model.kern.vfs_vnops import vn_rlimit_fsize, vn_truncate
@@ -31,10 +32,6 @@ NSEC = 1_000_000_000
 Times = tuple["int | None", "int | None", bool]
 """(access time, modification time, both are "now") for setutimes()."""
 NOW: Times = (0, 0, True)
-
-
-def _linux(td: Thread) -> bool:
-    return td.td_proc.p_sysent.is_linux
 
 
 # -- looking ---------------------------------------------------------------------------------
@@ -257,7 +254,7 @@ def kern_ftruncate(td: Thread, fd: int, length: int) -> None:
         raise SyscallError(E.EINVAL)
     if fp.f_vnode is not None:
         _check_growth(td, fp.f_vnode, length)
-    fp.f_ops.fo_truncate(td, fp, length)
+    file_ops(fp).fo_truncate(td, fp, length)
 
 
 def sys_ftruncate(td: Thread, fd: int, length: int) -> int:
@@ -267,8 +264,8 @@ def sys_ftruncate(td: Thread, fd: int, length: int) -> int:
 
 
 def _check_growth(td: Thread, vp: Vnode, length: int) -> None:
-    """Linux holds truncation to RLIMIT_FSIZE too."""
-    if _linux(td) and vp.v_type == VREG:
+    """RLIMIT_FSIZE, where the ABI holds truncation to it too."""
+    if td.td_proc.p_sysent.files.truncate_obeys_fsize and vp.v_type == VREG:
         size = vp.v_size()
         if length > size and vn_rlimit_fsize(td, vp, size, length - size) < length - size:
             vn_rlimit_fsize(td, vp, length, 1)

@@ -3,7 +3,7 @@
 FreeBSD: sys/kern/vfs_syscalls.c; those on attributes are in vfs_attr.
 
 kern_*: paths have been copied in; flags are FreeBSD's; results are Python values that the ABI modules lay out.  Where
-Linux gives another errno, the process's ABI decides.  sys_*: calls whose arguments are the same in both ABIs.
+the ABIs differ, the process's SysentVec says how.  sys_*: calls whose arguments are the same in both ABIs.
 """
 
 from __future__ import annotations
@@ -37,17 +37,13 @@ SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE = range(5)
 RENAME_NOREPLACE = 1
 
 
-def _linux(td: Thread) -> bool:
-    return td.td_proc.p_sysent.is_linux
-
-
 # -- opening ---------------------------------------------------------------------------------
 
 
 def kern_openat(td: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     """openat(2): a new descriptor."""
     fdesc = td.td_proc.p_fd
-    if _linux(td):
+    if td.td_proc.p_sysent.files.open_takes_descriptor_first:
         fdesc.fdalloc(td)
     fp = vn_open(td, path, flags, mode, dirfd)
     fp.f_count += 1
@@ -55,6 +51,25 @@ def kern_openat(td: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> i
         return fdesc.install(td, fp, cloexec=bool(flags & O_CLOEXEC))
     finally:
         fdrop(fp)  # what kept the new file alive while it was installed
+
+
+# -- descriptors: sys/kern/kern_descrip.c --------------------------------------------------------
+
+
+def sys_close(td: Thread, fd: int) -> int:
+    """close(2)."""
+    td.td_proc.p_fd.close(fd, td.td_proc)
+    return 0
+
+
+def sys_dup(td: Thread, fd: int) -> int:
+    """dup(2)."""
+    return td.td_proc.p_fd.dup(td, fd)
+
+
+def sys_dup2(td: Thread, old: int, new: int) -> int:
+    """dup2(2)."""
+    return td.td_proc.p_fd.dup2(td, old, new)
 
 
 # -- directories ---------------------------------------------------------------------------------
@@ -122,7 +137,7 @@ def kern_getdirentries(
     fp = td.td_proc.p_fd.fget_path(fd)
     vp = fp.f_vnode
     if vp is None or vp.v_type != VDIR:
-        raise SyscallError(E.ENOTDIR if _linux(td) else E.EINVAL)
+        raise SyscallError(td.td_proc.p_sysent.paths.getdirentries_no_directory)
     base = fp.f_offset
     if base == 0 or fp.f_dirents is None:
         fp.f_dirents = vp.readdir()
@@ -261,7 +276,7 @@ def sys_mkfifo(td: Thread, path: int, mode: int) -> int:
 
 def kern_symlinkat(td: Thread, target: bytes, dirfd: int, path: bytes) -> None:
     """symlinkat(2)."""
-    if not target and _linux(td):
+    if not target and not td.td_proc.p_sysent.paths.empty_symlink:
         raise SyscallError(E.ENOENT)
     found = _new_name(td, dirfd, path)
     found.ni_dvp.symlink(found.cn_name, target)
@@ -287,7 +302,7 @@ def kern_linkat(
 
 def link_vnode(td: Thread, vp: Vnode, newdirfd: int, new: bytes) -> None:
     """Give *vp* another name."""
-    if vp.v_type == VDIR and not _linux(td):
+    if vp.v_type == VDIR and td.td_proc.p_sysent.paths.link_refuses_directory_first:
         raise SyscallError(E.EPERM)
     found = _new_name(td, newdirfd, new)
     if vp.v_type == VDIR:
@@ -326,7 +341,7 @@ def kern_unlinkat(td: Thread, dirfd: int, path: bytes) -> None:
     """unlinkat(2) of what is no directory."""
     found, vp = _old_name(td, dirfd, path)
     if vp.v_type == VDIR:
-        raise SyscallError(E.EISDIR if _linux(td) else E.EPERM)
+        raise SyscallError(td.td_proc.p_sysent.paths.unlink_directory)
     _may_delete(td, found.ni_dvp, vp)
     found.ni_dvp.remove(found.cn_name, vp)
 
@@ -345,7 +360,7 @@ def kern_rmdirat(td: Thread, dirfd: int, path: bytes) -> None:
     if found.cn_name == b".":
         raise SyscallError(E.EINVAL)
     if found.cn_name == b"..":
-        raise SyscallError(E.ENOTEMPTY if _linux(td) else E.EINVAL)
+        raise SyscallError(td.td_proc.p_sysent.paths.rmdir_dotdot)
     if vp.v_covers:
         raise SyscallError(E.EBUSY)
     _may_delete(td, found.ni_dvp, vp)
@@ -395,9 +410,9 @@ def _check_last(td: Thread, source: Namei, target: Namei, flags: int) -> None:
     """The last components of a rename: no dots, no roots of file systems."""
     for found in (source, target):
         if found.cn_name in (b"", b".", b".."):
-            if found is target and flags & RENAME_NOREPLACE and _linux(td):
+            if found is target and flags & RENAME_NOREPLACE:
                 raise SyscallError(E.EEXIST)
-            raise SyscallError(E.EBUSY if _linux(td) or not found.cn_name else E.EINVAL)
+            raise SyscallError(td.td_proc.p_sysent.paths.rename_dot if found.cn_name else E.EBUSY)
         if found.ni_dvp.v_covers.get(found.cn_name) is not None:
             raise SyscallError(E.EBUSY)
 
@@ -441,11 +456,11 @@ def sys_readlink(td: Thread, path: int, buf: int, count: int) -> int:
 
 def sys_readlinkat(td: Thread, dirfd: int, path: int, buf: int, count: int) -> int:
     """readlinkat(2): as much of the target as fits, without a NUL."""
-    linux = td.td_proc.p_sysent.is_linux
-    if linux and not 0 < count < 1 << 63:
+    rules = td.td_proc.p_sysent.paths
+    if rules.readlink_needs_room and not 0 < count < 1 << 63:
         raise SyscallError(E.EINVAL)
     name = path_arg(td, path)
-    if linux and not name and dirfd != AT_FDCWD:
+    if rules.readlink_of_descriptor and not name and dirfd != AT_FDCWD:
         target = td.td_proc.p_fd.getvnode(dirfd).readlink()
     else:
         target = kern_readlinkat(td, dirfd, name)

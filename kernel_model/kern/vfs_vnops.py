@@ -52,6 +52,7 @@ from kernel_model.vm.vnode_pager import vnode_pager_setsize
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kernel_model.kern.file import FileIoOps
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.vm.vm_object import VmObject
@@ -96,11 +97,11 @@ def _fflags(flags: int) -> int:
 def _lookup_or_create(
     td: Thread, path: bytes, flags: int, mode: int, dirfd: int
 ) -> tuple[Vnode, bool]:
-    linux = td.td_proc.p_sysent.is_linux
-    follow = not flags & (O_EXCL | O_NOFOLLOW) and not (linux and path[-1:] == b"/")
+    slash_follows = td.td_proc.p_sysent.paths.last_slash_follows
+    follow = not flags & (O_EXCL | O_NOFOLLOW) and (slash_follows or path[-1:] != b"/")
     found = namei_last(td, path, follow=follow, dirfd=dirfd)
     vp = found.ni_vp
-    if linux and found.trailing_slash and found.cn_name not in (b"", b".", b".."):
+    if not slash_follows and found.trailing_slash and found.cn_name not in (b"", b".", b".."):
         raise SyscallError(E.EISDIR)
     if vp is None:
         if found.trailing_slash:
@@ -146,10 +147,10 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
 def dupfdopen(td: Thread, fd: int, needs: int, fmode: int) -> File:
     """What opening a name for descriptor *fd* gives: the same open file again, if it is open for *needs*.
 
-    For a Linux program a regular file is opened anew, with an offset of its own.  FreeBSD: dupfdopen().
+    Where the ABI says so, a regular file is opened anew, with an offset of its own.  FreeBSD: dupfdopen().
     """
     fp = td.td_proc.p_fd.fget(fd)
-    if td.td_proc.p_sysent.is_linux and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:
+    if td.td_proc.p_sysent.files.devfd_reopens and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:
         return vn_open_vnode(td, fp.f_vnode, fmode)
     if needs & (FREAD | FWRITE) & ~fp.f_flag:
         raise SyscallError(E.EACCES)
@@ -158,11 +159,11 @@ def dupfdopen(td: Thread, fd: int, needs: int, fmode: int) -> File:
 
 def _accmode(td: Thread, vp: Vnode, fmode: int) -> int:
     """The kinds of access that opening needs; refuses what can never be opened so."""
-    linux = td.td_proc.p_sysent.is_linux
+    rules = td.td_proc.p_sysent.files
     if vp.v_type == VLNK:
-        raise SyscallError(E.ELOOP if linux else E.EMLINK)
+        raise SyscallError(rules.open_symlink)
     if vp.v_type == VSOCK:
-        raise SyscallError(E.ENXIO if linux else E.EOPNOTSUPP)
+        raise SyscallError(rules.open_socket)
     writes = fmode & (FWRITE | O_TRUNC)
     if writes and vp.v_type == VDIR:
         raise SyscallError(E.EISDIR)
@@ -360,4 +361,4 @@ def append_offset(fp: File) -> int:
     return fp.f_offset
 
 
-VNOPS = VnodeFileOps()
+VNOPS: FileIoOps = VnodeFileOps()

@@ -37,10 +37,10 @@ from kernel_model.abi.freebsd64.ucontext import (
 from kernel_model.errno import EINVAL, EJUSTRETURN
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, trapsignal
-from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, PSL_D, PSL_T, PSL_USERINIT
+from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
+from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_T, PSL_USERINIT
 from kernel_model.kern.signalvar import KSigInfo, SigAction
-from kernel_model.kern.signo import BUS_OBJERR, SA_ONSTACK, SA_SIGINFO, SIGBUS
+from kernel_model.kern.signo import BUS_OBJERR, SA_ONSTACK, SA_SIGINFO, SIGBUS, SIGILL
 from kernel_model.kern.trap import T_PROTFLT, trap
 from kernel_model.vm.vm_param import VM_MAXUSER_ADDRESS, WORD_MASK
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 RED_ZONE = 128
 PSL_USERCHANGE = 0x254DD5
 """Flags that a program may change: C PF AF Z N T D V NT RF AC ID."""
-MXCSR_MASK = 0xFFFF
 _FRESH_FPU = (INITIAL_FPCW.to_bytes(2, "little") + bytes(22) + INITIAL_MXCSR.to_bytes(4, "little")).ljust(512, b"\0")
 
 
@@ -99,6 +98,11 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     td.td_cpu.set_frame(frame)
     td.td_cpu.set_fpregs(_FRESH_FPU)
     return True
+
+
+def sendsig_failed(td: Thread, signo: int) -> None:
+    """The frame of *signo*'s handler could not be written: SIGILL ends the process.  FreeBSD: sendsig()."""
+    sigexit(td, SIGILL)
 
 
 def sys_sigreturn(td: Thread, sigcntxp: int) -> int:

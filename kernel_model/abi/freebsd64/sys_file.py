@@ -26,9 +26,6 @@ from kernel_model.kern.kern_descrip import (
     O_CLOEXEC,
     O_NONBLOCK,
     getmaxfd,
-    sys_close,
-    sys_dup,
-    sys_dup2,
 )
 from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.signo import CANTMASK
@@ -317,7 +314,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     3: Sysent("read", "fbu", FULL, io.sys_read),
     4: Sysent("write", "fbu", FULL, io.sys_write),
     5: Sysent("open", "sxo", FULL, sys_open),
-    6: Sysent("close", "f", FULL, sys_close),
+    6: Sysent("close", "f", FULL, vfs.sys_close),
     9: Sysent("link", "ss", FULL, sys_link),
     10: Sysent("unlink", "s", FULL, vfs.sys_unlink),
     12: Sysent("chdir", "s", FULL, vfs.sys_chdir),
@@ -329,7 +326,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     34: Sysent("chflags", "sq", STUB, attr.sys_chflags, "no file flags"),
     35: Sysent("fchflags", "fq", STUB, attr.sys_fchflags, "no file flags"),
     36: Sysent("sync", "", FULL, vfs.sys_sync),
-    41: Sysent("dup", "f", FULL, sys_dup),
+    41: Sysent("dup", "f", FULL, vfs.sys_dup),
     42: Sysent("freebsd10_pipe", "", FULL, sys_freebsd10_pipe),
     54: Sysent("ioctl", "fqp", PARTIAL, sys_ioctl, "terminals and FIO*"),
     57: Sysent("symlink", "ss", FULL, vfs.sys_symlink),
@@ -337,7 +334,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     60: Sysent("umask", "o", FULL, vfs.sys_umask),
     61: Sysent("chroot", "s", FULL, vfs.sys_chroot),
     89: Sysent("getdtablesize", "", FULL, sys_getdtablesize),
-    90: Sysent("dup2", "ff", FULL, sys_dup2),
+    90: Sysent("dup2", "ff", FULL, vfs.sys_dup2),
     92: Sysent("fcntl", "fdq", FULL, sys_fcntl),
     93: Sysent("select", "dpppp", FULL, sys_select),
     95: Sysent("fsync", "f", FULL, vfs.sys_fsync),

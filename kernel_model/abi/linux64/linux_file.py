@@ -37,9 +37,6 @@ from kernel_model.kern.kern_descrip import (
     O_APPEND,
     O_CREAT,
     O_EXCL,
-    sys_close,
-    sys_dup,
-    sys_dup2,
 )
 from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.signo import CANTMASK
@@ -365,7 +362,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     0: Sysent("read", "fbu", FULL, io.sys_read),
     1: Sysent("write", "fbu", FULL, io.sys_write),
     2: Sysent("open", "sxo", PARTIAL, sys_open, "no O_TMPFILE"),
-    3: Sysent("close", "f", FULL, sys_close),
+    3: Sysent("close", "f", FULL, vfs.sys_close),
     4: Sysent("stat", "sp", FULL, attr.sys_stat),
     5: Sysent("fstat", "fp", FULL, attr.sys_fstat),
     6: Sysent("lstat", "sp", FULL, attr.sys_lstat),
@@ -379,8 +376,8 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     21: Sysent("access", "sx", FULL, vfs_attr.sys_access),
     22: Sysent("pipe", "p", FULL, sys_pipe),
     23: Sysent("select", "dpppp", FULL, sys_select),
-    32: Sysent("dup", "f", FULL, sys_dup),
-    33: Sysent("dup2", "ff", FULL, sys_dup2),
+    32: Sysent("dup", "f", FULL, vfs.sys_dup),
+    33: Sysent("dup2", "ff", FULL, vfs.sys_dup2),
     40: Sysent("sendfile", "ffpu", FULL, sys_sendfile),
     72: Sysent("fcntl", "fdq", PARTIAL, sys_fcntl, "no OFD locks, leases, seals"),
     73: Sysent("flock", "fx", FULL, sys_flock),

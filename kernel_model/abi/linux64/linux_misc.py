@@ -27,7 +27,7 @@ from kernel_model.kern import kern_time as time
 from kernel_model.kern.copyin import copyin, copyinstr, copyout, fuword32, suword32
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
-from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.kern.kern_synch import sleep_forever, sleep_until
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.ktrace import Unsupported
@@ -265,7 +265,7 @@ def _futex_wait(
     due = clock.nanouptime() + span
     if absolute:
         due -= clock.nanotime() if op & FUTEX_CLOCK_REALTIME else clock.nanouptime()
-    error = time.sleep_until(td, due)
+    error = sleep_until(td, due)
     raise SyscallError(error or ETIMEDOUT)
 
 

@@ -22,8 +22,8 @@ from kernel_model.abi.linux64.signo import code_to_linux, mask_to_bsd, mask_to_l
 from kernel_model.errno import EJUSTRETURN
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, trapsignal
-from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, PSL_D, PSL_T, TrapFrame
+from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
+from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_T, TrapFrame
 from kernel_model.kern.signalvar import KSigInfo, SigAction
 from kernel_model.kern.signo import (
     SA_ONSTACK,
@@ -58,7 +58,6 @@ FIX_EFLAGS = 0x50DD5
 """Flags that rt_sigreturn(2) takes from the program: CF PF AF ZF SF TF DF OF RF AC."""
 RED_ZONE = 128
 FPSTATE = 512
-MXCSR_MASK = 0xFFFF
 
 SF_PRETCODE = 0
 SF_UC = 8
@@ -152,6 +151,17 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     td.td_cpu.set_frame(frame)
     td.td_cpu.set_fpregs(_FRESH_FPU)
     return True
+
+
+def sendsig_failed(td: Thread, signo: int) -> None:
+    """The frame of *signo*'s handler could not be written: SIGSEGV instead, whose own handler kills.
+
+    Linux: force_sigsegv(), kernel/signal.c.
+    """
+    if signo == SIGSEGV:
+        sigexit(td, SIGSEGV)
+    else:
+        trapsignal(td, KSigInfo(SIGSEGV, SI_KERNEL))
 
 
 def sys_rt_sigreturn(td: Thread) -> int:
