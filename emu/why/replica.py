@@ -42,7 +42,7 @@ from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc
 
 if TYPE_CHECKING:
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import SysentVec
     from kernel_model.ktrace.events import Step
     from kernel_model.ktrace.snapshot import EntryState, MapSnapshot, ObjectState
     from kernel_model.vm.vm_page import VmPage

@@ -1,6 +1,6 @@
 """Resource limits of a process, and what it has used.
 
-FreeBSD: sys/kern/kern_resource.c, struct plimit in sys/sys/resourcevar.h.
+FreeBSD: sys/kern/kern_resource.c.
 Differs: limits nobody enforces here (cpu, nproc, sbsize, npts, kqueues, umtxp) are kept and told, no more; so are the
 six that only Linux has, which stand behind FreeBSD's in the same list.
 """
@@ -8,7 +8,6 @@ six that only Linux has, which stand behind FreeBSD's in the same list.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model.errno import EINVAL, EPERM
@@ -17,74 +16,23 @@ from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC
 from kernel_model.kern.kern_time import pack_timeval
 from kernel_model.kern.proc import P_INEXEC
+from kernel_model.kern.resourcevar import MAXDSIZ
 from kernel_model.rlimit import (
     RLIM_INFINITY,
     RLIM_NLIMITS,
     RLIMIT_DATA,
-    RLIMIT_MEMLOCK,
     RLIMIT_NOFILE,
     RLIMIT_NPROC,
-    RLIMIT_RSS,
     RLIMIT_STACK,
 )
 from kernel_model.vm.vm import VM_PROT_NONE
-from kernel_model.vm.vm_param import DFLDSIZ, DFLSSIZ, MAXSSIZ, PAGE_MASK, PAGE_SHIFT
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.vm.vm_init import Vm
 
-MAXDSIZ = 32 << 30
 MAXPROCPERUID = 6164
 """kern.maxprocperuid of a machine with 2 GiB."""
-LINUX_ONLY = 6
-"""LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME."""
-
-
-def _defaults() -> list[tuple[int, int]]:
-    table = [(RLIM_INFINITY, RLIM_INFINITY)] * (RLIM_NLIMITS + LINUX_ONLY)
-    table[RLIMIT_DATA] = (DFLDSIZ, MAXDSIZ)
-    table[RLIMIT_STACK] = (DFLSSIZ, MAXSSIZ)
-    table[RLIMIT_MEMLOCK] = (64 << 20, RLIM_INFINITY)
-    table[RLIMIT_NOFILE] = (1024, 4096)
-    table[RLIMIT_NPROC] = (1024, 1024)
-    for index, value in enumerate((RLIM_INFINITY, 15000, 819200, 0, 0, RLIM_INFINITY)):
-        table[RLIM_NLIMITS + index] = (value, value)
-    return table
-
-
-@dataclass(slots=True, eq=False)
-class Plimit:
-    """Soft and hard limits, bytes or counts, indexed by RLIMIT_*."""
-
-    pl_rlimit: list[tuple[int, int]] = field(default_factory=_defaults)
-
-    @classmethod
-    def initial(cls, vm: Vm) -> Plimit:
-        """The limits of the first process.  FreeBSD: proc0_init(), sys/kern/init_main.c."""
-        limit = cls()
-        free = vm.cnt.v_free_count << PAGE_SHIFT
-        limit.set(RLIMIT_DATA, vm.release.dfldsiz, MAXDSIZ)
-        limit.set(RLIMIT_STACK, min(DFLSSIZ, vm.maxssiz), vm.maxssiz)
-        limit.set(RLIMIT_RSS, free, free)
-        limit.set(RLIMIT_MEMLOCK, free // 3, free)
-        return limit
-
-    def lim_cur(self, which: int) -> int:
-        """The soft limit."""
-        return self.pl_rlimit[which][0]
-
-    def lim_max(self, which: int) -> int:
-        """The hard limit."""
-        return self.pl_rlimit[which][1]
-
-    def set(self, which: int, cur: int, max_: int) -> None:
-        """Replace both, unchecked; setrlimit(2) is kern_proc_setrlimit()."""
-        self.pl_rlimit[which] = (cur, max_)
-
-    def copy(self) -> Plimit:
-        """lim_copy(): what a child starts with."""
-        return Plimit(list(self.pl_rlimit))
 
 
 # -- limits as system calls ---------------------------------------------------------------------------------

@@ -14,13 +14,13 @@ the engine has been left, with the registers of the faulting instruction.
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from kernel_model.errno import EAGAIN, EINTR, EINVAL, EPERM, ERESTART, ESRCH
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_exit import exit1
-from kernel_model.kern.signalvar import KSigInfo, SigAction, SigActs, StackT
+from kernel_model.kern.proc import P_INEXEC
+from kernel_model.kern.signalvar import KSigInfo, SigAction, StackT
 from kernel_model.kern.signo import (
     CANTMASK,
     NSIG,
@@ -41,15 +41,10 @@ from kernel_model.kern.signo import (
     signame,
 )
 from kernel_model.ktrace import SignalEvent, Unsupported
+from kernel_model.vm.vm_pageout import vm_pageout_oom
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Proc, Thread
-
-__all__ = [
-    "KSigInfo", "SigAction", "SigActs", "StackT", "ast", "deliverable", "execsigs", "interrupted",
-    "kern_kill", "kern_sigaction", "kern_sigprocmask", "kern_sigsuspend", "kern_sigtimedwait", "postsig",
-    "psignal", "sigexit", "sigpending", "tdsendsignal", "trapsignal",
-]  # fmt: skip
+    from kernel_model.kern.proc import Kernel, Proc, Thread
 
 MAX_PENDING = 128
 """kern.sigqueue.max_pending_per_proc: signals that wait with their information."""
@@ -143,56 +138,6 @@ def interrupted(td: Thread) -> int:
             continue
         return ERESTART if action.sa_flags & SA_RESTART else EINTR
     return 0
-
-
-# -- waiting ----------------------------------------------------------------------------------------------
-
-
-def kern_sigsuspend(td: Thread, mask: int) -> NoReturn:
-    """sigsuspend(2): with *mask* until a signal was taken; the old mask comes back after its handler.
-
-    FreeBSD: kern_sigsuspend().
-    """
-    from kernel_model.kern.kern_synch import sleep_forever  # it needs this module
-
-    td.td_oldsigmask = td.td_sigmask
-    td.td_sigmask = mask & ~CANTMASK
-    td.td_ast = True
-    if not interrupted(td):
-        with contextlib.suppress(SyscallError):
-            sleep_forever(td, "pause")
-    raise SyscallError(EINTR)
-
-
-def kern_sigtimedwait(td: Thread, mask: int, timeout: int | None) -> KSigInfo | None:
-    """Take a waiting signal of *mask*; None when *timeout* nanoseconds passed.  FreeBSD: kern_sigtimedwait()."""
-    from kernel_model.kern.kern_synch import sleep_forever  # they need this module
-    from kernel_model.kern.kern_time import sleep_until
-
-    proc = td.td_proc
-    clock = proc.kernel.clock
-    due = None if timeout is None else clock.nanouptime() + timeout
-    while True:
-        for queue in (td.td_sigqueue, proc.p_sigqueue):
-            for ksi in sorted(queue, key=lambda waiting: waiting.ksi_signo):
-                if mask & sigmask(ksi.ksi_signo):
-                    queue.remove(ksi)
-                    return ksi
-        if due is not None and clock.nanouptime() >= due:
-            return None
-        blocked = td.td_sigmask
-        td.td_sigmask = blocked & ~mask
-        try:
-            if due is None:
-                sleep_forever(td, "sigwait")
-            _ = sleep_until(td, due)
-        except SyscallError:
-            if proc.p_state:
-                raise
-        finally:
-            td.td_sigmask = blocked
-        if interrupted(td):
-            raise SyscallError(EINTR)
 
 
 # -- sending ----------------------------------------------------------------------------------------------
@@ -303,7 +248,7 @@ def _postsig_handler(td: Thread, ksi: KSigInfo, action: SigAction, returnmask: i
     onstack = bool(action.sa_flags & SA_ONSTACK) and td.td_sigstk.enabled
     if not proc.p_sysent.sv_sendsig(td, action, ksi, returnmask):
         _tell(td, ksi, "no_frame", action)
-        proc.p_sysent.signals.no_frame(td, signo)
+        proc.p_sysent.no_frame(td, signo)
         return
     frame = td.td_cpu.get_frame()
     _tell(td, ksi, "deliver", action, frame.rsp, before.rip, altstack=onstack)
@@ -373,3 +318,35 @@ def kern_kill(td: Thread, pid: int, ksi: KSigInfo) -> None:
     for target in targets:
         if ksi.ksi_signo:
             psignal(target, ksi)
+
+
+# -- when memory runs out -------------------------------------------------------------
+
+
+def out_of_memory(kernel: Kernel) -> bool:
+    """Kill the process whose end frees most; False, because nothing is free yet.
+
+    FreeBSD: vm_pageout_oom(), sys/vm/vm_pageout.c; what asks the processes is here.
+    Differs: the victim dies when it next returns to user mode; until then only the reserve is left.
+    """
+    victim = vm_pageout_oom(proc for proc in kernel.procs.values() if _may_die(proc))
+    if victim is not None:
+        killproc(kernel, victim, "out of swap space")
+    return False
+
+
+def killproc(kernel: Kernel, proc: Proc, why: str) -> None:
+    """Send SIGKILL and say so on the terminal.  FreeBSD: killproc()."""
+    if kernel.uprintf is not None:
+        uid = proc.p_ucred.cr_uid
+        kernel.uprintf(f"pid {proc.p_pid} ({proc.p_comm}), uid {uid}, was killed: {why}")
+    psignal(proc, KSigInfo(SIGKILL, SI_KERNEL))
+
+
+def was_killed(proc: Proc) -> bool:
+    """A SIGKILL waits for the process: P_KILLED()."""
+    return any(ksi.ksi_signo == SIGKILL for ksi in proc.p_sigqueue)
+
+
+def _may_die(proc: Proc) -> bool:
+    return not proc.p_state and not proc.p_flag & P_INEXEC and not was_killed(proc)

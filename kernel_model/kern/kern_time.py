@@ -3,7 +3,7 @@
 FreeBSD: sys/kern/kern_time.c.  Times are ints in nanoseconds; the layouts of both ABIs agree (two 64-bit words), so
 the handlers serve both, apart from the numbers of clocks.
 Differs: nothing sets the clock; a timer is looked at when the machine has left the engine, when a call sleeps, and at
-the machine's regular slices (``itimers_due``); virtual and profiling timers run on the machine's own processor time.
+the machine's regular slices (kern_clock); virtual and profiling timers run on the machine's own processor time.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from kernel_model.errno import EINTR, EINVAL, EPERM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_sig import deliverable, interrupted, psignal
+from kernel_model.kern.kern_clock import ITIMER_PROF, itimer_now
+from kernel_model.kern.kern_synch import sleep_until
 from kernel_model.kern.proc import Itimer
-from kernel_model.kern.signalvar import KSigInfo
-from kernel_model.kern.signo import SI_KERNEL, SIGALRM, SIGPROF, SIGVTALRM
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Proc, Thread
@@ -38,9 +37,6 @@ CLOCK_SECOND = 13
 CLOCK_THREAD_CPUTIME_ID = 14
 CLOCK_PROCESS_CPUTIME_ID = 15
 TIMER_ABSTIME = 1
-ITIMER_REAL = 0
-ITIMER_VIRTUAL = 1
-ITIMER_PROF = 2
 HZ_NS = 1_000_000
 """Resolution of what counts ticks: kern.hz is 1000."""
 LONGEST = (1 << 33) * NS
@@ -136,26 +132,6 @@ def sys_clock_settime(td: Thread, clock: int, tp: int) -> int:
 # -- sleeping -----------------------------------------------------------------------------------------------
 
 
-def sleep_until(td: Thread, due: int) -> int:
-    """Sleep until nanouptime reaches *due*; returns 0, or the errno by which a signal ended it.
-
-    FreeBSD: msleep_sbt() with PCATCH.  A timer of the process that is due earlier ends it, too.
-    """
-    proc = td.td_proc
-    clock = proc.kernel.clock
-    while True:
-        itimers_due(proc)
-        if deliverable(td):
-            error = interrupted(td)
-            if error:
-                return error
-        now = clock.nanouptime()
-        if now >= due:
-            return 0
-        alarm = next_itimer(proc)
-        clock.sleep((due if alarm is None else min(due, alarm)) - now)
-
-
 def _nanosleep(td: Thread, clock: int, due: int, rmtp: int, *, absolute: bool) -> int:
     up = td.td_proc.kernel.clock
     error = sleep_until(td, due)
@@ -191,45 +167,11 @@ def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int
 
 # -- interval timers ----------------------------------------------------------------------------------------
 
-_ITIMER_SIGNAL = {ITIMER_REAL: SIGALRM, ITIMER_VIRTUAL: SIGVTALRM, ITIMER_PROF: SIGPROF}
-
-
-def _itimer_now(proc: Proc, which: int) -> int:
-    clock = proc.kernel.clock
-    return clock.nanouptime() if which == ITIMER_REAL else clock.cputime()
-
-
-def itimers_due(proc: Proc) -> bool:
-    """Send the signals of timers that have run out; says whether one had.  The machine calls it at each slice.
-
-    FreeBSD: realitexpire(), itimerdecr().
-    """
-    fired = False
-    for which, timer in list(proc.p_itimers.items()):
-        now = _itimer_now(proc, which)
-        if now < timer.it_due:
-            continue
-        fired = True
-        if timer.it_interval:
-            missed = (now - timer.it_due) // timer.it_interval
-            timer.it_due += (missed + 1) * timer.it_interval
-        else:
-            del proc.p_itimers[which]
-        psignal(proc, KSigInfo(_ITIMER_SIGNAL[which], SI_KERNEL))
-    return fired
-
-
-def next_itimer(proc: Proc) -> int | None:
-    """When the real-time timer runs out, in nanouptime; None when it is not set."""
-    timer = proc.p_itimers.get(ITIMER_REAL)
-    return None if timer is None else timer.it_due
-
-
 def _pack_itimer(proc: Proc, which: int) -> bytes:
     timer = proc.p_itimers.get(which)
     if timer is None:
         return bytes(32)
-    left = max(timer.it_due - _itimer_now(proc, which), 1000)
+    left = max(timer.it_due - itimer_now(proc, which), 1000)
     return pack_timeval(timer.it_interval) + pack_timeval(left)
 
 
@@ -254,7 +196,7 @@ def sys_setitimer(td: Thread, which: int, itv: int, oitv: int) -> int:
     value = read_timeval(td, itv + 16)
     old = _pack_itimer(proc, which)
     if value:
-        proc.p_itimers[which] = Itimer(_itimer_now(proc, which) + value, interval)
+        proc.p_itimers[which] = Itimer(itimer_now(proc, which) + value, interval)
         td.td_ast = True  # the machine must begin to look at the clock
     else:
         _ = proc.p_itimers.pop(which, None)

@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING
 
 from kernel_model.errno import EJUSTRETURN, ENOSYS, ERESTART
 from kernel_model.errors import SyscallError
-from kernel_model.kern.kern_sig import KSigInfo, tdsendsignal
+from kernel_model.kern.kern_sig import tdsendsignal
+from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.sysent import SyscallReturn, Sysent, adapter
 from kernel_model.ktrace import Unsupported
 from kernel_model.vm.vm_param import WORD_MASK

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, segments
+from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_APPEND, OFF_MAX, File
 from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
@@ -127,7 +128,7 @@ def _advance(iov: Iov, count: int) -> Iov:
 
 def transfer_in(td: Thread, fp: File, iov: Iov, offset: int) -> int:
     """Read from *fp* at *offset* into *iov*.  FreeBSD: dofileread()."""
-    ops = fp.f_ops
+    ops = file_ops(fp)
     if len(iov) == 1 and 0 < iov[0][1] <= PAGE_SIZE:
         va, resid = iov[0]
         return ops.fo_read(td, fp, _short(td, va, resid, VM_PROT_WRITE), offset)
@@ -166,14 +167,15 @@ def _short(td: Thread, va: int, count: int, prot: int) -> list[memoryview]:
 
 def transfer_out(td: Thread, fp: File, iov: Iov, offset: int) -> int:
     """Write *iov* to *fp* at *offset*.  FreeBSD: dofilewrite()."""
+    ops = file_ops(fp)
     resid = sum(length for _, length in iov)
-    if offset > OFF_MAX - resid and fp.f_ops.fo_seekable(fp):
+    if offset > OFF_MAX - resid and ops.fo_seekable(fp):
         raise SyscallError(E.EFBIG)
     total = 0
     while resid > 0:
         try:
             bufs, have = gather(td, iov, min(resid, CHUNK), VM_PROT_READ)
-            put = fp.f_ops.fo_write(td, fp, bufs, offset + total)
+            put = ops.fo_write(td, fp, bufs, offset + total)
         except SyscallError as error:
             if error.errno == E.EPIPE:
                 tdsendsignal(td, KSigInfo(SIGPIPE, SI_KERNEL))

@@ -1,23 +1,16 @@
 """What differs between the ABIs, as data: the kernel asks the record of a process, never which ABI it has.
 
-FreeBSD: struct sysentvec, sys/sys/sysent.h.  The two instances are abi/freebsd64/sysvec.py and
-abi/linux64/sysvec.py; each fills in every field.  Fields with ``sv_`` are FreeBSD's; the others are decisions that
-FreeBSD's own Linux ABI takes in sys/compat/linux, and that here the shared code takes by these values.  Each says
-first what FreeBSD does (file of its sources) and then what Linux does (file of its).
+FreeBSD: struct sysentvec, sys/sys/sysent.h.  SysentVec itself takes threads and so stands with them, in ``proc``; its
+rules are here.  The two instances are abi/freebsd64/sysvec.py and abi/linux64/sysvec.py; each fills in every field.
+Fields with ``sv_`` are FreeBSD's; the others are decisions that FreeBSD's own Linux ABI takes in sys/compat/linux, and
+that here the shared code takes by these values.  Each says first what FreeBSD does (file of its sources) and then what
+Linux does (file of its).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kernel_model.kern.machdep import TrapFrame
-    from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.kern.signalvar import KSigInfo, SigAction, TrapSignal
-    from kernel_model.kern.sysent import Sysent
-    from kernel_model.vm.vm_param import KernReturn, VmOffset
 
 SV_ABI_LINUX = 3
 SV_ABI_FREEBSD = 9
@@ -40,9 +33,6 @@ class SignalRules:
     once_below: int
     """A signal with a lower number waits only once.  FreeBSD: none, sigqueue_add(), kern_sig.c.  Linux: the
     standard ones, legacy_queue(), kernel/signal.c."""
-    no_frame: Callable[[Thread, int], None]
-    """(td, signo): the frame of *signo*'s handler could not be written.  FreeBSD: killed by SIGILL, sendsig(),
-    amd64/machdep.c.  Linux: SIGSEGV instead, force_sigsegv(), kernel/signal.c."""
     unknown_call: int
     """The signal for a number that no system call has, 0 for none.  FreeBSD: SIGSYS, nosys(), kern_sig.c.  Linux:
     none, do_syscall_64(), arch/x86/entry/common.c."""
@@ -197,47 +187,3 @@ class ExecRules:
     limit_protects_stack: bool
     """Whether setrlimit(2) changes the rights of the band between the old and the new stack limit.  FreeBSD: yes,
     kern_proc_setrlimit(), kern_resource.c.  Linux: no, do_prlimit(), kernel/sys.c."""
-
-
-@dataclass(frozen=True, slots=True)
-class SysentVec:
-    """One ABI.  What builds the first stack belongs to the executable formats (imgact_elf)."""
-
-    name: str
-    """As in traces: "freebsd" or "linux"."""
-    sv_name: str
-    """As programs are told: kern.proc.sv_name."""
-    sv_flags: int
-    sv_table: Callable[[], Mapping[int, Sysent]]
-    """The system-call table, assembled when first asked for."""
-    sv_fetch_syscall_args: Callable[[Thread, int, SyscallArgs], tuple[int, SyscallArgs]]
-    """(td, number, registers): number and arguments that are meant.  FreeBSD: syscall(2) and __syscall(2) shift
-    them, cpu_fetch_syscall_args(), amd64/trap.c.  Linux: as they are, linux_fetch_syscall_args()."""
-    sv_set_syscall_retval: Callable[[int], int]
-    """What the machine gets for a call that failed with this errno (table in subr_syscall).  FreeBSD: carry and
-    errno, cpu_set_syscall_retval(), amd64/vm_machdep.c.  Linux: minus Linux's errno, linux_set_syscall_retval()."""
-    sv_sendsig: Callable[[Thread, SigAction, KSigInfo, int], bool]
-    """(td, action, info, mask to return to): False when the frame could not be written."""
-    sv_transtrap: Callable[[Thread, int, TrapFrame], tuple[TrapSignal, int]]
-    """(td, x86 vector, registers): the signal of an exception other than a page fault, and its address.  FreeBSD:
-    trap(), amd64/trap.c.  Linux: arch/x86/kernel/traps.c."""
-    fault_signal: Callable[[Proc, VmOffset, int, KernReturn], TrapSignal]
-    """(process, va, access, vm_fault's refusal): the signal of a page fault.  FreeBSD: by the code of the refusal,
-    vm_fault_trap(), vm_fault.c.  Linux: by what is mapped there, bad_area() and do_sigbus(), arch/x86/mm/fault.c."""
-    sv_signo: Callable[[int], int]
-    """FreeBSD signal number to this ABI's."""
-    sv_minuser: int
-    sv_maxuser: int
-    sv_usrstack: int
-    sv_psstrings: int
-    sv_stackprot: int
-    sv_shared_page_base: int
-    sv_sigcode_base: int
-    """Signal trampoline inside the shared page; 0 when the program brings its own."""
-    sv_sigcode: bytes
-    signals: SignalRules
-    paths: PathRules
-    files: FileRules
-    time: TimeRules
-    creds: CredRules
-    exec: ExecRules

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.kern.kern_oom import was_killed
-from kernel_model.kern.kern_sig import trapsignal
+from kernel_model.kern.kern_sig import trapsignal, was_killed
 from kernel_model.kern.signalvar import KSigInfo, TrapSignal
 from kernel_model.kern.signo import (
     FPE_FLTDIV,

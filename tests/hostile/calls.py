@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from emu.machine import Machine
 from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.copyin import copyout
-from kernel_model.kern.kern_sig import KSigInfo, ast, psignal
-from kernel_model.kern.kern_time import itimers_due
+from kernel_model.kern.kern_clock import itimers_due
+from kernel_model.kern.kern_sig import ast, psignal
+from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SIGKILL
 from kernel_model.kern.subr_syscall import bind
 from tests.hostile.box import CODE, DATA, DATA_SIZE, FREEBSD, LINUX, elf, root

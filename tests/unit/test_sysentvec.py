@@ -15,6 +15,7 @@ from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC as FREEBSD
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC as LINUX
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_time import CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME
+from kernel_model.kern.proc import SysentVec
 from kernel_model.kern.signo import (
     SIGCHLD,
     SIGCONT,
@@ -34,15 +35,7 @@ from kernel_model.kern.signo import (
     SIGUSR1,
     SIGWINCH,
 )
-from kernel_model.kern.sysentvec import (
-    CredRules,
-    ExecRules,
-    FileRules,
-    PathRules,
-    SignalRules,
-    SysentVec,
-    TimeRules,
-)
+from kernel_model.kern.sysentvec import CredRules, ExecRules, FileRules, PathRules, SignalRules, TimeRules
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = sorted((ROOT / "kernel_model/kern").rglob("*.py")) + sorted((ROOT / "kernel_model/fs").rglob("*.py"))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.freebsd64.stack import exec_copyout_strings
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
-from kernel_model.kern.elf_brand import (
+from kernel_model.kern.elf_common import ELFOSABI_FREEBSD
+from kernel_model.kern.imgact_elf_brand import (
     BI_BRAND_NOTE_MANDATORY,
     BI_CAN_EXEC_DYN,
+    FREEBSD_BRANDNOTE,
+    KFREEBSD_BRANDNOTE,
     ElfBrandinfo,
 )
-from kernel_model.kern.elf_header import ELFOSABI_FREEBSD
-from kernel_model.kern.elf_note import FREEBSD_BRANDNOTE, KFREEBSD_BRANDNOTE
 from kernel_model.kern.machdep import PSL_T, PSL_USERINIT, TrapFrame, reset_fpu_and_bases
 
 if TYPE_CHECKING:

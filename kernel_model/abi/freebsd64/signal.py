@@ -30,11 +30,10 @@ from kernel_model.kern.kern_sig import (
     kern_kill,
     kern_sigaction,
     kern_sigprocmask,
-    kern_sigsuspend,
-    kern_sigtimedwait,
     sigpending,
     tdsendsignal,
 )
+from kernel_model.kern.kern_synch import kern_sigsuspend, kern_sigtimedwait
 from kernel_model.kern.kern_time import read_timespec
 from kernel_model.kern.machdep import PSL_C
 from kernel_model.kern.signalvar import KSigInfo, SigAction, StackT

@@ -15,8 +15,8 @@ from kernel_model.abi.freebsd64.sys_attr import at_flags
 from kernel_model.abi.freebsd64.sys_fcntl import sys_fcntl
 from kernel_model.abi.freebsd64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
-from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
+from kernel_model.kern import vfs_attr
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_copyfile import copy_file_range
@@ -28,13 +28,12 @@ from kernel_model.kern.kern_descrip import (
     getmaxfd,
 )
 from kernel_model.kern.kern_flock import sys_flock
-from kernel_model.kern.kern_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
 from kernel_model.kern.signo import CANTMASK
-from kernel_model.kern.sys_file import path_arg
 from kernel_model.kern.sys_pipe import PIPE_BUF, kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
-from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, vn_fullpath
+from kernel_model.kern.uipc_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, path_arg, vn_fullpath
 from kernel_model.kern.vnode import NAME_MAX, PATH_MAX, S_IFIFO, S_IFMT, VCHR, VDIR, VLNK, VREG
 
 if TYPE_CHECKING:
@@ -308,7 +307,7 @@ def _set_mask(td: Thread, va: int) -> None:
 def sys_posix_fallocate(td: Thread, fd: int, offset: int, length: int) -> int:
     """posix_fallocate(2): the error is the return value."""
     try:
-        vfs.kern_allocate(td, fd, offset, length)
+        vfs_attr.kern_allocate(td, fd, offset, length)
     except SyscallError as error:
         return error.errno
     return 0
@@ -343,40 +342,40 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     3: Sysent("read", "fbu", FULL, io.sys_read),
     4: Sysent("write", "fbu", FULL, io.sys_write),
     5: Sysent("open", "sxo", FULL, sys_open),
-    6: Sysent("close", "f", FULL, f.sys_close),
+    6: Sysent("close", "f", FULL, vfs.sys_close),
     9: Sysent("link", "ss", FULL, sys_link),
-    10: Sysent("unlink", "s", FULL, f.sys_unlink),
-    12: Sysent("chdir", "s", FULL, f.sys_chdir),
-    13: Sysent("fchdir", "f", FULL, f.sys_fchdir),
+    10: Sysent("unlink", "s", FULL, vfs.sys_unlink),
+    12: Sysent("chdir", "s", FULL, vfs.sys_chdir),
+    13: Sysent("fchdir", "f", FULL, vfs.sys_fchdir),
     14: Sysent("freebsd11_mknod", "sod", PARTIAL, sys_mknod11, "only FIFOs"),
-    15: Sysent("chmod", "so", PARTIAL, f.sys_chmod, "no set-id bits on files"),
-    16: Sysent("chown", "snn", FULL, f.sys_chown),
-    33: Sysent("access", "sx", FULL, f.sys_access),
+    15: Sysent("chmod", "so", PARTIAL, vfs_attr.sys_chmod, "no set-id bits on files"),
+    16: Sysent("chown", "snn", FULL, vfs_attr.sys_chown),
+    33: Sysent("access", "sx", FULL, vfs_attr.sys_access),
     34: Sysent("chflags", "sq", STUB, attr.sys_chflags, "no file flags"),
     35: Sysent("fchflags", "fq", STUB, attr.sys_fchflags, "no file flags"),
-    36: Sysent("sync", "", FULL, f.sys_sync),
-    41: Sysent("dup", "f", FULL, f.sys_dup),
+    36: Sysent("sync", "", FULL, vfs.sys_sync),
+    41: Sysent("dup", "f", FULL, vfs.sys_dup),
     42: Sysent("freebsd10_pipe", "", FULL, sys_freebsd10_pipe),
     54: Sysent("ioctl", "fqp", PARTIAL, sys_ioctl, "terminals and FIO*"),
-    57: Sysent("symlink", "ss", FULL, f.sys_symlink),
-    58: Sysent("readlink", "sbu", FULL, f.sys_readlink),
-    60: Sysent("umask", "o", FULL, f.sys_umask),
-    61: Sysent("chroot", "s", FULL, f.sys_chroot),
+    57: Sysent("symlink", "ss", FULL, vfs.sys_symlink),
+    58: Sysent("readlink", "sbu", FULL, vfs.sys_readlink),
+    60: Sysent("umask", "o", FULL, vfs.sys_umask),
+    61: Sysent("chroot", "s", FULL, vfs.sys_chroot),
     89: Sysent("getdtablesize", "", FULL, sys_getdtablesize),
-    90: Sysent("dup2", "ff", FULL, f.sys_dup2),
+    90: Sysent("dup2", "ff", FULL, vfs.sys_dup2),
     92: Sysent("fcntl", "fdq", FULL, sys_fcntl),
     93: Sysent("select", "dpppp", FULL, sys_select),
-    95: Sysent("fsync", "f", FULL, f.sys_fsync),
+    95: Sysent("fsync", "f", FULL, vfs.sys_fsync),
     120: Sysent("readv", "fpn", FULL, io.sys_readv),
     121: Sysent("writev", "fpn", FULL, io.sys_writev),
-    123: Sysent("fchown", "fnn", FULL, f.sys_fchown),
-    124: Sysent("fchmod", "fo", PARTIAL, f.sys_fchmod, "no set-id bits on files"),
-    128: Sysent("rename", "ss", FULL, f.sys_rename),
+    123: Sysent("fchown", "fnn", FULL, vfs_attr.sys_fchown),
+    124: Sysent("fchmod", "fo", PARTIAL, vfs_attr.sys_fchmod, "no set-id bits on files"),
+    128: Sysent("rename", "ss", FULL, vfs.sys_rename),
     131: Sysent("flock", "fx", FULL, sys_flock),
-    132: Sysent("mkfifo", "so", FULL, f.sys_mkfifo),
-    136: Sysent("mkdir", "so", FULL, f.sys_mkdir),
-    137: Sysent("rmdir", "s", FULL, f.sys_rmdir),
-    138: Sysent("utimes", "sp", FULL, f.sys_utimes),
+    132: Sysent("mkfifo", "so", FULL, vfs.sys_mkfifo),
+    136: Sysent("mkdir", "so", FULL, vfs.sys_mkdir),
+    137: Sysent("rmdir", "s", FULL, vfs.sys_rmdir),
+    138: Sysent("utimes", "sp", FULL, vfs_attr.sys_utimes),
     188: Sysent("freebsd11_stat", "sp", FULL, attr.SYS_STAT11),
     189: Sysent("freebsd11_fstat", "fp", FULL, attr.SYS_FSTAT11),
     190: Sysent("freebsd11_lstat", "sp", FULL, attr.SYS_LSTAT11),
@@ -385,7 +384,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     196: Sysent("freebsd11_getdirentries", "fbnp", FULL, _GETDIRENTRIES11),
     206: Sysent("futimes", "fp", FULL, attr.sys_futimes),
     209: Sysent("poll", "pnd", FULL, sys_poll),
-    254: Sysent("lchown", "snn", FULL, f.sys_lchown),
+    254: Sysent("lchown", "snn", FULL, vfs_attr.sys_lchown),
     272: Sysent("freebsd11_getdents", "fbu", FULL, sys_getdents11),
     274: Sysent("lchmod", "so", FULL, attr.sys_lchmod),
     276: Sysent("lutimes", "sp", FULL, attr.sys_lutimes),
@@ -399,9 +398,9 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     397: Sysent("freebsd11_fstatfs", "fp", FULL, attr.SYS_FSTATFS11),
     475: Sysent("pread", "fbul", FULL, io.sys_pread),
     476: Sysent("pwrite", "fbul", FULL, io.sys_pwrite),
-    478: Sysent("lseek", "fld", FULL, f.sys_lseek),
-    479: Sysent("truncate", "sl", FULL, f.sys_truncate),
-    480: Sysent("ftruncate", "fl", FULL, f.sys_ftruncate),
+    478: Sysent("lseek", "fld", FULL, vfs.sys_lseek),
+    479: Sysent("truncate", "sl", FULL, vfs_attr.sys_truncate),
+    480: Sysent("ftruncate", "fl", FULL, vfs_attr.sys_ftruncate),
     482: Sysent("shm_open", "pxo", FULL, sys_shm_open),
     483: Sysent("shm_unlink", "s", FULL, sys_shm_unlink),
     489: Sysent("faccessat", "fsxx", FULL, attr.sys_faccessat),
@@ -410,13 +409,13 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     493: Sysent("freebsd11_fstatat", "fspx", FULL, attr.SYS_FSTATAT11),
     494: Sysent("futimesat", "fsp", FULL, attr.sys_futimesat),
     495: Sysent("linkat", "fsfsx", FULL, sys_linkat),
-    496: Sysent("mkdirat", "fso", FULL, f.sys_mkdirat),
+    496: Sysent("mkdirat", "fso", FULL, vfs.sys_mkdirat),
     497: Sysent("mkfifoat", "fso", FULL, sys_mkfifoat),
     498: Sysent("freebsd11_mknodat", "fsod", PARTIAL, sys_mknodat, "only FIFOs"),
     499: Sysent("openat", "fsxo", FULL, sys_openat),
-    500: Sysent("readlinkat", "fsbu", FULL, f.sys_readlinkat),
-    501: Sysent("renameat", "fsfs", FULL, f.sys_renameat),
-    502: Sysent("symlinkat", "sfs", FULL, f.sys_symlinkat),
+    500: Sysent("readlinkat", "fsbu", FULL, vfs.sys_readlinkat),
+    501: Sysent("renameat", "fsfs", FULL, vfs.sys_renameat),
+    502: Sysent("symlinkat", "sfs", FULL, vfs.sys_symlinkat),
     503: Sysent("unlinkat", "fsx", FULL, sys_unlinkat),
     509: Sysent("closefrom", "d", FULL, sys_closefrom),
     513: Sysent("lpathconf", "sd", FULL, sys_lpathconf),
@@ -427,7 +426,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     545: Sysent("ppoll", "pnpp", FULL, sys_ppoll),
     546: Sysent("futimens", "fp", FULL, attr.sys_futimens),
     547: Sysent("utimensat", "fspx", FULL, attr.sys_utimensat),
-    550: Sysent("fdatasync", "f", FULL, f.sys_fdatasync),
+    550: Sysent("fdatasync", "f", FULL, vfs.sys_fdatasync),
     551: Sysent("fstat", "fp", FULL, attr.SYS_FSTAT),
     552: Sysent("fstatat", "fspx", FULL, attr.SYS_FSTATAT),
     554: Sysent("getdirentries", "fbup", FULL, _GETDIRENTRIES),

@@ -10,6 +10,7 @@ from kernel_model.abi.freebsd64.sigcode import SIGCODE
 from kernel_model.abi.freebsd64.trap import cpu_fetch_syscall_args, cpu_set_syscall_retval, fault_signal, transtrap
 from kernel_model.kern.kern_prot import NGROUPS_MAX
 from kernel_model.kern.kern_time import CLOCK_MONOTONIC_FAST, CLOCK_REALTIME_FAST, CLOCK_UPTIME_FAST, TIMER_ABSTIME
+from kernel_model.kern.proc import SysentVec
 from kernel_model.kern.signo import SIGSYS, sigprop
 from kernel_model.kern.sys_generic import IOSIZE_MAX
 from kernel_model.kern.sys_pipe import PIPE_BUF
@@ -21,7 +22,6 @@ from kernel_model.kern.sysentvec import (
     FileRules,
     PathRules,
     SignalRules,
-    SysentVec,
     TimeRules,
 )
 from kernel_model.kern.vfs_lookup import MAXSYMLINKS
@@ -56,6 +56,7 @@ ELF64_FREEBSD_SYSVEC = SysentVec(
     sv_fetch_syscall_args=cpu_fetch_syscall_args,
     sv_set_syscall_retval=cpu_set_syscall_retval,
     sv_sendsig=sendsig,
+    no_frame=sendsig_failed,
     sv_transtrap=transtrap,
     fault_signal=fault_signal,
     sv_signo=_same,
@@ -70,7 +71,6 @@ ELF64_FREEBSD_SYSVEC = SysentVec(
     signals=SignalRules(
         sigprop=sigprop,
         once_below=0,
-        no_frame=sendsig_failed,
         unknown_call=SIGSYS,
         kernel_present=False,
     ),

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.linux64.stack import linux_copyout_strings
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
-from kernel_model.kern.elf_brand import ElfBrandinfo
-from kernel_model.kern.elf_header import ELFOSABI_LINUX
-from kernel_model.kern.elf_note import LINUX_BRANDNOTE
+from kernel_model.kern.elf_common import ELFOSABI_LINUX
+from kernel_model.kern.imgact_elf_brand import LINUX_BRANDNOTE, ElfBrandinfo
 from kernel_model.kern.machdep import PSL_T, PSL_USERINIT, TrapFrame, reset_fpu_and_bases
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64.mman import for_mapped, linux_page_range, mapped_until, unsupported
+from kernel_model.abi.linux64.linux_mmap import for_mapped, linux_page_range, mapped_until, unsupported
 from kernel_model.errno import EINTR, EINVAL, ENOMEM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent

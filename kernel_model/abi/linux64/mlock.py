@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64.mman import TASK_SIZE, for_mapped, linux_page_range, mapped_until
+from kernel_model.abi.linux64.linux_mmap import TASK_SIZE, for_mapped, linux_page_range, mapped_until
 from kernel_model.errno import (
     EBUSY,
     EFAULT,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
+from kernel_model.abi.linux64.linux_time import COARSE_CLOCKS, linux_to_native_clockid
 from kernel_model.abi.linux64.sendsig import sendsig, sendsig_failed
 from kernel_model.abi.linux64.signo import linux_sigprop, to_linux
-from kernel_model.abi.linux64.time import COARSE_CLOCKS, linux_to_native_clockid
 from kernel_model.abi.linux64.trap import (
     fault_signal,
     linux_fetch_syscall_args,
     linux_set_syscall_retval,
     transtrap,
 )
+from kernel_model.kern.proc import SysentVec
 from kernel_model.kern.signo import SIGRTMIN
 from kernel_model.kern.sysentvec import (
     SV_ABI_LINUX,
@@ -22,7 +23,6 @@ from kernel_model.kern.sysentvec import (
     FileRules,
     PathRules,
     SignalRules,
-    SysentVec,
     TimeRules,
 )
 from kernel_model.vm.vm import VM_PROT_RW
@@ -59,6 +59,7 @@ ELF64_LINUX_SYSVEC = SysentVec(
     sv_fetch_syscall_args=linux_fetch_syscall_args,
     sv_set_syscall_retval=linux_set_syscall_retval,
     sv_sendsig=sendsig,
+    no_frame=sendsig_failed,
     sv_transtrap=transtrap,
     fault_signal=fault_signal,
     sv_signo=to_linux,
@@ -73,7 +74,6 @@ ELF64_LINUX_SYSVEC = SysentVec(
     signals=SignalRules(
         sigprop=linux_sigprop,
         once_below=SIGRTMIN,
-        no_frame=sendsig_failed,
         unknown_call=0,
         kernel_present=True,
     ),

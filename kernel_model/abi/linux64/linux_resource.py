@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from kernel_model.errno import EINVAL, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_resource import LINUX_ONLY, kern_setrlimit
+from kernel_model.kern.kern_resource import kern_setrlimit
+from kernel_model.kern.resourcevar import LINUX_ONLY
 from kernel_model.rlimit import (
     RLIM_INFINITY,
     RLIM_NLIMITS,

@@ -35,12 +35,11 @@ from kernel_model.kern.kern_sig import (
     kern_kill,
     kern_sigaction,
     kern_sigprocmask,
-    kern_sigsuspend,
-    kern_sigtimedwait,
     psignal,
     sigpending,
     tdsendsignal,
 )
+from kernel_model.kern.kern_synch import kern_sigsuspend, kern_sigtimedwait
 from kernel_model.kern.kern_time import read_timespec
 from kernel_model.kern.signalvar import KSigInfo, SigAction, StackT
 from kernel_model.kern.signo import (

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from kernel_model.errno import EINVAL
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyout
+from kernel_model.kern.kern_clock import ITIMER_REAL, itimer_now
 from kernel_model.kern.kern_time import (
     CLOCK_MONOTONIC,
     CLOCK_PROCESS_CPUTIME_ID,
     CLOCK_REALTIME,
     CLOCK_THREAD_CPUTIME_ID,
-    ITIMER_REAL,
     NS,
 )
 from kernel_model.kern.proc import Itimer
@@ -77,7 +77,7 @@ def sys_alarm(td: Thread, seconds: int) -> int:
     """alarm(2) of Linux: returns the seconds that were left."""
     proc = td.td_proc
     timer = proc.p_itimers.pop(ITIMER_REAL, None)
-    now = proc.kernel.clock.nanouptime()
+    now = itimer_now(proc, ITIMER_REAL)
     if seconds:
         proc.p_itimers[ITIMER_REAL] = Itimer(now + seconds * NS)
         td.td_ast = True

@@ -9,8 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64 import resource as linux_resource
-from kernel_model.abi.linux64 import time as linux_time
+from kernel_model.abi.linux64 import linux_resource, linux_time
 from kernel_model.errno import (
     EAGAIN,
     EBADF,
@@ -29,11 +28,10 @@ from kernel_model.kern import kern_time as time
 from kernel_model.kern.copyin import copyin, copyout, fuword32, suword32
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
-from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.kern.kern_synch import sleep_forever, sleep_until
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
-from kernel_model.kern.sys_file import path_arg
 from kernel_model.kern.sysent import Support, Sysent
-from kernel_model.kern.vfs_lookup import AT_FDCWD
+from kernel_model.kern.vfs_lookup import AT_FDCWD, path_arg
 from kernel_model.ktrace import Unsupported
 from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
 
@@ -311,7 +309,7 @@ def _futex_wait(
     due = clock.nanouptime() + span
     if absolute:
         due -= clock.nanotime() if op & FUTEX_CLOCK_REALTIME else clock.nanouptime()
-    error = time.sleep_until(td, due)
+    error = sleep_until(td, due)
     raise SyscallError(error or ETIMEDOUT)
 
 
