@@ -1,7 +1,7 @@
 """The other Linux calls of a program with one thread: ids, time, resources, threads, the machine.
 
-FreeBSD: sys/compat/linux/linux_misc.c, linux_futex.c, sys/amd64/linux/linux_machdep.c.
-Linux: kernel/sys.c, kernel/futex/, arch/x86/kernel/process_64.c for checks and errnos.
+FreeBSD: sys/compat/linux/linux_misc.c, sys/amd64/linux/linux_machdep.c.
+Linux: kernel/sys.c, arch/x86/kernel/process_64.c for checks and errnos.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64 import linux_resource, linux_time
+from kernel_model.abi.linux64 import linux_futex, linux_resource, linux_time
+from kernel_model.abi.linux64.linux_util import linux_msg
 from kernel_model.errno import (
-    EAGAIN,
     EBADF,
     ECHILD,
     EINVAL,
@@ -19,20 +19,17 @@ from kernel_model.errno import (
     ENOTSOCK,
     EPERM,
     ESRCH,
-    ETIMEDOUT,
 )
 from kernel_model.errors import SyscallError
 from kernel_model.kern import kern_prot as prot
 from kernel_model.kern import kern_resource as resource
 from kernel_model.kern import kern_time as time
-from kernel_model.kern.copyin import copyin, copyout, fuword32, suword32
+from kernel_model.kern.copyin import copyin, copyout, suword32
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
-from kernel_model.kern.kern_synch import sleep_forever, sleep_until
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vfs_lookup import AT_FDCWD, path_arg
-from kernel_model.ktrace import Unsupported
 from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
@@ -42,13 +39,6 @@ TASK_COMM_LEN = 16
 """Bytes of a thread's name with its NUL."""
 
 FULL, PARTIAL, STUB, NONE = Support.FULL, Support.PARTIAL, Support.STUB, Support.NONE
-
-
-def unsupported(td: Thread, what: str, name: str, number: int = 0) -> None:
-    """Tell that a form of a call is missing."""
-    kt = td.td_proc.kernel.ktrace
-    if kt.unsupported is not None:
-        kt.emit(Unsupported(what, name, number, pid=td.td_proc.p_pid))
 
 
 # -- the machine --------------------------------------------------------------------------------------------
@@ -185,7 +175,7 @@ def sys_prctl(td: Thread, option: int, arg2: int, arg3: int, arg4: int, arg5: in
     if option == PR_GET_NO_NEW_PRIVS:
         return 0
     if option != PR_SET_VMA:  # the C library names its arenas and does not mind
-        unsupported(td, "prctl", f"option {option}", option)
+        linux_msg(td, "prctl", f"option {option}", option)
     raise SyscallError(EINVAL)
 
 
@@ -237,100 +227,9 @@ def sys_set_tid_address(td: Thread, tidptr: int) -> int:
     return td.td_tid
 
 
-SIZEOF_ROBUST_LIST_HEAD = 24
-
-
-def sys_set_robust_list(td: Thread, head: int, size: int) -> int:
-    """set_robust_list(2)."""
-    if size != SIZEOF_ROBUST_LIST_HEAD:
-        raise SyscallError(EINVAL)
-    td.td_robust_list = head
-    return 0
-
-
-def sys_get_robust_list(td: Thread, pid: int, head: int, size: int) -> int:
-    """get_robust_list(2)."""
-    if pid not in (0, td.td_tid):
-        raise SyscallError(ESRCH)
-    copyout(td, size, SIZEOF_ROBUST_LIST_HEAD.to_bytes(8, "little"))
-    copyout(td, head, td.td_robust_list.to_bytes(8, "little"))
-    return 0
-
-
 def sys_rseq(td: Thread, rseq: int, size: int, flags: int, sig: int) -> int:
     """rseq(2): not there; the C library does without, so no event says so."""
     raise SyscallError(ENOSYS)
-
-
-FUTEX_WAIT = 0
-FUTEX_WAKE = 1
-FUTEX_REQUEUE = 3
-FUTEX_CMP_REQUEUE = 4
-FUTEX_WAKE_OP = 5
-FUTEX_WAIT_BITSET = 9
-FUTEX_WAKE_BITSET = 10
-FUTEX_PRIVATE_FLAG = 128
-FUTEX_CLOCK_REALTIME = 256
-FUTEX_CMD_MASK = ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
-FUTEX_OP_SET, FUTEX_OP_ADD, FUTEX_OP_OR, FUTEX_OP_ANDN, FUTEX_OP_XOR = range(5)
-FUTEX_OP_OPARG_SHIFT = 8
-"""In the operation of FUTEX_WAKE_OP: the operand is the number of a bit."""
-
-
-def sys_futex(td: Thread, uaddr: int, op: int, val: int, timeout: int, uaddr2: int, val3: int) -> int:
-    """futex(2) with one thread: a wake finds nobody; a wait ends by time, by a signal, or never."""
-    if uaddr & 3:
-        raise SyscallError(EINVAL)
-    command = op & FUTEX_CMD_MASK
-    if command in (FUTEX_WAIT, FUTEX_WAIT_BITSET):
-        return _futex_wait(td, uaddr, op, val, timeout, absolute=command == FUTEX_WAIT_BITSET)
-    if command in (FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_REQUEUE):
-        return 0
-    if command == FUTEX_CMP_REQUEUE:
-        if fuword32(td, uaddr) != val3:
-            raise SyscallError(EAGAIN)
-        return 0
-    if command == FUTEX_WAKE_OP:
-        _futex_wake_op(td, uaddr2, val3)
-        return 0
-    unsupported(td, "futex", f"operation {command}", command)
-    raise SyscallError(ENOSYS)
-
-
-def _futex_wait(
-    td: Thread, uaddr: int, op: int, val: int, timeout: int, *, absolute: bool
-) -> int:
-    clock = td.td_proc.kernel.clock
-    span = time.read_timespec(td, timeout) if timeout else None
-    if fuword32(td, uaddr) != val:
-        raise SyscallError(EAGAIN)
-    if span is None:
-        sleep_forever(td, "futex")
-    due = clock.nanouptime() + span
-    if absolute:
-        due -= clock.nanotime() if op & FUTEX_CLOCK_REALTIME else clock.nanouptime()
-    error = sleep_until(td, due)
-    raise SyscallError(error or ETIMEDOUT)
-
-
-def _futex_wake_op(td: Thread, uaddr2: int, val3: int) -> None:
-    """Change the word at *uaddr2*; *val3* holds operation, comparison and their operands (FUTEX_OP of futex(2))."""
-    operation, operand = val3 >> 28 & 0xF, val3 >> 12 & 0xFFF
-    if operand & 0x800:
-        operand -= 0x1000
-    if operation & FUTEX_OP_OPARG_SHIFT:
-        operand = 1 << (operand & 31)
-    old = fuword32(td, uaddr2)
-    new = {
-        FUTEX_OP_SET: operand,
-        FUTEX_OP_ADD: old + operand,
-        FUTEX_OP_OR: old | operand,
-        FUTEX_OP_ANDN: old & ~operand,
-        FUTEX_OP_XOR: old ^ operand,
-    }.get(operation & ~FUTEX_OP_OPARG_SHIFT)
-    if new is None:
-        raise SyscallError(ENOSYS)
-    suword32(td, uaddr2, new)
 
 
 # -- scheduling ---------------------------------------------------------------------------------------------
@@ -460,7 +359,7 @@ def sys_execveat(td: Thread, fd: int, path: int, argv: int, envv: int, flags: in
     """execveat(2), for absolute paths and AT_FDCWD."""
     name = path_arg(td, path)
     if flags or (fd != AT_FDCWD and name[:1] != b"/"):
-        unsupported(td, "execveat", "a descriptor or flags")
+        linux_msg(td, "execveat", "a descriptor or flags")
         raise SyscallError(ENOSYS)
     return sys_execve(td, path, argv, envv)
 
@@ -524,7 +423,7 @@ SYSCALLS: dict[int, Sysent] = {
     170: Sysent("sethostname", "pd", FULL, sys_sethostname),
     186: Sysent("gettid", "", FULL, prot.sys_gettid),
     201: Sysent("time", "p", FULL, linux_time.sys_time),
-    202: Sysent("futex", "pxnppn", PARTIAL, sys_futex, "one thread; no PI futexes"),
+    202: Sysent("futex", "pxnppn", PARTIAL, linux_futex.sys_futex, "one thread; no PI futexes"),
     203: Sysent("sched_setaffinity", "dup", FULL, sys_sched_setaffinity),
     204: Sysent("sched_getaffinity", "dup", FULL, sys_sched_getaffinity),
     218: Sysent("set_tid_address", "p", FULL, sys_set_tid_address),
@@ -534,8 +433,8 @@ SYSCALLS: dict[int, Sysent] = {
     230: Sysent("clock_nanosleep", "dxpp", FULL, time.sys_clock_nanosleep),
     231: Sysent("exit_group", "d", FULL, sys_exit),
     247: Sysent("waitid", "ddpxp", PARTIAL, sys_waitid, "no children"),
-    273: Sysent("set_robust_list", "pu", STUB, sys_set_robust_list, "kept, never walked"),
-    274: Sysent("get_robust_list", "dpp", FULL, sys_get_robust_list),
+    273: Sysent("set_robust_list", "pu", STUB, linux_futex.sys_set_robust_list, "kept, never walked"),
+    274: Sysent("get_robust_list", "dpp", FULL, linux_futex.sys_get_robust_list),
     302: Sysent("prlimit64", "dnpp", PARTIAL, linux_resource.linux_prlimit64, "this process only"),
     309: Sysent("getcpu", "pp", FULL, sys_getcpu),
     318: Sysent("getrandom", "bux", FULL, sys_getrandom),

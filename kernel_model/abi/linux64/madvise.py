@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64.linux_mmap import for_mapped, linux_page_range, mapped_until, unsupported
+from kernel_model.abi.linux64.linux_mmap import for_mapped, linux_page_range, mapped_until
+from kernel_model.abi.linux64.linux_util import linux_msg
 from kernel_model.errno import EINTR, EINVAL, ENOMEM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent
@@ -93,7 +94,7 @@ def sys_madvise(td: Thread, addr: int, size: int, advice: int) -> int:
     if start == end:
         return 0
     if advice == MADV_REMOVE:
-        unsupported(td, "MADV_REMOVE")
+        linux_msg(td, "flag", "MADV_REMOVE")
         raise SyscallError(EINVAL)
     if populate:
         return _madvise_populate(td, start, end, write=advice == MADV_POPULATE_WRITE)
@@ -106,7 +107,7 @@ def _advise(td: Thread, map_: VmMap, start: VmOffset, end: VmOffset, advice: int
         discard(map_, start, end)
     elif advice in _INHERIT:
         if map_.inherit(start, end, _INHERIT[advice]) != KERN_SUCCESS:
-            unsupported(td, "MADV_WIPEONFORK")
+            linux_msg(td, "flag", "MADV_WIPEONFORK")
             raise SyscallError(EINVAL)
     elif advice in _BSD_ADVICE:
         _ = map_.madvise(start, end, _BSD_ADVICE[advice])
