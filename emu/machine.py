@@ -12,8 +12,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emu.engine.cpu import UcCpu
@@ -29,36 +27,33 @@ from emu.engine.raw import (
     MachineError,
 )
 from emu.engine.trap import Traps
-from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.errors import SyscallError, UsageError, panic
-from kernel_model.fs.hostfd import HostFdVnode
+from kernel_model.fs.hostfd import HostFdVnode, stdio_files
 from kernel_model.fs.rootfs import mount_root
-from kernel_model.host.files import host_umask
-from kernel_model.kern.elf_brand import force_brand
+from kernel_model.host.files import umask as host_umask
+from kernel_model.init_main import boot, create_init
+from kernel_model.kern.imgact_elf_brand import force_brand
+from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
-from kernel_model.kern.kern_oom import out_of_memory
-from kernel_model.kern.kern_resource import Plimit
-from kernel_model.kern.kern_sig import KSigInfo, SigActs, ast, psignal
-from kernel_model.kern.kern_stdio import stdio_files
-from kernel_model.kern.kern_time import itimers_due
-from kernel_model.kern.kernel import Kernel
+from kernel_model.kern.kern_sig import ast, psignal
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.kern.proc import Proc, Thread
+from kernel_model.kern.resourcevar import Plimit
+from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.rlimit import RLIMIT_NAMES
 from kernel_model.ucred import Ucred
-from kernel_model.vm.vm_init import DEFAULT_RAM, Vm
-from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
-from kernel_model.vm.vmspace import vmspace_alloc, vmspace_free
+from kernel_model.vm.vm_init import DEFAULT_RAM
+from kernel_model.vm.vmspace import vmspace_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from kernel_model.fs.hostfd import Stream
     from kernel_model.kern.kern_ktrace import Spot
-    from kernel_model.kern.kern_stdio import Stream
+    from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vmspace import VmSpace
 
@@ -164,13 +159,12 @@ class Machine:
             raise UsageError(f"no release is called {release!r}")
         if ram is not None and ram > MAX_RAM:
             raise UsageError(f"no machine has {ram:#x} bytes of memory: {MAX_RAM:#x} at most")
-        self.vm = Vm(RELEASES[release], ram if ram is not None else DEFAULT_RAM)
+        self.kernel = boot(RELEASES[release], ram if ram is not None else DEFAULT_RAM, seed=seed)
+        self.vm = self.kernel.vm
         self.vm.make_hardware = UcPmapHardware
-        self.kernel = Kernel(self.vm, seed=seed)
         self.kernel.ktrace.evidence = _evidence
         self.kernel.ktrace.callers = _callers
         self._syncer = Syncer(self.vm, self.kernel.clock)
-        self.vm.on_oom = partial(out_of_memory, self.kernel)
         self.paranoid = paranoid
         self.root = os.fspath(root)
         """The host directory that is the guest's ``/``."""
@@ -193,26 +187,11 @@ class Machine:
         kernel = self.kernel
         cred = Ucred(*(os.getuid(),) * 3, *(os.getgid(),) * 3, tuple(os.getgroups()))
         rootvp, cdir = mount_root(kernel, root, None if cwd is None else os.fspath(cwd), rw=rw)
-        pid = kernel.newpid()
         files = stdio_files(*streams)
         self._streams = list(files.values())
-        proc = Proc(
-            kernel=kernel,
-            p_pid=pid,
-            p_vmspace=vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS),
-            p_limit=self._plimit(),
-            p_fd=FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_cmask=host_umask(), fd_files=files),
-            p_sigacts=SigActs(),
-            p_sysent=ELF64_FREEBSD_SYSVEC,
-            p_ucred=cred,
-            p_pgid=pid,
-            p_sid=pid,
-        )
-        td = Thread(td_proc=proc, td_tid=pid, td_cpu=NoCpu())
-        proc.p_threads.append(td)
-        kernel.procs[pid] = proc
-        kernel.vm.pcpu.switch(td)
-        return proc, td
+        fd = FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_cmask=host_umask(), fd_files=files)
+        td = create_init(kernel, NoCpu(), fd, self._plimit(), cred=cred)
+        return td.td_proc, td
 
     def _plimit(self) -> Plimit:
         limit = Plimit.initial(self.vm)
@@ -364,8 +343,7 @@ class Machine:
     def _restore_terminals(self) -> None:
         for fp in self._streams:
             if isinstance(fp.f_vnode, HostFdVnode):
-                with suppress(OSError):
-                    fp.f_vnode.restore()
+                fp.f_vnode.restore()
 
     def __enter__(self) -> Machine:
         return self

@@ -8,9 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ucred:
-    """Who a process is: struct ucred."""
+    """Who a process is: struct ucred.
+
+    It is replaced and never changed, by ``proc_set_cred`` of kern_prot: what was charged to its user is given back to
+    that user, whoever the process has become.  Two are the same only as one object.
+    """
 
     cr_uid: int = 0
     cr_ruid: int = 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from emu.trace.filter import Filter
     from emu.trace.tracefile import TraceWriter
-    from kernel_model.kern.kernel import Kernel
+    from kernel_model.kern.proc import Kernel
 
 DEFAULT_KINDS = tuple(kind for kind in KINDS if kind != INSN)
 """What a trace file holds when nobody chose: all but single instructions."""

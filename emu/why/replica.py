@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
+from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
 from kernel_model.errors import UsageError
 from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.kern.proc import ProcLock
@@ -40,6 +42,7 @@ from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc
 
 if TYPE_CHECKING:
+    from kernel_model.kern.proc import SysentVec
     from kernel_model.ktrace.events import Step
     from kernel_model.ktrace.snapshot import EntryState, MapSnapshot, ObjectState
     from kernel_model.vm.vm_page import VmPage
@@ -93,15 +96,6 @@ class _Kernel:
         return self.vm.release
 
 
-@dataclass(frozen=True, slots=True)
-class _Sysent:
-    """As much of a SysentVec as faults ask for."""
-
-    name: str
-    is_linux: bool
-    sv_usrstack: int
-
-
 @dataclass(slots=True, eq=False)
 class _Proc:
     """As much of a process as sys/vm and the trap code ask for."""
@@ -109,7 +103,7 @@ class _Proc:
     kernel: _Kernel
     p_vmspace: VmSpace
     p_limit: _Limits
-    p_sysent: _Sysent
+    p_sysent: SysentVec
     p_osrel: int
     p_flag2: int
     p_fctl0: int
@@ -158,9 +152,9 @@ def build(snapshot: MapSnapshot) -> _Proc:
     vmspace.vm_maxsaddr = snapshot.maxsaddr
     vmspace.vm_stacktop = snapshot.stacktop
     vmspace.vm_pmap.wired_count = snapshot.wired_pages
-    linux = "linux" in snapshot.abi.lower()
+    sysvec = ELF64_LINUX_SYSVEC if "linux" in snapshot.abi.lower() else ELF64_FREEBSD_SYSVEC
     proc = _Proc(
-        _Kernel(vm, {}), vmspace, _Limits(snapshot.limits), _Sysent(snapshot.abi, linux, snapshot.stacktop),
+        _Kernel(vm, {}), vmspace, _Limits(snapshot.limits), replace(sysvec, sv_usrstack=snapshot.stacktop),
         snapshot.osrel, snapshot.flag2, snapshot.fctl0, object() if snapshot.has_text else None,
     )  # fmt: skip
     vm.pcpu.switch(_Thread(proc))

@@ -26,8 +26,7 @@ from kernel_model.rlimit import (
 from kernel_model.vm.vm_param import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from kernel_model.kern.kernel import Kernel
-    from kernel_model.kern.proc import Proc
+    from kernel_model.kern.proc import Kernel, Proc
     from kernel_model.kern.vnode import Vnode
 
 HZ = 100

@@ -28,7 +28,7 @@ from kernel_model.kern.vnode import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kernel_model.kern.kernel import Kernel
+    from kernel_model.kern.proc import Kernel
 
 ROOT_FILENO = 1
 

@@ -16,9 +16,9 @@ from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vnode_pager import vnode_pager_flush
 
 if TYPE_CHECKING:
-    from kernel_model.kern.elf_brand import ElfBrandinfo
-    from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.kern.sysentvec import SysentVec
+    from collections.abc import Callable
+
+    from kernel_model.kern.proc import Proc, SysentVec, Thread
     from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.release import Release
     from kernel_model.ucred import Ucred
@@ -142,7 +142,12 @@ class ImageParams:
     vmspace_destroyed: bool = False
     """The point of no return: an error kills the process from here on."""
     sysent: SysentVec | None = None
-    brand: ElfBrandinfo | None = None
+    refusal: str = ""
+    """Why the activators so far did not take the file, for a person."""
+    copyout_strings: Callable[[ImageParams], int] | None = None
+    """Set by the activator: writes the first stack and returns the address of argc.  FreeBSD: sv_copyout_strings."""
+    setregs: Callable[[Thread, ImageParams, int], None] | None = None
+    """Set by the activator: (td, imgp, stack), the registers of the first instruction.  FreeBSD: sv_setregs."""
     entry_addr: int = 0
     et_dyn_addr: int = 0
     auxargs: ElfAuxargs | None = None

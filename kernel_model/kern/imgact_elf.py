@@ -1,6 +1,8 @@
 """ELF programs: what is wrong with the file, for which ABI it is, and how its image is built.
 
-FreeBSD: exec_imgact(), load_file(), load_interp() and get_interp(), sys/kern/imgact_elf.c.
+FreeBSD: exec_imgact(), check_header(), load_file(), load_interp() and get_interp(), sys/kern/imgact_elf.c.  That file
+answers three questions, each of which has a module here: for whom is the program (imgact_elf_brand), how do its
+segments come into memory (imgact_elf_load), and, in this one, in which order all that happens.
 
 Every check stands before ``exec_new_vmspace``: an error there leaves the old image as it was.  After it the process
 dies of SIGABRT.
@@ -13,31 +15,35 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.kern.elf_brand import (
-    BI_CAN_EXEC_DYN,
-    BrandChoice,
-    ElfBrandinfo,
-    get_brandinfo,
-)
-from kernel_model.kern.elf_header import (
+from kernel_model.kern.elf_common import (
+    EI_CLASS,
+    EI_DATA,
     EI_OSABI,
+    EI_VERSION,
+    ELFCLASS32,
+    ELFCLASS64,
+    ELFDATA2LSB,
+    ELFMAG,
+    EM_X86_64,
     ET_DYN,
     ET_EXEC,
+    ET_NAMES,
+    EV_CURRENT,
+    PHDR,
     PT_GNU_STACK,
     PT_INTERP,
     PT_LOAD,
     PT_PHDR,
     Ehdr,
     Phdr,
-    header_fault,
-    phdrs_in_page,
+    machine_name,
     read_ehdr,
     read_phdrs,
 )
-from kernel_model.kern.elf_load import enforce_limits, load_sections, trans_prot
 from kernel_model.kern.imgact import ElfAuxargs, ExecError, ImageParams, path_text
-from kernel_model.kern.kern_exec_vmspace import exec_map_stack, exec_new_vmspace
-from kernel_model.kern.kern_exec_vnode import exec_open
+from kernel_model.kern.imgact_elf_brand import BI_CAN_EXEC_DYN, BrandChoice, ElfBrandinfo, get_brandinfo
+from kernel_model.kern.imgact_elf_load import enforce_limits, load_sections, trans_prot
+from kernel_model.kern.kern_exec import exec_map_stack, exec_new_vmspace, exec_open
 from kernel_model.kern.vnode import PATH_MAX
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_RW
@@ -45,7 +51,7 @@ from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_SIZE, WORD_MASK, round_page
 
 if TYPE_CHECKING:
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import SysentVec
 
 ET_DYN_LOAD_ADDR: Final = 0x01021000
 PIE_BASE: Final = "kern.elf64.pie_base"
@@ -54,29 +60,19 @@ MAX_PALIGN: Final = 1 << 30
 NXSTACK: Final = "kern.elf64.nxstack"
 
 
-def elf_brand_list() -> tuple[ElfBrandinfo, ...]:
-    """Every kind of ELF program there is, in the order in which they are asked.
-
-    The ABIs stand above this module and bring their brands, as a linker set does for FreeBSD.
-    """
-    from kernel_model.abi.freebsd64.elf_machdep import FREEBSD_BRANDS
-    from kernel_model.abi.linux64.linux_elf import LINUX_BRANDS
-
-    return FREEBSD_BRANDS + LINUX_BRANDS
-
-
 def exec_elf_imgact(imgp: ImageParams) -> bool:
     """Make the ELF file *imgp* the image of its process.
 
-    Returns: False when it is no ELF program for this machine; True with ``entry_addr`` and ``auxargs`` set.
+    Returns: False with ``refusal`` set when it is no ELF program for this machine; True when the image is there.
     Raises:  ExecError.
     """
-    if header_fault(imgp.image_header):
+    imgp.refusal = header_fault(imgp.image_header)
+    if imgp.refusal:
         return False
     ehdr, phdrs = _headers(imgp)
     _check_segments(imgp, phdrs)
     interp = _interp(imgp, phdrs)
-    choice = get_brandinfo(imgp, elf_brand_list(), ehdr, phdrs, interp)
+    choice = get_brandinfo(imgp, ehdr, phdrs, interp)
     if choice is None:
         raise ExecError(E.ENOEXEC, f"no ABI for ELF programs of brand {ehdr.e_ident[EI_OSABI]}")
     imgp.et_dyn_addr = _et_dyn_addr(imgp, ehdr, phdrs, choice.brand)
@@ -85,6 +81,37 @@ def exec_elf_imgact(imgp: ImageParams) -> bool:
 
 
 # -- checks ---------------------------------------------------------------------------------------------------
+
+
+def header_fault(header: bytes) -> str:
+    """Why FreeBSD's check_header() refuses *header*, in a few words; empty when it is accepted.
+
+    FreeBSD: check_header(), and the e_type test at the top of the ELF activator.
+    """
+    ehdr = read_ehdr(header)
+    if ehdr is None:
+        return "not an ELF file" if header[:4] != ELFMAG else "truncated ELF header"
+    ident = ehdr.e_ident
+    if ident[EI_CLASS] != ELFCLASS64:
+        what = "32-bit" if ident[EI_CLASS] == ELFCLASS32 else f"class {ident[EI_CLASS]}"
+        machine = f", machine {machine_name(ehdr.e_machine)}" if ident[EI_DATA] == ELFDATA2LSB else ""
+        return f"not a 64-bit ELF file: {what}{machine}"
+    if ident[EI_DATA] != ELFDATA2LSB:
+        return "not a little-endian ELF file"
+    if ident[EI_VERSION] != EV_CURRENT or ehdr.e_version != EV_CURRENT:
+        return f"ELF version {ehdr.e_version} instead of {EV_CURRENT}"
+    if ehdr.e_machine != EM_X86_64:
+        return f"not an x86-64 ELF file: machine {machine_name(ehdr.e_machine)}"
+    if ehdr.e_phentsize != PHDR.size:
+        return f"program headers of {ehdr.e_phentsize} bytes instead of {PHDR.size}"
+    if ehdr.e_type not in (ET_EXEC, ET_DYN):
+        return f"not an executable ELF file: type {ET_NAMES.get(ehdr.e_type, hex(ehdr.e_type))}"
+    return ""
+
+
+def phdrs_in_page(ehdr: Ehdr, page_size: int) -> bool:
+    """Whether the table lies in the first page of the file.  FreeBSD: phdr_in_zero_page()."""
+    return ehdr.e_phoff <= page_size and ehdr.e_phnum * ehdr.e_phentsize <= page_size - ehdr.e_phoff
 
 
 def _headers(imgp: ImageParams) -> tuple[Ehdr, tuple[Phdr, ...]]:
@@ -171,7 +198,8 @@ def _activate(
 ) -> None:
     """From the point of no return to the auxiliary vector's contents."""
     proc = imgp.proc
-    brand = imgp.brand = choice.brand
+    brand = choice.brand
+    imgp.copyout_strings, imgp.setregs = brand.copyout_strings, brand.setregs
     sysent: SysentVec = brand.sysvec
     imgp.stage(
         "activate", brand=brand.name, why=choice.why, entry=ehdr.e_entry, type=ehdr.e_type, bias=imgp.et_dyn_addr,

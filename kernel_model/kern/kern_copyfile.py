@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.file import file_ops
 from kernel_model.kern.vnode import VDIR, VREG
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def copy_between(
     while done < count:
         piece = buffer[: min(len(buffer), count - done)]
         try:
-            got = source.f_ops.fo_read(td, source, [piece], start + done)
+            got = file_ops(source).fo_read(td, source, [piece], start + done)
             if got == 0:
                 break
-            put = target.f_ops.fo_write(td, target, [piece[:got]], end + done)
+            put = file_ops(target).fo_write(td, target, [piece[:got]], end + done)
         except SyscallError:
             if done:
                 break

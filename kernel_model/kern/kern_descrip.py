@@ -21,9 +21,9 @@ from kernel_model.kern.vnode import VDIR
 from kernel_model.rlimit import RLIMIT_NOFILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.kern.resourcevar import Plimit
     from kernel_model.kern.vnode import Dirent, Vattr, Vnode
 
 O_RDONLY = 0x0
@@ -70,19 +70,10 @@ OFF_MAX = (1 << 63) - 1
 
 
 class FileOps(Protocol):
-    """What can be done with an open file: struct fileops.
+    """What can be done with an open file without a thread to do it for: half of struct fileops.
 
-    Buffers are pieces of guest memory, in order.  ``offset`` is None for "at the file's own offset", which
-    the caller moves on afterwards by what is returned.
+    The other half, which may sleep, is ``file.FileIoOps``: a File stands below the threads that use it.
     """
-
-    def fo_read(self, td: Thread, fp: File, bufs: Sequence[memoryview], offset: int) -> int:
-        """Read into *bufs*; the number of bytes, 0 at the end."""
-        ...
-
-    def fo_write(self, td: Thread, fp: File, bufs: Sequence[memoryview], offset: int) -> int:
-        """Write *bufs*; the number of bytes taken."""
-        ...
 
     def fo_stat(self, fp: File) -> Vattr:
         """The attributes: stat(2)."""
@@ -94,14 +85,6 @@ class FileOps(Protocol):
 
     def fo_poll_host_fd(self, fp: File) -> int:
         """A host descriptor that becomes ready when the answer of fo_poll changes; -1 for none."""
-        ...
-
-    def fo_ioctl(self, td: Thread, fp: File, command: str, argument: bytes) -> bytes:
-        """Carry out *command*; what goes back to the caller."""
-        ...
-
-    def fo_truncate(self, td: Thread, fp: File, length: int) -> None:
-        """Set the size: ftruncate(2)."""
         ...
 
     def fo_close(self, fp: File) -> None:
@@ -146,7 +129,25 @@ def fdrop(fp: File) -> None:
         fp.f_ops.fo_close(fp)
 
 
-def getmaxfd(proc: Proc) -> int:
+class LimitedProc(Protocol):
+    """A process, as far as its descriptor table asks: how many there may be."""
+
+    @property
+    def p_limit(self) -> Plimit:
+        """Its resource limits."""
+        ...
+
+
+class LimitedThread(Protocol):
+    """A thread of such a process."""
+
+    @property
+    def td_proc(self) -> LimitedProc:
+        """Its process."""
+        ...
+
+
+def getmaxfd(proc: LimitedProc) -> int:
     """One more than the highest descriptor *proc* may get.  FreeBSD: getmaxfd()."""
     return min(proc.p_limit.lim_cur(RLIMIT_NOFILE), MAXFILESPERPROC)
 
@@ -199,7 +200,7 @@ class FileDesc:
 
     # -- opening and closing -------------------------------------------------------------------------
 
-    def fdalloc(self, td: Thread, minfd: int = 0) -> int:
+    def fdalloc(self, td: LimitedThread, minfd: int = 0) -> int:
         """The lowest free descriptor from *minfd* on; EMFILE at RLIMIT_NOFILE.  FreeBSD: fdalloc()."""
         fd = max(minfd, self.fd_freefile)
         files = self.fd_files
@@ -211,7 +212,7 @@ class FileDesc:
             raise SyscallError(E.EMFILE)
         return fd
 
-    def install(self, td: Thread, fp: File, *, cloexec: bool = False, minfd: int = 0) -> int:
+    def install(self, td: LimitedThread, fp: File, *, cloexec: bool = False, minfd: int = 0) -> int:
         """Give *fp* the lowest free descriptor from *minfd* on and return it.  FreeBSD: finstall()."""
         fd = self.fdalloc(td, minfd)
         self._set(fd, fp, cloexec=cloexec)
@@ -236,11 +237,11 @@ class FileDesc:
             lf_release(fp.f_vnode, owner)
         fdrop(fp)
 
-    def dup(self, td: Thread, old: int, minfd: int = 0, *, cloexec: bool = False) -> int:
+    def dup(self, td: LimitedThread, old: int, minfd: int = 0, *, cloexec: bool = False) -> int:
         """dup(2) and F_DUPFD: *old* again at the lowest free number from *minfd* on."""
         return self.install(td, self.fget(old), cloexec=cloexec, minfd=minfd)
 
-    def dup2(self, td: Thread, old: int, new: int, *, cloexec: bool = False) -> int:
+    def dup2(self, td: LimitedThread, old: int, new: int, *, cloexec: bool = False) -> int:
         """dup2(2): *old* again at *new*, which is closed first.  FreeBSD: kern_dup() with FDDUP_FIXED."""
         if old < 0 or not 0 <= new < getmaxfd(td.td_proc):
             raise SyscallError(E.EBADF)

@@ -53,7 +53,7 @@ def sys_flock(td: Thread, fd: int, how: int) -> int:
     elif how & (LOCK_SH | LOCK_EX):
         flock_file(td, fp, exclusive=bool(how & LOCK_EX), wait=not how & LOCK_NB)
     else:
-        raise SyscallError(E.EINVAL if td.td_proc.p_sysent.is_linux else E.EBADF)
+        raise SyscallError(td.td_proc.p_sysent.files.flock_no_operation)
     return 0
 
 

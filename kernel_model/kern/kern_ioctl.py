@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
+from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_ASYNC, O_NONBLOCK
 from kernel_model.kern.vnode import VCHR
 from kernel_model.ktrace import Unsupported
@@ -44,7 +45,7 @@ def kern_ioctl(td: Thread, fd: int, name: str, argument: bytes) -> bytes:
         return b""
     if name in ("TIOCGPGRP", "TIOCSPGRP", "TIOCGSID", "TIOCSCTTY", "TIOCNOTTY", "TIOCDRAIN", "TIOCFLUSH"):
         return _job_control(td, fp, name)
-    return fp.f_ops.fo_ioctl(td, fp, name, argument)
+    return file_ops(fp).fo_ioctl(td, fp, name, argument)
 
 
 def is_terminal(td: Thread, fp: File) -> bool:
@@ -52,7 +53,7 @@ def is_terminal(td: Thread, fp: File) -> bool:
     if fp.f_vnode is None or fp.f_vnode.v_type != VCHR:
         return False
     try:
-        fp.f_ops.fo_ioctl(td, fp, "TIOCGETA", b"")
+        file_ops(fp).fo_ioctl(td, fp, "TIOCGETA", b"")
     except SyscallError:
         return False
     return True

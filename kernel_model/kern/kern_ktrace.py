@@ -31,8 +31,7 @@ SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
 
 if TYPE_CHECKING:
-    from kernel_model.kern.kernel import Kernel
-    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.proc import Kernel, Thread
     from kernel_model.ktrace.events import Step
     from kernel_model.vm.vm_check import Listener
     from kernel_model.vm.vm_init import Vm

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from kernel_model.errno import EINVAL
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC
-from kernel_model.kern.kern_resource import MAXDSIZ, MAXPROCPERUID
+from kernel_model.kern.kern_resource import MAXPROCPERUID
 from kernel_model.kern.kern_time import pack_timeval
+from kernel_model.kern.resourcevar import MAXDSIZ
 from kernel_model.vm.vm_param import DFLSSIZ, NBPDR, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:

@@ -217,7 +217,7 @@ def vn_mmap(
     if vp.v_type == VCHR:
         return _mmap_device(proc, vp, addr, size, prot, maxprot, flags)
     if vp.v_type != VREG:
-        raise SyscallError(ENODEV if proc.p_sysent.is_linux else EINVAL)
+        raise SyscallError(proc.p_sysent.files.mmap_no_file)
     obj = vnode_pager_alloc(proc.kernel.vm, vp)
     try:
         return vm_mmap_object(proc, addr, size, prot, maxprot, flags, obj, foff)
@@ -231,7 +231,5 @@ def _mmap_device(
 ) -> VmOffset:
     """/dev/zero is anonymous memory in both forms; other devices cannot be mapped."""
     if not vp.maps_anonymous():
-        linux = proc.p_sysent.is_linux
-        private = not flags & MAP_SHARED
-        raise SyscallError(EINVAL if private and not linux else ENODEV)
+        raise SyscallError(ENODEV if flags & MAP_SHARED else proc.p_sysent.files.mmap_device_private)
     return vm_mmap_object(proc, addr, size, prot, maxprot, flags | MAP_ANON)

@@ -6,18 +6,20 @@ FreeBSD: sys/kern/kern_prot.c.  These handlers serve both ABIs, whose calls agre
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.errno import EINVAL, EPERM, ESRCH
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin, copyout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.ucred import Ucred
 
 NGROUPS_MAX = 1023
-LINUX_NGROUPS_MAX = 65536
 KEEP = 0xFFFFFFFF
 """An id of -1: leave it as it is."""
 
@@ -121,8 +123,8 @@ def sys_getgroups(td: Thread, size: int, groups: int) -> int:
     """getgroups(2): EINVAL when *size* is too small, unless it is 0."""
     cred = td.td_proc.p_ucred
     known = cred.cr_groups
-    if not known and not td.td_proc.p_sysent.is_linux:
-        known = (cred.cr_gid,)  # FreeBSD keeps the effective group there
+    if not known and td.td_proc.p_sysent.creds.groups_hold_egid:
+        known = (cred.cr_gid,)
     if size == 0:
         return len(known)
     if size < len(known):
@@ -136,101 +138,133 @@ def sys_setgroups(td: Thread, size: int, groups: int) -> int:
     cred = td.td_proc.p_ucred
     if cred.cr_uid != 0:
         raise SyscallError(EPERM)
-    linux = td.td_proc.p_sysent.is_linux
-    if not 0 <= size <= (LINUX_NGROUPS_MAX if linux else NGROUPS_MAX + 1):
+    rules = td.td_proc.p_sysent.creds
+    if not 0 <= size <= rules.ngroups_max:
         raise SyscallError(EINVAL)
-    cred.cr_groups = struct.unpack(f"<{size}I", copyin(td, groups, 4 * size))
-    if size and not linux:
-        cred.cr_gid = cred.cr_groups[0]
+    wanted = struct.unpack(f"<{size}I", copyin(td, groups, 4 * size))
+    gid = wanted[0] if size and rules.groups_hold_egid else cred.cr_gid
+    proc_set_cred(td.td_proc, replace(cred, cr_groups=wanted, cr_gid=gid))
     return 0
 
 
-def _may_be(cred: Ucred, kind: str, value: int) -> bool:
+class _Ids(NamedTuple):
+    """The three ids that a process has as a user, or as a member of a group."""
+
+    real: int
+    effective: int
+    saved: int
+
+
+class _Kind(NamedTuple):
+    """User ids or group ids: where they stand in a credential, and a credential with others."""
+
+    ids: Callable[[Ucred], _Ids]
+    replaced: Callable[[Ucred, _Ids], Ucred]
+
+
+_USER = _Kind(
+    lambda cred: _Ids(cred.cr_ruid, cred.cr_uid, cred.cr_svuid),
+    lambda cred, ids: replace(cred, cr_ruid=ids.real, cr_uid=ids.effective, cr_svuid=ids.saved),
+)
+_GROUP = _Kind(
+    lambda cred: _Ids(cred.cr_rgid, cred.cr_gid, cred.cr_svgid),
+    lambda cred, ids: replace(cred, cr_rgid=ids.real, cr_gid=ids.effective, cr_svgid=ids.saved),
+)
+
+
+def proc_set_cred(proc: Proc, newcred: Ucred) -> None:
+    """*proc* is *newcred* from now on: the only place that changes who a process is.
+
+    FreeBSD: crcopysafe(), proc_set_cred().
+    """
+    kassert(newcred is not proc.p_ucred, "proc_set_cred: process %d has this credential already", proc.p_pid)
+    proc.p_ucred = newcred
+
+
+def _may_be(cred: Ucred, kind: _Kind, value: int) -> bool:
     """Whether an unprivileged process may take *value* as one of its ids."""
-    names = ("cr_uid", "cr_ruid", "cr_svuid") if kind == "u" else ("cr_gid", "cr_rgid", "cr_svgid")
-    return cred.cr_uid == 0 or value == KEEP or value in [getattr(cred, name) for name in names]
+    return cred.cr_uid == 0 or value == KEEP or value in kind.ids(cred)
 
 
-def _setres(td: Thread, kind: str, real: int, effective: int, saved: int) -> int:
+def _setres(td: Thread, kind: _Kind, real: int, effective: int, saved: int) -> int:
     cred = td.td_proc.p_ucred
-    if not all(_may_be(cred, kind, value) for value in (real, effective, saved)):
+    wanted = (real, effective, saved)
+    if not all(_may_be(cred, kind, value) for value in wanted):
         raise SyscallError(EPERM)
-    names = ("cr_ruid", "cr_uid", "cr_svuid") if kind == "u" else ("cr_rgid", "cr_gid", "cr_svgid")
-    for name, value in zip(names, (real, effective, saved), strict=True):
-        if value != KEEP:
-            setattr(cred, name, value)
+    old = kind.ids(cred)
+    new = _Ids(*(before if value == KEEP else value for before, value in zip(old, wanted, strict=True)))
+    proc_set_cred(td.td_proc, kind.replaced(cred, new))
     return 0
 
 
-def _set(td: Thread, kind: str, value: int) -> int:
-    """setuid(2), setgid(2).  FreeBSD sets all three for anybody who may; Linux only for the super-user."""
+def _set(td: Thread, kind: _Kind, value: int) -> int:
+    """setuid(2), setgid(2): all three ids for the super-user, for others as the ABI says."""
     cred = td.td_proc.p_ucred
-    if value == KEEP and td.td_proc.p_sysent.is_linux:
+    rules = td.td_proc.p_sysent.creds
+    if value == KEEP and not rules.minus_one_is_an_id:
         raise SyscallError(EINVAL)
     if not _may_be(cred, kind, value):
         raise SyscallError(EPERM)
-    if td.td_proc.p_sysent.is_linux and cred.cr_uid != 0:
+    if cred.cr_uid != 0 and not rules.setid_sets_all:
         return _setres(td, kind, KEEP, value, KEEP)
     return _setres(td, kind, value, value, value)
 
 
-def _setre(td: Thread, kind: str, real: int, effective: int) -> int:
+def _setre(td: Thread, kind: _Kind, real: int, effective: int) -> int:
     """setreuid(2), setregid(2): the saved id follows the effective one when it matters."""
     cred = td.td_proc.p_ucred
     if not all(_may_be(cred, kind, value) for value in (real, effective)):
         raise SyscallError(EPERM)
-    names = ("cr_ruid", "cr_uid", "cr_svuid") if kind == "u" else ("cr_rgid", "cr_gid", "cr_svgid")
-    old_real, old_effective = getattr(cred, names[0]), getattr(cred, names[1])
-    new_effective = old_effective if effective == KEEP else effective
-    setattr(cred, names[0], old_real if real == KEEP else real)
-    setattr(cred, names[1], new_effective)
-    if real != KEEP or effective not in (KEEP, old_real):
-        setattr(cred, names[2], new_effective)
+    old = kind.ids(cred)
+    new_effective = old.effective if effective == KEEP else effective
+    follows = real != KEEP or effective not in (KEEP, old.real)
+    new = _Ids(old.real if real == KEEP else real, new_effective, new_effective if follows else old.saved)
+    proc_set_cred(td.td_proc, kind.replaced(cred, new))
     return 0
 
 
 def sys_setuid(td: Thread, uid: int) -> int:
     """setuid(2)."""
-    return _set(td, "u", uid)
+    return _set(td, _USER, uid)
 
 
 def sys_setgid(td: Thread, gid: int) -> int:
     """setgid(2)."""
-    return _set(td, "g", gid)
+    return _set(td, _GROUP, gid)
 
 
 def sys_seteuid(td: Thread, uid: int) -> int:
     """seteuid(2)."""
-    return _setres(td, "u", KEEP, uid, KEEP)
+    return _setres(td, _USER, KEEP, uid, KEEP)
 
 
 def sys_setegid(td: Thread, gid: int) -> int:
     """setegid(2)."""
-    return _setres(td, "g", KEEP, gid, KEEP)
+    return _setres(td, _GROUP, KEEP, gid, KEEP)
 
 
 def sys_setreuid(td: Thread, ruid: int, euid: int) -> int:
     """setreuid(2)."""
-    return _setre(td, "u", ruid, euid)
+    return _setre(td, _USER, ruid, euid)
 
 
 def sys_setregid(td: Thread, rgid: int, egid: int) -> int:
     """setregid(2)."""
-    return _setre(td, "g", rgid, egid)
+    return _setre(td, _GROUP, rgid, egid)
 
 
 def sys_setresuid(td: Thread, ruid: int, euid: int, suid: int) -> int:
     """setresuid(2)."""
-    return _setres(td, "u", ruid, euid, suid)
+    return _setres(td, _USER, ruid, euid, suid)
 
 
 def sys_setresgid(td: Thread, rgid: int, egid: int, sgid: int) -> int:
     """setresgid(2)."""
-    return _setres(td, "g", rgid, egid, sgid)
+    return _setres(td, _GROUP, rgid, egid, sgid)
 
 
 def sys_getresuid(td: Thread, ruid: int, euid: int, suid: int) -> int:
-    """getresuid(2); FreeBSD lets a pointer be null."""
+    """getresuid(2)."""
     cred = td.td_proc.p_ucred
     return _getres(td, (ruid, euid, suid), (cred.cr_ruid, cred.cr_uid, cred.cr_svuid))
 
@@ -243,7 +277,7 @@ def sys_getresgid(td: Thread, rgid: int, egid: int, sgid: int) -> int:
 
 def _getres(td: Thread, places: tuple[int, ...], values: tuple[int, ...]) -> int:
     for place, value in zip(places, values, strict=True):
-        if place or td.td_proc.p_sysent.is_linux:
+        if place or not td.td_proc.p_sysent.creds.getres_null:
             copyout(td, place, value.to_bytes(4, "little"))
     return 0
 

@@ -1,6 +1,6 @@
 """Resource limits of a process, and what it has used.
 
-FreeBSD: sys/kern/kern_resource.c, struct plimit in sys/sys/resourcevar.h.
+FreeBSD: sys/kern/kern_resource.c.
 Differs: limits nobody enforces here (cpu, nproc, sbsize, npts, kqueues, umtxp) are kept and told, no more; so are the
 six that only Linux has, which stand behind FreeBSD's in the same list.
 """
@@ -8,94 +8,32 @@ six that only Linux has, which stand behind FreeBSD's in the same list.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kernel_model.errno import EINVAL, EPERM, ESRCH
+from kernel_model.errno import EINVAL, EPERM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC
 from kernel_model.kern.kern_time import pack_timeval
 from kernel_model.kern.proc import P_INEXEC
+from kernel_model.kern.resourcevar import MAXDSIZ
 from kernel_model.rlimit import (
     RLIM_INFINITY,
     RLIM_NLIMITS,
-    RLIMIT_CORE,
-    RLIMIT_CPU,
     RLIMIT_DATA,
-    RLIMIT_FSIZE,
-    RLIMIT_MEMLOCK,
     RLIMIT_NOFILE,
     RLIMIT_NPROC,
-    RLIMIT_RSS,
     RLIMIT_STACK,
-    RLIMIT_VMEM,
 )
 from kernel_model.vm.vm import VM_PROT_NONE
 from kernel_model.vm.vm_map_protect import vm_map_protect
-from kernel_model.vm.vm_param import DFLDSIZ, DFLSSIZ, MAXSSIZ, PAGE_MASK, PAGE_SHIFT, WORD_MASK
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.vm.vm_init import Vm
 
-MAXDSIZ = 32 << 30
 MAXPROCPERUID = 6164
 """kern.maxprocperuid of a machine with 2 GiB."""
-LINUX_ONLY = 6
-"""LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME."""
-LINUX_RLIMITS: tuple[int, ...] = (
-    RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_CORE, RLIMIT_RSS, RLIMIT_NPROC, RLIMIT_NOFILE,
-    RLIMIT_MEMLOCK, RLIMIT_VMEM, *range(RLIM_NLIMITS, RLIM_NLIMITS + LINUX_ONLY),
-)  # fmt: skip
-"""Linux's number to the place in ``Plimit.pl_rlimit``."""
-LINUX_RLIM_INFINITY = WORD_MASK
-
-
-def _defaults() -> list[tuple[int, int]]:
-    table = [(RLIM_INFINITY, RLIM_INFINITY)] * (RLIM_NLIMITS + LINUX_ONLY)
-    table[RLIMIT_DATA] = (DFLDSIZ, MAXDSIZ)
-    table[RLIMIT_STACK] = (DFLSSIZ, MAXSSIZ)
-    table[RLIMIT_MEMLOCK] = (64 << 20, RLIM_INFINITY)
-    table[RLIMIT_NOFILE] = (1024, 4096)
-    table[RLIMIT_NPROC] = (1024, 1024)
-    for index, value in enumerate((RLIM_INFINITY, 15000, 819200, 0, 0, RLIM_INFINITY)):
-        table[RLIM_NLIMITS + index] = (value, value)
-    return table
-
-
-@dataclass(slots=True, eq=False)
-class Plimit:
-    """Soft and hard limits, bytes or counts, indexed by RLIMIT_*."""
-
-    pl_rlimit: list[tuple[int, int]] = field(default_factory=_defaults)
-
-    @classmethod
-    def initial(cls, vm: Vm) -> Plimit:
-        """The limits of the first process.  FreeBSD: proc0_init(), sys/kern/init_main.c."""
-        limit = cls()
-        free = vm.cnt.v_free_count << PAGE_SHIFT
-        limit.set(RLIMIT_DATA, vm.release.dfldsiz, MAXDSIZ)
-        limit.set(RLIMIT_STACK, min(DFLSSIZ, vm.maxssiz), vm.maxssiz)
-        limit.set(RLIMIT_RSS, free, free)
-        limit.set(RLIMIT_MEMLOCK, free // 3, free)
-        return limit
-
-    def lim_cur(self, which: int) -> int:
-        """The soft limit."""
-        return self.pl_rlimit[which][0]
-
-    def lim_max(self, which: int) -> int:
-        """The hard limit."""
-        return self.pl_rlimit[which][1]
-
-    def set(self, which: int, cur: int, max_: int) -> None:
-        """Replace both, unchecked; setrlimit(2) is kern_proc_setrlimit()."""
-        self.pl_rlimit[which] = (cur, max_)
-
-    def copy(self) -> Plimit:
-        """lim_copy(): what a child starts with."""
-        return Plimit(list(self.pl_rlimit))
 
 
 # -- limits as system calls ---------------------------------------------------------------------------------
@@ -132,7 +70,7 @@ def kern_setrlimit(td: Thread, which: int, cur: int, max_: int) -> None:
 
 
 def _protect_band(proc: Proc, old: int, new: int) -> None:
-    if proc.p_sysent.is_linux:
+    if not proc.p_sysent.exec.limit_protects_stack:
         return
     vms = proc.p_vmspace
     top = vms.vm_stacktop or proc.p_sysent.sv_usrstack
@@ -156,46 +94,6 @@ def sys_setrlimit(td: Thread, which: int, rlp: int) -> int:
     if which >= RLIM_NLIMITS:
         raise SyscallError(EINVAL)
     kern_setrlimit(td, which, cur, max_)
-    return 0
-
-
-def _linux_which(resource: int) -> int:
-    if resource >= len(LINUX_RLIMITS):
-        raise SyscallError(EINVAL)
-    return LINUX_RLIMITS[resource]
-
-
-def _linux_pack(limit: tuple[int, int]) -> bytes:
-    shown = [LINUX_RLIM_INFINITY if value == RLIM_INFINITY else value for value in limit]
-    return struct.pack("<QQ", *shown)
-
-
-def linux_getrlimit(td: Thread, resource: int, rlim: int) -> int:
-    """getrlimit(2) of Linux."""
-    copyout(td, rlim, _linux_pack(td.td_proc.p_limit.pl_rlimit[_linux_which(resource)]))
-    return 0
-
-
-def linux_setrlimit(td: Thread, resource: int, rlim: int) -> int:
-    """setrlimit(2) of Linux: EINVAL when the soft limit is above the hard one."""
-    data = copyin(td, rlim, 16)
-    which = _linux_which(resource)
-    cur, max_ = (min(value, RLIM_INFINITY) for value in struct.unpack("<QQ", data))
-    if cur > max_:
-        raise SyscallError(EINVAL)
-    kern_setrlimit(td, which, cur, max_)
-    return 0
-
-
-def linux_prlimit64(td: Thread, pid: int, resource: int, new: int, old: int) -> int:
-    """prlimit(2) of Linux, for the process itself."""
-    if pid not in (0, td.td_proc.p_pid):
-        raise SyscallError(ESRCH)
-    before = _linux_pack(td.td_proc.p_limit.pl_rlimit[_linux_which(resource)])
-    if new:
-        _ = linux_setrlimit(td, resource, new)
-    if old:
-        copyout(td, old, before)
     return 0
 
 

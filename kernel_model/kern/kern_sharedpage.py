@@ -15,8 +15,7 @@ from kernel_model.vm.vm_pager import phys_pager_allocate
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from kernel_model.kern.kernel import Kernel
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import Kernel, SysentVec
     from kernel_model.vm.vm_object import VmObject
 
 SHARED_PAGE_ALIGN: Final = 16

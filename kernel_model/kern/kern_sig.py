@@ -14,13 +14,13 @@ the engine has been left, with the registers of the faulting instruction.
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from kernel_model.errno import EAGAIN, EINTR, EINVAL, EPERM, ERESTART, ESRCH
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_exit import exit1
-from kernel_model.kern.signalvar import KSigInfo, SigAction, SigActs, StackT
+from kernel_model.kern.proc import P_INEXEC
+from kernel_model.kern.signalvar import KSigInfo, SigAction, StackT
 from kernel_model.kern.signo import (
     CANTMASK,
     NSIG,
@@ -32,27 +32,19 @@ from kernel_model.kern.signo import (
     SI_QUEUE,
     SIG_DFL,
     SIG_IGN,
-    SIGILL,
     SIGKILL,
     SIGPROP_CORE,
     SIGPROP_IGNORE,
     SIGPROP_STOP,
-    SIGSEGV,
     SIGSTOP,
     sigmask,
     signame,
-    sigprop,
 )
 from kernel_model.ktrace import SignalEvent, Unsupported
+from kernel_model.vm.vm_pageout import vm_pageout_oom
 
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Proc, Thread
-
-__all__ = [
-    "KSigInfo", "SigAction", "SigActs", "StackT", "ast", "deliverable", "execsigs", "interrupted",
-    "kern_kill", "kern_sigaction", "kern_sigprocmask", "kern_sigsuspend", "kern_sigtimedwait", "postsig",
-    "psignal", "sigexit", "sigpending", "tdsendsignal", "trapsignal",
-]  # fmt: skip
+    from kernel_model.kern.proc import Kernel, Proc, Thread
 
 MAX_PENDING = 128
 """kern.sigqueue.max_pending_per_proc: signals that wait with their information."""
@@ -84,7 +76,7 @@ def kern_sigaction(td: Thread, signo: int, action: SigAction | None) -> SigActio
         action.sa_mask &= ~CANTMASK
         acts.ps_sigact[signo] = action
         ignored = action.sa_handler == SIG_IGN or (
-            action.sa_handler == SIG_DFL and sigprop(signo, linux=proc.p_sysent.is_linux) & SIGPROP_IGNORE
+            action.sa_handler == SIG_DFL and proc.p_sysent.signals.sigprop(signo) & SIGPROP_IGNORE
         )
         if ignored:
             proc.p_sigqueue[:] = [ksi for ksi in proc.p_sigqueue if ksi.ksi_signo != signo]
@@ -139,63 +131,13 @@ def interrupted(td: Thread) -> int:
     FreeBSD: sigintr() and cursig() in sleepq_catch_signals().
     """
     acts = td.td_proc.p_sigacts
-    linux = td.td_proc.p_sysent.is_linux
+    sigprop = td.td_proc.p_sysent.signals.sigprop
     for ksi in deliverable(td):
         action = acts.ps_sigact[ksi.ksi_signo]
-        if acts.ignores(ksi.ksi_signo, linux=linux):
+        if acts.ignores(ksi.ksi_signo, sigprop):
             continue
         return ERESTART if action.sa_flags & SA_RESTART else EINTR
     return 0
-
-
-# -- waiting ----------------------------------------------------------------------------------------------
-
-
-def kern_sigsuspend(td: Thread, mask: int) -> NoReturn:
-    """sigsuspend(2): with *mask* until a signal was taken; the old mask comes back after its handler.
-
-    FreeBSD: kern_sigsuspend().
-    """
-    from kernel_model.kern.kern_synch import sleep_forever  # it needs this module
-
-    td.td_oldsigmask = td.td_sigmask
-    td.td_sigmask = mask & ~CANTMASK
-    td.td_ast = True
-    if not interrupted(td):
-        with contextlib.suppress(SyscallError):
-            sleep_forever(td, "pause")
-    raise SyscallError(EINTR)
-
-
-def kern_sigtimedwait(td: Thread, mask: int, timeout: int | None) -> KSigInfo | None:
-    """Take a waiting signal of *mask*; None when *timeout* nanoseconds passed.  FreeBSD: kern_sigtimedwait()."""
-    from kernel_model.kern.kern_synch import sleep_forever  # they need this module
-    from kernel_model.kern.kern_time import sleep_until
-
-    proc = td.td_proc
-    clock = proc.kernel.clock
-    due = None if timeout is None else clock.nanouptime() + timeout
-    while True:
-        for queue in (td.td_sigqueue, proc.p_sigqueue):
-            for ksi in sorted(queue, key=lambda waiting: waiting.ksi_signo):
-                if mask & sigmask(ksi.ksi_signo):
-                    queue.remove(ksi)
-                    return ksi
-        if due is not None and clock.nanouptime() >= due:
-            return None
-        blocked = td.td_sigmask
-        td.td_sigmask = blocked & ~mask
-        try:
-            if due is None:
-                sleep_forever(td, "sigwait")
-            _ = sleep_until(td, due)
-        except SyscallError:
-            if proc.p_state:
-                raise
-        finally:
-            td.td_sigmask = blocked
-        if interrupted(td):
-            raise SyscallError(EINTR)
 
 
 # -- sending ----------------------------------------------------------------------------------------------
@@ -216,15 +158,13 @@ def _send(proc: Proc, td: Thread, queue: list[KSigInfo], ksi: KSigInfo) -> None:
     kassert(0 < signo < NSIG, "signal %d sent", signo)
     if proc.p_state:
         return
-    linux = proc.p_sysent.is_linux
-    if proc.p_sigacts.ignores(signo, linux=linux) and not ksi.ksi_trap:
+    rules = proc.p_sysent.signals
+    if proc.p_sigacts.ignores(signo, rules.sigprop) and not ksi.ksi_trap:
         _tell(td, ksi, "ignore")
         return
-    if (signo in (SIGKILL, SIGSTOP) or (linux and signo < NSIG // 2)) and any(
-        known.ksi_signo == signo for known in queue
-    ):
-        return
     known = any(known.ksi_signo == signo for known in queue)
+    if known and (signo in (SIGKILL, SIGSTOP) or signo < rules.once_below):
+        return
     if known and ksi.ksi_code == SI_KERNEL and not ksi.ksi_trap:
         return
     if len(queue) >= MAX_PENDING:
@@ -284,7 +224,7 @@ def postsig(td: Thread, ksi: KSigInfo) -> None:
     signo = ksi.ksi_signo
     action = acts.ps_sigact[signo]
     if action.sa_handler == SIG_DFL or signo == SIGKILL:
-        prop = sigprop(signo, linux=proc.p_sysent.is_linux)
+        prop = proc.p_sysent.signals.sigprop(signo)
         if prop & SIGPROP_IGNORE and not ksi.ksi_trap:
             _tell(td, ksi, "ignore")
         elif prop & SIGPROP_STOP:
@@ -308,7 +248,7 @@ def _postsig_handler(td: Thread, ksi: KSigInfo, action: SigAction, returnmask: i
     onstack = bool(action.sa_flags & SA_ONSTACK) and td.td_sigstk.enabled
     if not proc.p_sysent.sv_sendsig(td, action, ksi, returnmask):
         _tell(td, ksi, "no_frame", action)
-        _no_frame(td, signo)
+        proc.p_sysent.no_frame(td, signo)
         return
     frame = td.td_cpu.get_frame()
     _tell(td, ksi, "deliver", action, frame.rsp, before.rip, altstack=onstack)
@@ -318,17 +258,6 @@ def _postsig_handler(td: Thread, ksi: KSigInfo, action: SigAction, returnmask: i
     td.td_sigmask |= mask & ~CANTMASK
     if action.sa_flags & SA_RESETHAND:
         proc.p_sigacts.ps_sigact[signo] = SigAction()
-
-
-def _no_frame(td: Thread, signo: int) -> None:
-    """The handler's frame could not be written: SIGILL kills (FreeBSD), SIGSEGV is forced (Linux)."""
-    proc = td.td_proc
-    if not proc.p_sysent.is_linux:
-        sigexit(td, SIGILL)
-    elif signo == SIGSEGV:
-        sigexit(td, SIGSEGV)
-    else:
-        trapsignal(td, KSigInfo(SIGSEGV, SI_KERNEL))
 
 
 def _stop(td: Thread, ksi: KSigInfo) -> None:
@@ -389,3 +318,35 @@ def kern_kill(td: Thread, pid: int, ksi: KSigInfo) -> None:
     for target in targets:
         if ksi.ksi_signo:
             psignal(target, ksi)
+
+
+# -- when memory runs out -------------------------------------------------------------
+
+
+def out_of_memory(kernel: Kernel) -> bool:
+    """Kill the process whose end frees most; False, because nothing is free yet.
+
+    FreeBSD: vm_pageout_oom(), sys/vm/vm_pageout.c; what asks the processes is here.
+    Differs: the victim dies when it next returns to user mode; until then only the reserve is left.
+    """
+    victim = vm_pageout_oom(proc for proc in kernel.procs.values() if _may_die(proc))
+    if victim is not None:
+        killproc(kernel, victim, "out of swap space")
+    return False
+
+
+def killproc(kernel: Kernel, proc: Proc, why: str) -> None:
+    """Send SIGKILL and say so on the terminal.  FreeBSD: killproc()."""
+    if kernel.uprintf is not None:
+        uid = proc.p_ucred.cr_uid
+        kernel.uprintf(f"pid {proc.p_pid} ({proc.p_comm}), uid {uid}, was killed: {why}")
+    psignal(proc, KSigInfo(SIGKILL, SI_KERNEL))
+
+
+def was_killed(proc: Proc) -> bool:
+    """A SIGKILL waits for the process: P_KILLED()."""
+    return any(ksi.ksi_signo == SIGKILL for ksi in proc.p_sigqueue)
+
+
+def _may_die(proc: Proc) -> bool:
+    return not proc.p_state and not proc.p_flag & P_INEXEC and not was_killed(proc)

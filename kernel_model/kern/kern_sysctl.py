@@ -205,7 +205,7 @@ def _kern_proc(td: Thread, mib: tuple[int, ...]) -> bytes:
     if what == KERN_PROC_ARGS:
         return b"".join(arg + b"\0" for arg in proc.p_args)
     if what == KERN_PROC_SV_NAME:
-        return b"Linux ELF64\0" if proc.p_sysent.is_linux else b"FreeBSD ELF64\0"
+        return proc.p_sysent.sv_name.encode() + b"\0"
     if what == KERN_PROC_RLIMIT and len(mib) == 5 and 0 <= mib[4] < len(proc.p_limit.pl_rlimit):
         return struct.pack("<qq", *proc.p_limit.pl_rlimit[mib[4]])
     numbers = {

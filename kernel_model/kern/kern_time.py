@@ -3,7 +3,7 @@
 FreeBSD: sys/kern/kern_time.c.  Times are ints in nanoseconds; the layouts of both ABIs agree (two 64-bit words), so
 the handlers serve both, apart from the numbers of clocks.
 Differs: nothing sets the clock; a timer is looked at when the machine has left the engine, when a call sleeps, and at
-the machine's regular slices (``itimers_due``); virtual and profiling timers run on the machine's own processor time.
+the machine's regular slices (kern_clock); virtual and profiling timers run on the machine's own processor time.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from kernel_model.errno import EINTR, EINVAL, EPERM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_sig import deliverable, interrupted, psignal
+from kernel_model.kern.kern_clock import ITIMER_PROF, itimer_now
+from kernel_model.kern.kern_synch import sleep_until
 from kernel_model.kern.proc import Itimer
-from kernel_model.kern.signalvar import KSigInfo
-from kernel_model.kern.signo import SI_KERNEL, SIGALRM, SIGPROF, SIGVTALRM
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Proc, Thread
@@ -28,27 +27,27 @@ CLOCK_VIRTUAL = 1
 CLOCK_PROF = 2
 CLOCK_MONOTONIC = 4
 CLOCK_UPTIME = 5
+CLOCK_UPTIME_PRECISE = 7
+CLOCK_UPTIME_FAST = 8
+CLOCK_REALTIME_PRECISE = 9
+CLOCK_REALTIME_FAST = 10
+CLOCK_MONOTONIC_PRECISE = 11
+CLOCK_MONOTONIC_FAST = 12
 CLOCK_SECOND = 13
 CLOCK_THREAD_CPUTIME_ID = 14
 CLOCK_PROCESS_CPUTIME_ID = 15
 TIMER_ABSTIME = 1
-ITIMER_REAL = 0
-ITIMER_VIRTUAL = 1
-ITIMER_PROF = 2
 HZ_NS = 1_000_000
 """Resolution of what counts ticks: kern.hz is 1000."""
 LONGEST = (1 << 33) * NS
 """272 years: nothing waits longer, and a clock that was slept on so often still fits its structures."""
 
-_REAL = (CLOCK_REALTIME, 9, 10)
-_UP = (CLOCK_MONOTONIC, CLOCK_UPTIME, 7, 8, 11, 12)
+_REAL = (CLOCK_REALTIME, CLOCK_REALTIME_PRECISE, CLOCK_REALTIME_FAST)
+_UP = (
+    CLOCK_MONOTONIC, CLOCK_UPTIME, CLOCK_UPTIME_PRECISE, CLOCK_UPTIME_FAST, CLOCK_MONOTONIC_PRECISE,
+    CLOCK_MONOTONIC_FAST,
+)  # fmt: skip
 _CPU = (CLOCK_VIRTUAL, CLOCK_PROF, CLOCK_THREAD_CPUTIME_ID, CLOCK_PROCESS_CPUTIME_ID)
-_LINUX_CLOCKS = {
-    0: CLOCK_REALTIME, 1: CLOCK_MONOTONIC, 2: CLOCK_PROCESS_CPUTIME_ID, 3: CLOCK_THREAD_CPUTIME_ID,
-    4: CLOCK_MONOTONIC, 5: CLOCK_REALTIME, 6: CLOCK_MONOTONIC, 7: CLOCK_MONOTONIC, 8: CLOCK_REALTIME,
-    9: CLOCK_MONOTONIC, 11: CLOCK_REALTIME,
-}  # fmt: skip
-"""Linux clock number to FreeBSD's."""
 
 
 def clock_read(td: Thread, clock: int) -> int:
@@ -67,14 +66,7 @@ def clock_read(td: Thread, clock: int) -> int:
 
 def _clock(td: Thread, number: int) -> int:
     """FreeBSD's number of a clock named by the program."""
-    if not td.td_proc.p_sysent.is_linux:
-        return number
-    clock = _LINUX_CLOCKS.get(number)
-    if clock is None:
-        if number < 0:  # the clock of a process: all of them are this one's
-            return CLOCK_PROCESS_CPUTIME_ID
-        raise SyscallError(EINVAL)
-    return clock
+    return td.td_proc.p_sysent.time.clockid(number)
 
 
 def pack_timespec(nanoseconds: int) -> bytes:
@@ -125,8 +117,7 @@ def sys_clock_getres(td: Thread, clock: int, tp: int) -> int:
     """clock_getres(2): a nanosecond, a tick for the coarse clocks, a second for CLOCK_SECOND."""
     number = _clock(td, clock)
     _ = clock_read(td, number)
-    linux = td.td_proc.p_sysent.is_linux
-    coarse = clock in (5, 6) if linux else clock in (8, 10, 12)
+    coarse = clock in td.td_proc.p_sysent.time.coarse_clocks
     resolution = HZ_NS if coarse else NS if number == CLOCK_SECOND else 1
     if tp:
         copyout(td, tp, pack_timespec(resolution))
@@ -138,35 +129,7 @@ def sys_clock_settime(td: Thread, clock: int, tp: int) -> int:
     raise SyscallError(EPERM)
 
 
-def sys_time(td: Thread, tp: int) -> int:
-    """time(2) of Linux."""
-    now = td.td_proc.kernel.clock.nanotime() // NS
-    if tp:
-        copyout(td, tp, struct.pack("<q", now))
-    return now
-
-
 # -- sleeping -----------------------------------------------------------------------------------------------
-
-
-def sleep_until(td: Thread, due: int) -> int:
-    """Sleep until nanouptime reaches *due*; returns 0, or the errno by which a signal ended it.
-
-    FreeBSD: msleep_sbt() with PCATCH.  A timer of the process that is due earlier ends it, too.
-    """
-    proc = td.td_proc
-    clock = proc.kernel.clock
-    while True:
-        itimers_due(proc)
-        if deliverable(td):
-            error = interrupted(td)
-            if error:
-                return error
-        now = clock.nanouptime()
-        if now >= due:
-            return 0
-        alarm = next_itimer(proc)
-        clock.sleep((due if alarm is None else min(due, alarm)) - now)
 
 
 def _nanosleep(td: Thread, clock: int, due: int, rmtp: int, *, absolute: bool) -> int:
@@ -191,7 +154,7 @@ def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int
     number = _clock(td, clock)
     if number in (CLOCK_THREAD_CPUTIME_ID,):
         raise SyscallError(EINVAL)
-    if flags & ~TIMER_ABSTIME and not td.td_proc.p_sysent.is_linux:
+    if flags & ~td.td_proc.p_sysent.time.nanosleep_flags:
         raise SyscallError(EINVAL)
     span = read_timespec(td, rqtp)
     up = td.td_proc.kernel.clock
@@ -204,45 +167,11 @@ def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int
 
 # -- interval timers ----------------------------------------------------------------------------------------
 
-_ITIMER_SIGNAL = {ITIMER_REAL: SIGALRM, ITIMER_VIRTUAL: SIGVTALRM, ITIMER_PROF: SIGPROF}
-
-
-def _itimer_now(proc: Proc, which: int) -> int:
-    clock = proc.kernel.clock
-    return clock.nanouptime() if which == ITIMER_REAL else clock.cputime()
-
-
-def itimers_due(proc: Proc) -> bool:
-    """Send the signals of timers that have run out; says whether one had.  The machine calls it at each slice.
-
-    FreeBSD: realitexpire(), itimerdecr().
-    """
-    fired = False
-    for which, timer in list(proc.p_itimers.items()):
-        now = _itimer_now(proc, which)
-        if now < timer.it_due:
-            continue
-        fired = True
-        if timer.it_interval:
-            missed = (now - timer.it_due) // timer.it_interval
-            timer.it_due += (missed + 1) * timer.it_interval
-        else:
-            del proc.p_itimers[which]
-        psignal(proc, KSigInfo(_ITIMER_SIGNAL[which], SI_KERNEL))
-    return fired
-
-
-def next_itimer(proc: Proc) -> int | None:
-    """When the real-time timer runs out, in nanouptime; None when it is not set."""
-    timer = proc.p_itimers.get(ITIMER_REAL)
-    return None if timer is None else timer.it_due
-
-
 def _pack_itimer(proc: Proc, which: int) -> bytes:
     timer = proc.p_itimers.get(which)
     if timer is None:
         return bytes(32)
-    left = max(timer.it_due - _itimer_now(proc, which), 1000)
+    left = max(timer.it_due - itimer_now(proc, which), 1000)
     return pack_timeval(timer.it_interval) + pack_timeval(left)
 
 
@@ -260,37 +189,17 @@ def sys_setitimer(td: Thread, which: int, itv: int, oitv: int) -> int:
     if which > ITIMER_PROF:
         raise SyscallError(EINVAL)
     if not itv:
-        if proc.p_sysent.is_linux:
+        if proc.p_sysent.time.null_itimer_stops:
             _ = proc.p_itimers.pop(which, None)
         return sys_getitimer(td, which, oitv) if oitv else 0
     interval = read_timeval(td, itv)
     value = read_timeval(td, itv + 16)
     old = _pack_itimer(proc, which)
     if value:
-        proc.p_itimers[which] = Itimer(_itimer_now(proc, which) + value, interval)
+        proc.p_itimers[which] = Itimer(itimer_now(proc, which) + value, interval)
         td.td_ast = True  # the machine must begin to look at the clock
     else:
         _ = proc.p_itimers.pop(which, None)
     if oitv:
         copyout(td, oitv, old)
     return 0
-
-
-def sys_alarm(td: Thread, seconds: int) -> int:
-    """alarm(2) of Linux: returns the seconds that were left."""
-    proc = td.td_proc
-    timer = proc.p_itimers.pop(ITIMER_REAL, None)
-    now = _itimer_now(proc, ITIMER_REAL)
-    if seconds:
-        proc.p_itimers[ITIMER_REAL] = Itimer(now + seconds * NS)
-        td.td_ast = True
-    return 0 if timer is None else max((timer.it_due - now + NS // 2) // NS, 1)
-
-
-def sys_times(td: Thread, buf: int) -> int:
-    """times(2) of Linux: clock ticks of 10 ms since boot, and this process's processor time."""
-    clock = td.td_proc.kernel.clock
-    ticks = clock.cputime() // 10_000_000
-    if buf:
-        copyout(td, buf, struct.pack("<qqqq", ticks, 0, 0, 0))
-    return clock.nanouptime() // 10_000_000

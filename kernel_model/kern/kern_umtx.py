@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from kernel_model.errno import EINVAL, ENOSYS, ESRCH, ETIMEDOUT
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyinstr, copyout, fuword32, fuword64, suword32
-from kernel_model.kern.kern_synch import sleep_forever
-from kernel_model.kern.kern_time import CLOCK_MONOTONIC, NS, clock_read, sleep_until
+from kernel_model.kern.kern_synch import sleep_forever, sleep_until
+from kernel_model.kern.kern_time import CLOCK_MONOTONIC, NS, clock_read
 from kernel_model.ktrace import Unsupported
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ FreeBSD: struct trapframe, sys/x86/include/frame.h; exec_setregs() and sendsig()
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 GPR_NAMES = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
@@ -17,10 +18,15 @@ PSL_C = 0x1
 """Carry flag: set by a FreeBSD system call that failed."""
 PSL_T = 0x100
 PSL_D = 0x400
+PSL_RF = 0x10000
 PSL_USERINIT = 0x202
 """rflags of a fresh program: interrupts on, the always-one bit."""
 INITIAL_FPCW = 0x37F
 INITIAL_MXCSR = 0x1F80
+MXCSR_MASK = 0xFFFF
+_FXSAVE = struct.Struct("<HHBxHQQII")
+FPSTATE_INIT: Final = _FXSAVE.pack(INITIAL_FPCW, 0, 0, 0, 0, 0, INITIAL_MXCSR, MXCSR_MASK).ljust(512, b"\0")
+"""The FXSAVE image of a program that has not computed yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,3 +85,13 @@ class Cpu(Protocol):
     def set_gsbase(self, base: int) -> None:
         """Set the base of %gs."""
         ...
+
+
+def reset_fpu_and_bases(cpu: Cpu) -> None:
+    """What a new program starts with in both ABIs: a fresh floating-point unit, no thread pointer.
+
+    FreeBSD: fpstate_drop() in exec_setregs().
+    """
+    cpu.set_fpregs(FPSTATE_INIT)
+    cpu.set_fsbase(0)
+    cpu.set_gsbase(0)

@@ -6,6 +6,7 @@ FreeBSD: sys/sys/signalvar.h, sys/sys/_sigset.h.  Masks are ints, bit ``signo - 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.kern.signo import (
     NSIG,
@@ -15,8 +16,10 @@ from kernel_model.kern.signo import (
     SIGPROP_IGNORE,
     SS_DISABLE,
     SS_ONSTACK,
-    sigprop,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +80,14 @@ class KSigInfo:
     """Model only: number of the recorded fault that raised it."""
 
 
+class TrapSignal(NamedTuple):
+    """The signal that an exception or a refused access becomes: what trap() calls signo and ucode."""
+
+    signo: int
+    code: int
+    why: str
+
+
 def _all_default() -> list[SigAction]:
     return [SigAction() for _ in range(NSIG)]
 
@@ -91,11 +102,11 @@ class SigActs:
         """What a child starts with."""
         return SigActs([SigAction(a.sa_handler, a.sa_flags, a.sa_mask, a.sa_restorer) for a in self.ps_sigact])
 
-    def ignores(self, signo: int, *, linux: bool = False) -> bool:
-        """Whether *signo* is dropped when it is sent: ps_sigignore."""
+    def ignores(self, signo: int, sigprop: Callable[[int], int]) -> bool:
+        """Whether *signo*, whose default is the ABI's *sigprop*, is dropped when it is sent: ps_sigignore."""
         handler = self.ps_sigact[signo].sa_handler
         if handler == SIG_DFL:
-            return bool(sigprop(signo, linux=linux) & SIGPROP_IGNORE) and signo != SIGCONT
+            return bool(sigprop(signo) & SIGPROP_IGNORE) and signo != SIGCONT
         return handler == SIG_IGN and signo != SIGCONT
 
     def catches(self, signo: int) -> bool:

@@ -112,10 +112,8 @@ CANTMASK = sigmask(SIGKILL) | sigmask(SIGSTOP)
 """What no mask may block: SIG_CANTMASK()."""
 
 
-def sigprop(signo: int, *, linux: bool = False) -> int:
-    """What *signo* does by default: SIGPROP_* bits.  Linux kills by SIGIO, which FreeBSD ignores."""
-    if linux and signo == SIGIO:
-        return SIGPROP_KILL
+def sigprop(signo: int) -> int:
+    """What *signo* does by default: SIGPROP_* bits."""
     if signo in _CORE:
         return SIGPROP_KILL | SIGPROP_CORE
     if signo in _STOP:

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING
 
 from kernel_model.errno import EJUSTRETURN, ENOSYS, ERESTART
 from kernel_model.errors import SyscallError
-from kernel_model.kern.kern_sig import KSigInfo, tdsendsignal
-from kernel_model.kern.signo import SIGSYS
+from kernel_model.kern.kern_sig import tdsendsignal
+from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.sysent import SyscallReturn, Sysent, adapter
 from kernel_model.ktrace import Unsupported
 from kernel_model.vm.vm_param import WORD_MASK
@@ -54,7 +54,7 @@ def bind(td: Thread) -> Syscall:
     kt = td.td_proc.kernel.ktrace
     calls = td.td_proc.kernel.adapters.setdefault(td.td_proc.p_sysent.name, {})
     slow = _slow_path(td, calls)
-    refuse = _refuse_linux if td.td_proc.p_sysent.is_linux else _refuse
+    retval = td.td_proc.p_sysent.sv_set_syscall_retval
 
     def syscall(code: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> SyscallReturn:
         if code not in calls or kt.active:
@@ -63,7 +63,7 @@ def bind(td: Thread) -> Syscall:
         try:
             result = calls[code](td, a0, a1, a2, a3, a4, a5)
         except SyscallError as error:
-            result = refuse(td, code, error.errno)
+            result = _refuse(td, code, error.errno, retval)
         else:
             if result.__class__ is int and result < 0:
                 result &= WORD_MASK
@@ -79,13 +79,10 @@ def _slow_path(td: Thread, calls: dict[int, Call]) -> Syscall:
     sv = proc.p_sysent
     table: Mapping[int, Sysent] = sv.sv_table()
     kt = proc.kernel.ktrace
-    refuse = _refuse_linux if sv.is_linux else _refuse
 
     def slow(code: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> SyscallReturn:
         number = code & 0xFFFFFFFF
-        args = (a0, a1, a2, a3, a4, a5)
-        if not sv.is_linux and number in (SYS_syscall, SYS___syscall):
-            number, args = _indirect(td, args)
+        number, args = sv.sv_fetch_syscall_args(td, number, (a0, a1, a2, a3, a4, a5))
         row = table.get(number)
         td.td_syscall = number
         name = row.name if row is not None else f"#{number}"
@@ -105,7 +102,7 @@ def _slow_path(td: Thread, calls: dict[int, Call]) -> Syscall:
             result = call(td, *args)
         except SyscallError as error:
             errno = error.errno
-            result = refuse(td, number, errno)
+            result = _refuse(td, number, errno, sv.sv_set_syscall_retval)
         else:
             if result.__class__ is int and result < 0:
                 result &= WORD_MASK
@@ -118,52 +115,29 @@ def _slow_path(td: Thread, calls: dict[int, Call]) -> Syscall:
     return slow
 
 
-SYS_syscall = 0
-SYS___syscall = 198
-
-
 def _rip(td: Thread) -> int:
     """Address of the SYSCALL instruction."""
     return td.td_cpu.get_frame().rip - SYSCALL_LENGTH
 
 
-def _indirect(td: Thread, args: tuple[int, ...]) -> tuple[int, tuple[int, int, int, int, int, int]]:
-    """syscall(2), __syscall(2): the number is the first argument, the sixth real one is on the stack."""
-    from kernel_model.kern.copyin import copyin
-
-    number, a0, a1, a2, a3, a4 = args
-    sp = td.td_cpu.get_frame().rsp
-    try:
-        a5 = int.from_bytes(copyin(td, sp + 8, 8), "little")
-    except SyscallError:
-        a5 = 0
-    return number & 0xFFFFFFFF, (a0, a1, a2, a3, a4, a5)
-
-
 def _unsupported(td: Thread, number: int, row: Sysent | None) -> None:
-    """Tell that the guest asked for a call the model lacks; raise SIGSYS where FreeBSD lacks it too."""
+    """Tell that the guest asked for a call the model lacks; send the ABI's signal where the real one lacks it too."""
     proc = td.td_proc
     kt = proc.kernel.ktrace
     name = row.name if row is not None else "unknown"
     detail = row.caveat if row is not None else ""
     if kt.unsupported is not None:
         kt.emit(Unsupported("syscall", name, number, detail, pid=proc.p_pid))
-    if row is None and not proc.p_sysent.is_linux:
-        tdsendsignal(td, KSigInfo(SIGSYS))
+    signo = proc.p_sysent.signals.unknown_call
+    if row is None and signo:
+        tdsendsignal(td, KSigInfo(signo))
 
 
-def _refuse(td: Thread, code: int, errno: int) -> int:
-    """FreeBSD's answer to an error; ERESTART sets the registers back to the SYSCALL."""
+def _refuse(td: Thread, code: int, errno: int, retval: Callable[[int], int]) -> int:
+    """The ABI's answer to an error; ERESTART sets the registers back to the SYSCALL."""
     if errno == ERESTART:
         return _restart(td, code)
-    return -errno
-
-
-def _refuse_linux(td: Thread, code: int, errno: int) -> int:
-    """Linux's answer to an error: minus its number, as an unsigned word."""
-    if errno == ERESTART:
-        return _restart(td, code)
-    return -td.td_proc.p_sysent.sv_errno(errno) & WORD_MASK
+    return retval(errno)
 
 
 def _restart(td: Thread, code: int) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, segments
+from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_APPEND, OFF_MAX, File
 from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
@@ -33,7 +34,6 @@ CHUNK = 1 << 20
 """Bytes that are made resident at once; below IOV_MAX pages, so one host call takes them."""
 UIO_MAXIOV = 1024
 IOSIZE_MAX = (1 << 63) - 1
-LINUX_MAX_RW_COUNT = 0x7FFFF000
 
 Iov = list[tuple[int, int]]
 """Pieces of the guest's memory: (address, bytes)."""
@@ -51,19 +51,20 @@ def read_iov(td: Thread, iovp: int, iovcnt: int) -> Iov:
         raise SyscallError(E.EINVAL)
     flat = struct.unpack(f"<{2 * iovcnt}Q", copyin(td, iovp, 16 * iovcnt))
     iov = list(zip(flat[::2], flat[1::2], strict=True))
-    if sum(length for _, length in iov) > IOSIZE_MAX:
+    total = sum(length for _, length in iov)
+    if total > IOSIZE_MAX:
         raise SyscallError(E.EINVAL)
-    if td.td_proc.p_sysent.is_linux:
-        return _clip(iov, LINUX_MAX_RW_COUNT)
-    return iov
+    limit = td.td_proc.p_sysent.files.rw_max
+    return iov if total <= limit else _clip(iov, limit)
 
 
 def one_iov(td: Thread, va: int, nbyte: int) -> Iov:
     """The buffer of a plain read or write, after the check of its size."""
+    rules = td.td_proc.p_sysent.files
     if nbyte > IOSIZE_MAX:
-        raise SyscallError(E.EFAULT if td.td_proc.p_sysent.is_linux else E.EINVAL)
-    if nbyte > LINUX_MAX_RW_COUNT and td.td_proc.p_sysent.is_linux:
-        nbyte = LINUX_MAX_RW_COUNT
+        raise SyscallError(rules.rw_size_negative)
+    if nbyte > rules.rw_max:
+        nbyte = rules.rw_max
     return [(va, nbyte)]
 
 
@@ -127,7 +128,7 @@ def _advance(iov: Iov, count: int) -> Iov:
 
 def transfer_in(td: Thread, fp: File, iov: Iov, offset: int) -> int:
     """Read from *fp* at *offset* into *iov*.  FreeBSD: dofileread()."""
-    ops = fp.f_ops
+    ops = file_ops(fp)
     if len(iov) == 1 and 0 < iov[0][1] <= PAGE_SIZE:
         va, resid = iov[0]
         return ops.fo_read(td, fp, _short(td, va, resid, VM_PROT_WRITE), offset)
@@ -143,7 +144,7 @@ def transfer_in(td: Thread, fp: File, iov: Iov, offset: int) -> int:
             bufs, have = gather(td, iov, want, VM_PROT_WRITE)
             got = ops.fo_read(td, fp, bufs, offset + total)
         except SyscallError:
-            if total and td.td_proc.p_sysent.is_linux:
+            if total and td.td_proc.p_sysent.files.rw_keeps_progress:
                 break
             raise
         total += got
@@ -158,7 +159,7 @@ def _short(td: Thread, va: int, count: int, prot: int) -> list[memoryview]:
     """Views of at most a page of bytes, on two pages at most; making one resident may push the other out."""
     cnt = td.td_proc.kernel.vm.cnt
     freed = cnt.v_tfree
-    bufs = segments(td, va, count, prot, partial=td.td_proc.p_sysent.is_linux)
+    bufs = segments(td, va, count, prot, partial=td.td_proc.p_sysent.files.rw_keeps_progress)
     if cnt.v_tfree != freed and len(bufs) > 1:
         bufs = segments(td, va, PAGE_SIZE - (va & PAGE_MASK), prot)
     return bufs
@@ -166,18 +167,19 @@ def _short(td: Thread, va: int, count: int, prot: int) -> list[memoryview]:
 
 def transfer_out(td: Thread, fp: File, iov: Iov, offset: int) -> int:
     """Write *iov* to *fp* at *offset*.  FreeBSD: dofilewrite()."""
+    ops = file_ops(fp)
     resid = sum(length for _, length in iov)
-    if offset > OFF_MAX - resid and fp.f_ops.fo_seekable(fp):
+    if offset > OFF_MAX - resid and ops.fo_seekable(fp):
         raise SyscallError(E.EFBIG)
     total = 0
     while resid > 0:
         try:
             bufs, have = gather(td, iov, min(resid, CHUNK), VM_PROT_READ)
-            put = fp.f_ops.fo_write(td, fp, bufs, offset + total)
+            put = ops.fo_write(td, fp, bufs, offset + total)
         except SyscallError as error:
             if error.errno == E.EPIPE:
                 tdsendsignal(td, KSigInfo(SIGPIPE, SI_KERNEL))
-            if total and (error.errno != E.EFAULT or td.td_proc.p_sysent.is_linux):
+            if total and (error.errno != E.EFAULT or td.td_proc.p_sysent.files.rw_keeps_progress):
                 break
             raise
         total += put
@@ -213,13 +215,13 @@ def _moved(fp: File, offset: int) -> None:
 def positioned(td: Thread, fd: int, flags: int, offset: int) -> File:
     """The file for a pread or pwrite at *offset*: ESPIPE, EINVAL, EBADF.  FreeBSD: kern_preadv()."""
     fp = td.td_proc.p_fd.fget(fd, flags)
-    linux = td.td_proc.p_sysent.is_linux
-    if offset < 0 and linux:
+    device = fp.f_vnode is not None and fp.f_vnode.v_type == VCHR
+    any_offset = td.td_proc.p_sysent.files.device_takes_any_offset
+    if offset < 0 and not any_offset:
         raise SyscallError(E.EINVAL)
-    vp = fp.f_vnode
-    if not fp.f_ops.fo_seekable(fp) and (linux or vp is None or vp.v_type != VCHR):
+    if not fp.f_ops.fo_seekable(fp) and not (any_offset and device):
         raise SyscallError(E.ESPIPE)
-    if offset < 0 and (vp is None or vp.v_type != VCHR):
+    if offset < 0 and not device:
         raise SyscallError(E.EINVAL)
     return fp
 

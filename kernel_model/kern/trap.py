@@ -1,61 +1,35 @@
 """Exceptions of the processor, and the signals they become.
 
-FreeBSD: trap(), trap_pfault(), sys/amd64/amd64/trap.c; vm_fault_trap(), sys/vm/vm_fault.c.
-Linux: arch/x86/kernel/traps.c and arch/x86/mm/fault.c, for what a Linux program sees.  Signal numbers and codes here
-are FreeBSD's.
+FreeBSD: trap(), trap_pfault(), sys/amd64/amd64/trap.c.  Which signal it is, the ABI says (trap.py of each); signal
+numbers and codes are FreeBSD's.
 
     page fault --> trap_pfault --> vm_fault --> repaired: True
                                             \\-> fault_signal --> trapsignal: False
     #DE #UD #GP ... --> trap --> trapsignal
 
-Differs: the error code is rebuilt from the access and the page table; a Linux program that overruns its stack gets
-SEGV_MAPERR in every release, although the gap design has an entry there.
+Differs: the error code is rebuilt from the access and the page table.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from kernel_model.kern.kern_oom import was_killed
-from kernel_model.kern.kern_sig import KSigInfo, trapsignal
+from kernel_model.kern.kern_sig import trapsignal, was_killed
+from kernel_model.kern.signalvar import KSigInfo, TrapSignal
 from kernel_model.kern.signo import (
-    BUS_ADRALN,
-    BUS_ADRERR,
-    BUS_OBJERR,
-    BUS_OOMERR,
     FPE_FLTDIV,
     FPE_FLTINV,
     FPE_FLTOVF,
     FPE_FLTRES,
     FPE_FLTSUB,
     FPE_FLTUND,
-    FPE_INTDIV,
-    FPE_INTOVF,
-    ILL_COPROC,
-    ILL_ILLOPN,
-    ILL_PRVOPC,
-    SEGV_ACCERR,
-    SEGV_MAPERR,
     SI_KERNEL,
-    SIGBUS,
-    SIGFPE,
-    SIGILL,
     SIGKILL,
-    SIGSEGV,
-    SIGTRAP,
-    TRAP_BRKPT,
-    TRAP_TRACE,
-    signame,
 )
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_entry import MAP_ENTRY_GUARD
-from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import (
     KERN_INVALID_ADDRESS,
-    KERN_NAMES,
-    KERN_OUT_OF_BOUNDS,
-    KERN_PROTECTION_FAILURE,
     KERN_RESOURCE_SHORTAGE,
     KERN_SUCCESS,
     PAGE_SHIFT,
@@ -66,7 +40,6 @@ from kernel_model.vm.vm_param import (
 )
 
 if TYPE_CHECKING:
-    from kernel_model.kern.machdep import TrapFrame
     from kernel_model.kern.proc import Proc, Thread
 
 T_PRIVINFLT = 1
@@ -87,10 +60,29 @@ T_SEGNPFLT = 26
 T_STKFLT = 27
 T_XMMFLT = 29
 
+IDT_DE = 0
+IDT_DB = 1
+IDT_BP = 3
+IDT_OF = 4
+IDT_BR = 5
+IDT_UD = 6
+IDT_NM = 7
+IDT_DF = 8
+IDT_FPUGP = 9
+IDT_TS = 10
+IDT_NP = 11
+IDT_SS = 12
+IDT_GP = 13
+IDT_PF = 14
+IDT_MF = 16
+IDT_AC = 17
+IDT_XF = 19
+"""Numbers of x86 exceptions, sys/x86/include/segments.h."""
+
 TRAP_OF_VECTOR: dict[int, int] = {
-    0: T_DIVIDE, 1: T_TRCTRAP, 3: T_BPTFLT, 4: T_OFLOW, 5: T_BOUND, 6: T_PRIVINFLT, 7: T_DNA, 8: T_DOUBLEFLT,
-    9: T_FPOPFLT, 10: T_TSSFLT, 11: T_SEGNPFLT, 12: T_STKFLT, 13: T_PROTFLT, 14: T_PAGEFLT, 16: T_ARITHTRAP,
-    17: T_ALIGNFLT, 19: T_XMMFLT,
+    IDT_DE: T_DIVIDE, IDT_DB: T_TRCTRAP, IDT_BP: T_BPTFLT, IDT_OF: T_OFLOW, IDT_BR: T_BOUND, IDT_UD: T_PRIVINFLT,
+    IDT_NM: T_DNA, IDT_DF: T_DOUBLEFLT, IDT_FPUGP: T_FPOPFLT, IDT_TS: T_TSSFLT, IDT_NP: T_SEGNPFLT, IDT_SS: T_STKFLT,
+    IDT_GP: T_PROTFLT, IDT_PF: T_PAGEFLT, IDT_MF: T_ARITHTRAP, IDT_AC: T_ALIGNFLT, IDT_XF: T_XMMFLT,
 }  # fmt: skip
 """x86 exception vector to FreeBSD's T_*."""
 VECTOR_OF_TRAP = {trapno: vector for vector, trapno in TRAP_OF_VECTOR.items()}
@@ -100,19 +92,8 @@ PGEX_W = 0x2
 PGEX_U = 0x4
 PGEX_I = 0x10
 
-P_OSREL_SIGSEGV = 700004
-"""A program older than this, or without the ABI note, sees a protection fault as SIGBUS."""
-BUS_PAGE_FAULT = T_PAGEFLT
 _NEAR_STACK = 4096
 """A non-canonical address this near to rsp belongs to a push, pop, call or ret: #SS instead of #GP."""
-
-
-class Verdict(NamedTuple):
-    """The signal of a refused access."""
-
-    signo: int
-    code: int
-    why: str
 
 
 # -- page faults ------------------------------------------------------------------------------------------
@@ -153,7 +134,7 @@ def _pfault(proc: Proc, va: VmOffset, access: int) -> KernReturn:
     return vm_fault(proc.p_vmspace.vm_map, va, access)
 
 
-def _refuse(td: Thread, verdict: Verdict, va: VmOffset, access: int, fault: int = 0) -> None:
+def _refuse(td: Thread, verdict: TrapSignal, va: VmOffset, access: int, fault: int = 0) -> None:
     trapsignal(
         td,
         KSigInfo(
@@ -170,9 +151,8 @@ def _refuse(td: Thread, verdict: Verdict, va: VmOffset, access: int, fault: int 
 def page_fault_error(proc: Proc, va: VmOffset, access: int) -> int:
     """The error code a processor would have pushed: PGEX_*."""
     error = PGEX_U
-    # Linux calls every address of the kernel present, so that nobody learns which one is.
-    linux_kernel = va >= VM_MAXUSER_ADDRESS and proc.p_sysent.is_linux
-    if linux_kernel or va >> PAGE_SHIFT in proc.p_vmspace.vm_pmap.ptes:
+    kernel_present = va >= VM_MAXUSER_ADDRESS and proc.p_sysent.signals.kernel_present
+    if kernel_present or va >> PAGE_SHIFT in proc.p_vmspace.vm_pmap.ptes:
         error |= PGEX_P
     if access & VM_PROT_WRITE:
         error |= PGEX_W
@@ -181,48 +161,18 @@ def page_fault_error(proc: Proc, va: VmOffset, access: int) -> int:
     return error
 
 
-def fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdict:
-    """Which signal and code the refusal *rv* of vm_fault becomes.  FreeBSD: vm_fault_trap()."""
+def fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> TrapSignal:
+    """Which signal and code the refusal *rv* of vm_fault becomes.  FreeBSD: vm_fault_trap(), trap_pfault()."""
     if rv == KERN_RESOURCE_SHORTAGE and was_killed(proc):
-        return Verdict(SIGKILL, SI_KERNEL, "memory ran out, and this process was chosen -> SIGKILL")
-    if proc.p_sysent.is_linux:
-        return _linux_fault_signal(proc, va, access, rv)
-    bounds = proc.kernel.release.fault_past_object == "bounds"
-    if rv == KERN_PROTECTION_FAILURE:
-        translation = proc.kernel.tunables.get("machdep.prot_fault_translation", 0)
-        if translation == 0 and proc.p_osrel < P_OSREL_SIGSEGV:
-            why = f"KERN_PROTECTION_FAILURE, p_osrel {proc.p_osrel} < {P_OSREL_SIGSEGV} -> SIGBUS"
-            return Verdict(SIGBUS, BUS_PAGE_FAULT, why)
-        if translation == 1:
-            why = "KERN_PROTECTION_FAILURE, machdep.prot_fault_translation 1 -> SIGBUS"
-            return Verdict(SIGBUS, BUS_PAGE_FAULT, why)
-        verdict = Verdict(SIGSEGV, SEGV_ACCERR, "SEGV_ACCERR")
-    elif rv == KERN_OUT_OF_BOUNDS:
-        verdict = Verdict(SIGBUS, BUS_OBJERR, "BUS_OBJERR")
-    elif rv == KERN_RESOURCE_SHORTAGE and bounds:
-        verdict = Verdict(SIGBUS, BUS_OOMERR, "BUS_OOMERR")
-    else:
-        verdict = Verdict(SIGSEGV, SEGV_MAPERR, "SEGV_MAPERR")
-    why = f"{KERN_NAMES[rv]} -> {signame(verdict.signo)}/{verdict.why}"
-    return Verdict(verdict.signo, verdict.code, why)
-
-
-def _linux_fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdict:
-    """What a Linux program sees: past the end of a file SIGBUS, in a hole MAPERR, against rights ACCERR."""
-    found, entry = vm_map_lookup_entry(proc.p_vmspace.vm_map, va)
-    name = KERN_NAMES[rv]
-    if not found or entry.eflags & MAP_ENTRY_GUARD:
-        return Verdict(SIGSEGV, SEGV_MAPERR, f"{name}, no mapping -> SIGSEGV/SEGV_MAPERR")
-    if entry.protection & access != access:
-        return Verdict(SIGSEGV, SEGV_ACCERR, f"{name} -> SIGSEGV/SEGV_ACCERR")
-    return Verdict(SIGBUS, BUS_ADRERR, f"{name}, access is allowed -> SIGBUS/BUS_ADRERR")
+        return TrapSignal(SIGKILL, SI_KERNEL, "memory ran out, and this process was chosen -> SIGKILL")
+    return proc.p_sysent.fault_signal(proc, va, access, rv)
 
 
 def _noncanonical(td: Thread, va: VmOffset, access: int, size: int) -> None:
     """No page fault at all: the processor raises #GP, or #SS when the stack pointer is the culprit."""
     rsp = td.td_cpu.get_frame().rsp
     stack = access != VM_PROT_EXECUTE and abs(rsp - va) < _NEAR_STACK
-    trap(td, 12 if stack else 13, 0, va, access, size)
+    trap(td, IDT_SS if stack else IDT_GP, 0, va, access, size)
 
 
 # -- all others ---------------------------------------------------------------------------------------------
@@ -236,8 +186,7 @@ def trap(td: Thread, vector: int, error: int = 0, va: VmOffset = 0, access: int 
     """
     proc = td.td_proc
     frame = td.td_cpu.get_frame()
-    linux = proc.p_sysent.is_linux
-    verdict, addr = (_linux_trap if linux else _freebsd_trap)(td, vector, frame)
+    verdict, addr = proc.p_sysent.sv_transtrap(td, vector, frame)
     recorder = proc.kernel.ktrace.recorder
     seq = 0
     if recorder is not None:
@@ -249,57 +198,14 @@ def trap(td: Thread, vector: int, error: int = 0, va: VmOffset = 0, access: int 
     )
 
 
-_FREEBSD: dict[int, tuple[int, int, str]] = {
-    0: (SIGFPE, FPE_INTDIV, "#DE -> SIGFPE/FPE_INTDIV"),
-    1: (SIGTRAP, TRAP_TRACE, "#DB -> SIGTRAP/TRAP_TRACE"),
-    3: (SIGTRAP, TRAP_BRKPT, "#BP -> SIGTRAP/TRAP_BRKPT"),
-    4: (SIGFPE, FPE_INTOVF, "#OF -> SIGFPE/FPE_INTOVF"),
-    5: (SIGFPE, FPE_FLTSUB, "#BR -> SIGFPE/FPE_FLTSUB"),
-    6: (SIGILL, ILL_PRVOPC, "#UD -> SIGILL/ILL_PRVOPC"),
-    9: (SIGILL, ILL_COPROC, "coprocessor overrun -> SIGILL/ILL_COPROC"),
-    10: (SIGBUS, BUS_OBJERR, "#TS -> SIGBUS/BUS_OBJERR"),
-    11: (SIGBUS, BUS_ADRERR, "#NP -> SIGBUS/BUS_ADRERR"),
-    12: (SIGBUS, BUS_ADRERR, "#SS -> SIGBUS/BUS_ADRERR"),
-    13: (SIGBUS, BUS_OBJERR, "#GP -> SIGBUS/BUS_OBJERR"),
-    17: (SIGBUS, BUS_ADRALN, "#AC -> SIGBUS/BUS_ADRALN"),
-}
+FLOAT_VECTORS = (IDT_MF, IDT_XF)
+"""#MF of the x87 and #XM of SSE: their flags say the code."""
 
 
-def _freebsd_trap(td: Thread, vector: int, frame: TrapFrame) -> tuple[Verdict, int]:
-    if vector in (16, 19):
-        code, name = _float_code(td, vector)
-        return Verdict(SIGFPE, code, f"{name} -> SIGFPE"), frame.rip
-    signo, code, why = _FREEBSD.get(vector, (SIGBUS, BUS_OBJERR, f"vector {vector} -> SIGBUS/BUS_OBJERR"))
-    return Verdict(signo, code, why), frame.rip
-
-
-_LINUX: dict[int, tuple[int, int, bool, str]] = {
-    0: (SIGFPE, FPE_INTDIV, True, "#DE -> SIGFPE/FPE_INTDIV"),
-    1: (SIGTRAP, TRAP_TRACE, True, "#DB -> SIGTRAP/TRAP_TRACE"),
-    3: (SIGTRAP, SI_KERNEL, False, "#BP -> SIGTRAP/SI_KERNEL"),
-    6: (SIGILL, ILL_ILLOPN, True, "#UD -> SIGILL/ILL_ILLOPN"),
-    9: (SIGFPE, SI_KERNEL, False, "coprocessor overrun -> SIGFPE/SI_KERNEL"),
-    11: (SIGBUS, SI_KERNEL, False, "#NP -> SIGBUS/SI_KERNEL"),
-    12: (SIGBUS, SI_KERNEL, False, "#SS -> SIGBUS/SI_KERNEL"),
-    17: (SIGBUS, BUS_ADRALN, False, "#AC -> SIGBUS/BUS_ADRALN"),
-}
-"""Vector to (signal, code, whether si_addr is rip, words)."""
-
-
-def _linux_trap(td: Thread, vector: int, frame: TrapFrame) -> tuple[Verdict, int]:
-    if vector in (16, 19):
-        code, name = _float_code(td, vector)
-        return Verdict(SIGFPE, code, f"{name} -> SIGFPE"), frame.rip
-    signo, code, at_rip, why = _LINUX.get(
-        vector, (SIGSEGV, SI_KERNEL, False, f"vector {vector} (#GP) -> SIGSEGV/SI_KERNEL")
-    )
-    return Verdict(signo, code, why), frame.rip if at_rip else 0
-
-
-def _float_code(td: Thread, vector: int) -> tuple[int, str]:
+def fputrap(td: Thread, vector: int) -> tuple[int, str]:
     """FPE_* from the unmasked exception flags of x87 or SSE.  FreeBSD: fputrap_x87(), fputrap_sse()."""
     image = td.td_cpu.get_fpregs()
-    if vector == 16:
+    if vector == IDT_MF:
         control = int.from_bytes(image[0:2], "little")
         status = int.from_bytes(image[2:4], "little")
         flags = status & (~control & 0x3F | 0x40)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
+from kernel_model.kern.copyin import copyinstr
 from kernel_model.kern.vnode import NAME_MAX, PATH_MAX, VDIR, VEXEC, VLNK, Vnode
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 AT_FDCWD = -100
 """Both ABIs: relative paths start at the working directory."""
 MAXSYMLINKS = 32
-LINUX_MAXSYMLINKS = 40
-LINUX_PATH_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,11 @@ class NameiContext:
     path_max: int = PATH_MAX
 
 
+def path_arg(td: Thread, va: int) -> bytes:
+    """Copy in a path; ENAMETOOLONG beyond the ABI's PATH_MAX.  FreeBSD: namei() with UIO_USERSPACE."""
+    return copyinstr(td, va, td.td_proc.p_sysent.paths.path_max)
+
+
 def namei(td: Thread, path: bytes, *, follow: bool = True, dirfd: int = AT_FDCWD) -> Vnode:
     """Return the vnode that *path* names.
 
@@ -70,8 +74,8 @@ def namei_last(
 ) -> Namei:
     """Like namei(), but only the directories need to exist, and the parent is returned too.
 
-    On Linux a slash after the last component does not make a link be followed nor a file be
-    refused: the caller looks at ``trailing_slash``.
+    Where the ABI says so (``last_slash_follows``), a slash after the last component does not make a link be
+    followed nor a file be refused: the caller looks at ``trailing_slash``.
     FreeBSD: namei() with CREATE, DELETE or RENAME and WANTPARENT.
     """
     return _namei(td, path, follow=follow, dirfd=dirfd, only_name=True)
@@ -79,12 +83,12 @@ def namei_last(
 
 def _namei(td: Thread, path: bytes, *, follow: bool, dirfd: int, only_name: bool) -> Namei:
     fdesc = td.td_proc.p_fd
-    linux = td.td_proc.p_sysent.is_linux
+    rules = td.td_proc.p_sysent.paths
     context = NameiContext(
         root=fdesc.fd_rdir,
         cred=td.td_proc.p_ucred,
-        max_links=LINUX_MAXSYMLINKS if linux else MAXSYMLINKS,
-        path_max=LINUX_PATH_MAX if linux else PATH_MAX,
+        max_links=rules.maxsymlinks,
+        path_max=rules.path_max,
     )
     if path[:1] == b"/":
         start = context.root
@@ -94,7 +98,7 @@ def _namei(td: Thread, path: bytes, *, follow: bool, dirfd: int, only_name: bool
         if not path:
             raise SyscallError(E.ENOENT)
         start = fdesc.getvnode_at(dirfd)
-    return walk(context, start, path, follow=follow, slash_counts=not (linux and only_name))
+    return walk(context, start, path, follow=follow, slash_counts=rules.last_slash_follows or not only_name)
 
 
 def lookup_path(start: Vnode, path: bytes, cred: Ucred, *, root: Vnode | None = None) -> Vnode:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.host.poll import wait_host
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FEXEC,
@@ -41,6 +40,7 @@ from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
 from kernel_model.kern.sys_pipe import fifo_open
+from kernel_model.kern.sys_poll import seltdwait
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_globalpath
 from kernel_model.kern.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VFIFO, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
 from kernel_model.rlimit import RLIMIT_FSIZE
@@ -52,6 +52,7 @@ from kernel_model.vm.vnode_pager import vnode_pager_setsize
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kernel_model.kern.file import FileIoOps
     from kernel_model.kern.proc import Thread
     from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.vm.vm_object import VmObject
@@ -96,11 +97,11 @@ def _fflags(flags: int) -> int:
 def _lookup_or_create(
     td: Thread, path: bytes, flags: int, mode: int, dirfd: int
 ) -> tuple[Vnode, bool]:
-    linux = td.td_proc.p_sysent.is_linux
-    follow = not flags & (O_EXCL | O_NOFOLLOW) and not (linux and path[-1:] == b"/")
+    slash_follows = td.td_proc.p_sysent.paths.last_slash_follows
+    follow = not flags & (O_EXCL | O_NOFOLLOW) and (slash_follows or path[-1:] != b"/")
     found = namei_last(td, path, follow=follow, dirfd=dirfd)
     vp = found.ni_vp
-    if linux and found.trailing_slash and found.cn_name not in (b"", b".", b".."):
+    if not slash_follows and found.trailing_slash and found.cn_name not in (b"", b".", b".."):
         raise SyscallError(E.EISDIR)
     if vp is None:
         if found.trailing_slash:
@@ -123,35 +124,46 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
     if vp.v_type != VDIR and fmode & O_DIRECTORY:
         raise SyscallError(E.ENOTDIR)
     if fmode & O_PATH:
-        vp.v_usecount += 1
+        vp.v_incr_usecount(write=False)
         return File(VNOPS, DTYPE_VNODE, O_PATH, vp)
     accmode = _accmode(td, vp, fmode)
     if check_access and accmode:
         vp.access(accmode, td.td_proc.p_ucred)
     if accmode & VWRITE and vp.v_textcount:
         raise SyscallError(E.ETXTBSY)
-    ready = vp.open_file(td, fmode)
-    if ready is not None:
-        return ready
+    dup = vp.dupfd(fmode)
+    if dup is not None:
+        return dupfdopen(td, *dup, fmode)
     if vp.v_type == VFIFO:
         return fifo_open(td, vp, fmode)
     vp.open(write=bool(accmode & VWRITE))
     fp = File(VNOPS, DTYPE_VNODE, fmode & FMASK, vp)
-    vp.v_usecount += 1
-    if fmode & FWRITE:
-        vp.v_writecount += 1
+    vp.v_incr_usecount(write=bool(fmode & FWRITE))
     if fmode & (O_SHLOCK | O_EXLOCK):
         _lock_new_file(td, fp, fmode)
     return fp
 
 
+def dupfdopen(td: Thread, fd: int, needs: int, fmode: int) -> File:
+    """What opening a name for descriptor *fd* gives: the same open file again, if it is open for *needs*.
+
+    Where the ABI says so, a regular file is opened anew, with an offset of its own.  FreeBSD: dupfdopen().
+    """
+    fp = td.td_proc.p_fd.fget(fd)
+    if td.td_proc.p_sysent.files.devfd_reopens and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:
+        return vn_open_vnode(td, fp.f_vnode, fmode)
+    if needs & (FREAD | FWRITE) & ~fp.f_flag:
+        raise SyscallError(E.EACCES)
+    return fp
+
+
 def _accmode(td: Thread, vp: Vnode, fmode: int) -> int:
     """The kinds of access that opening needs; refuses what can never be opened so."""
-    linux = td.td_proc.p_sysent.is_linux
+    rules = td.td_proc.p_sysent.files
     if vp.v_type == VLNK:
-        raise SyscallError(E.ELOOP if linux else E.EMLINK)
+        raise SyscallError(rules.open_symlink)
     if vp.v_type == VSOCK:
-        raise SyscallError(E.ENXIO if linux else E.EOPNOTSUPP)
+        raise SyscallError(rules.open_socket)
     writes = fmode & (FWRITE | O_TRUNC)
     if writes and vp.v_type == VDIR:
         raise SyscallError(E.EISDIR)
@@ -279,7 +291,7 @@ class VnodeFileOps:
             if fp.f_flag & O_NONBLOCK and not vp.poll(POLLIN):
                 raise SyscallError(E.EAGAIN)
             if host_fd >= 0:
-                _ = wait_host(td, {host_fd: POLLIN})
+                _ = seltdwait(td, {host_fd: POLLIN})
         return vn_read(vp, bufs, offset)
 
     def fo_write(self, td: Thread, fp: File, bufs: Sequence[memoryview], offset: int) -> int:
@@ -328,9 +340,7 @@ class VnodeFileOps:
     def fo_close(self, fp: File) -> None:
         """vn_closefile()."""
         vp = file_vnode(fp)
-        vp.v_usecount -= 1
-        if fp.f_flag & FWRITE:
-            vp.v_writecount -= 1
+        vp.v_decr_usecount(write=bool(fp.f_flag & FWRITE))
         vp.close()
 
     def fo_seekable(self, fp: File) -> bool:
@@ -351,4 +361,4 @@ def append_offset(fp: File) -> int:
     return fp.f_offset
 
 
-VNOPS = VnodeFileOps()
+VNOPS: FileIoOps = VnodeFileOps()

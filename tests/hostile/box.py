@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.machine import Machine
-from kernel_model.kern.kern_sig import KSigInfo, psignal
+from kernel_model.kern.kern_sig import psignal
+from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SIGKILL
 from tests.unit.elf_files import PT_LOAD, PT_NOTE, Elf, R, Seg, W, X, freebsd_note
 

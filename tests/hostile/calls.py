@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from emu.machine import Machine
 from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.copyin import copyout
-from kernel_model.kern.kern_sig import KSigInfo, ast, psignal
-from kernel_model.kern.kern_time import itimers_due
+from kernel_model.kern.kern_clock import itimers_due
+from kernel_model.kern.kern_sig import ast, psignal
+from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SIGKILL
 from kernel_model.kern.subr_syscall import bind
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
@@ -345,7 +346,7 @@ class Caller:
         numbers = sorted(table)
         syscall = bind(td)
         self.memory()
-        for number, args in self.prelude(sv.is_linux):
+        for number, args in self.prelude(sv.name == "linux"):
             syscall(number, *args, *(0,) * (6 - len(args)))
         for _ in range(CALLS):
             number = self.rng.choice(numbers) if self.rng.random() < 0.98 else self.rng.getrandbits(32)

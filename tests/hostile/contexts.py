@@ -6,7 +6,8 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.kern.kern_sig import KSigInfo, ast, trapsignal
+from kernel_model.kern.kern_sig import ast, trapsignal
+from kernel_model.kern.signalvar import KSigInfo
 from tests.hostile.box import CODE, DATA, root, run_machine
 from tests.hostile.process import SCRATCH, Process
 

@@ -5,21 +5,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.fs.hostfs import hostfs_mount
+from kernel_model.init_main import boot, create_init
 from kernel_model.kern.copyin import copyin, copyinstr
-from kernel_model.kern.elf_brand import force_brand
+from kernel_model.kern.imgact_elf_brand import force_brand
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
-from kernel_model.kern.kern_resource import Plimit
-from kernel_model.kern.kern_sig import SigActs
-from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.kern.proc import Proc, Thread
+from kernel_model.kern.resourcevar import Plimit
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
-from kernel_model.vm.vm_init import Vm
-from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
-from kernel_model.vm.vmspace import vmspace_alloc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,21 +51,14 @@ class ExecHost:
 
     def __init__(self, root: Path, release: str = DEFAULT_RELEASE, abi: str = "auto", ram: int = 64 << 20) -> None:
         self.root = root
-        self.vm = Vm(RELEASES[release], ram)
-        self.kernel = Kernel(self.vm, seed=1)
+        self.kernel = boot(RELEASES[release], ram, seed=1)
+        self.vm = self.kernel.vm
         force_brand(self.kernel, abi)
         rootvp = hostfs_mount(str(root), rw=True)
         self.kernel.rootvnode = rootvp
-        pid = self.kernel.newpid()
         self.cpu = FakeCpu()
-        self.proc = Proc(
-            self.kernel, pid, vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS), Plimit(),
-            FileDesc(rootvp, rootvp), SigActs(), ELF64_FREEBSD_SYSVEC,
-        )  # fmt: skip
-        self.td = Thread(self.proc, pid, self.cpu)
-        self.proc.p_threads.append(self.td)
-        self.kernel.procs[pid] = self.proc
-        self.vm.pcpu.switch(self.td)
+        self.td = create_init(self.kernel, self.cpu, FileDesc(rootvp, rootvp), Plimit())
+        self.proc = self.td.td_proc
 
     def add(self, name: str, data: bytes, mode: int = 0o755) -> bytes:
         """Put a file into the root; returns its path inside."""

@@ -5,27 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.freebsd64 import sys_file as freebsd
-from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
-from kernel_model.abi.linux64 import sys_file as linux
-from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
+from kernel_model.abi.linux64 import linux_file as linux
 from kernel_model.errno import TO_LINUX
 from kernel_model.errors import SyscallError
+from kernel_model.fs.hostfd import stdio_files
 from kernel_model.fs.rootfs import mount_root
+from kernel_model.init_main import boot, create_init
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
-from kernel_model.kern.kern_resource import Plimit
-from kernel_model.kern.kern_sig import SigActs
-from kernel_model.kern.kern_stdio import stdio_files
-from kernel_model.kern.kernel import Kernel
-from kernel_model.kern.proc import Proc, Thread
+from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.sysent import adapter
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
-from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map_find import vm_map_fixed
-from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
-from kernel_model.vm.vmspace import vmspace_alloc
 from tests.unit.exec_host import FakeCpu
 
 if TYPE_CHECKING:
@@ -44,22 +36,16 @@ class FileHost:
         self, root: Path | str, *, abi: str = "linux", cwd: str | None = "/", rw: bool = True,
         streams: tuple = (b"", bytearray(), bytearray()), ram: int = 64 << 20,
     ) -> None:  # fmt: skip
-        self.vm = Vm(RELEASES[DEFAULT_RELEASE], ram)
-        self.kernel = Kernel(self.vm, seed=1)
+        self.kernel = boot(RELEASES[DEFAULT_RELEASE], ram, seed=1)
+        self.vm = self.kernel.vm
         self.root, self.cwd = mount_root(self.kernel, root, cwd, rw=rw)
         self.abi = abi
         self.rows = (linux if abi == "linux" else freebsd).FILES_SYSCALLS
         self.names = {row.name: row for row in self.rows.values()}
         self.cpu = FakeCpu()
-        self.proc = Proc(
-            self.kernel, self.kernel.newpid(), vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS), Plimit(),
-            FileDesc(self.cwd, self.root, fd_files=stdio_files(*streams)), SigActs(),
-            ELF64_LINUX_SYSVEC if abi == "linux" else ELF64_FREEBSD_SYSVEC, Ucred(),
-        )  # fmt: skip
-        self.td = Thread(self.proc, self.proc.p_pid, self.cpu)
-        self.proc.p_threads.append(self.td)
-        self.kernel.procs[self.proc.p_pid] = self.proc
-        self.vm.pcpu.switch(self.td)
+        fd = FileDesc(self.cwd, self.root, fd_files=stdio_files(*streams))
+        self.td = create_init(self.kernel, self.cpu, fd, Plimit(), sysent=self.kernel.sysvecs[abi])
+        self.proc = self.td.td_proc
         rv = vm_map_fixed(self.proc.p_vmspace.vm_map, None, 0, SCRATCH, SCRATCH_SIZE, VM_PROT_ALL, VM_PROT_ALL, 0)
         assert rv == 0
         self.at = SCRATCH

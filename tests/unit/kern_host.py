@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
-from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
+from kernel_model.fs.hostfd import stdio_files
 from kernel_model.fs.rootfs import mount_root
+from kernel_model.init_main import boot, create_init
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
-from kernel_model.kern.kern_resource import Plimit
-from kernel_model.kern.kern_sig import SigActs
-from kernel_model.kern.kern_stdio import stdio_files
-from kernel_model.kern.kernel import Kernel
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.kern.proc import Proc, Thread
+from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.subr_syscall import bind
 from kernel_model.ktrace import SIGNAL, UNSUPPORTED
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
-from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map_find import vm_map_fixed
-from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
-from kernel_model.vm.vmspace import vmspace_alloc
 from tests.unit.exec_host import FakeCpu
 
 WORD = (1 << 64) - 1
@@ -49,24 +41,18 @@ class KernHost:
     def __init__(
         self, abi: str = "freebsd", release: str = DEFAULT_RELEASE, root: str = "/nonexistent", ram: int = 64 << 20
     ) -> None:
-        self.vm = Vm(RELEASES[release], ram, span=1 << 38)
-        self.kernel = Kernel(self.vm, seed=1)
+        self.kernel = boot(RELEASES[release], ram, span=1 << 38, seed=1)
+        self.vm = self.kernel.vm
         self.cpu = BaseCpu()
         self.cpu.frame = TrapFrame(rip=0x40_0002, rsp=STACK_TOP - 0x1000, rflags=0x202)
         self.cpu.fpregs = bytes(range(24)) + (0x1F80).to_bytes(4, "little") + bytes(484)
-        sysvec = ELF64_LINUX_SYSVEC if abi == "linux" else ELF64_FREEBSD_SYSVEC
         rootvp, cdir = mount_root(self.kernel, "/", None, rw=False)
-        self.proc = Proc(
-            self.kernel, self.kernel.newpid(), vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS), Plimit(),
-            FileDesc(cdir, rootvp, fd_files=stdio_files(b"", bytearray(), bytearray())), SigActs(), sysvec,
-            Ucred(), p_osrel=self.vm.release.osreldate,
-        )  # fmt: skip
+        fd = FileDesc(cdir, rootvp, fd_files=stdio_files(b"", bytearray(), bytearray()))
+        osrel = self.vm.release.osreldate
+        self.td = create_init(self.kernel, self.cpu, fd, Plimit(), sysent=self.kernel.sysvecs[abi], osrel=osrel)
+        self.proc = self.td.td_proc
         self.proc.p_vmspace.vm_taddr = 0x40_0000
         self.proc.p_vmspace.vm_daddr = 0x60_0000
-        self.td = Thread(self.proc, self.proc.p_pid, self.cpu)
-        self.vm.pcpu.switch(self.td)
-        self.proc.p_threads.append(self.td)
-        self.kernel.procs[self.proc.p_pid] = self.proc
         self.syscall = bind(self.td)
         self.unsupported: list = []
         self.signals: list = []
@@ -112,7 +98,7 @@ class KernHost:
         result = self.raw(number, *args)
         if isinstance(result, tuple):
             return result[0]
-        if self.proc.p_sysent.is_linux and result >= 1 << 63 and result < 1 << 64:
+        if self.proc.p_sysent.name == "linux" and result >= 1 << 63 and result < 1 << 64:
             return result - (1 << 64)
         return result
 

@@ -8,14 +8,8 @@ import pytest
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from kernel_model.kern.elf_header import (
-    EHDR,
-    PHDR,
-    header_fault,
-    phdrs_in_page,
-    read_ehdr,
-    read_phdrs,
-)
+from kernel_model.kern.elf_common import EHDR, PHDR, read_ehdr, read_phdrs
+from kernel_model.kern.imgact_elf import header_fault, phdrs_in_page
 from tests.unit.elf_files import PT_LOAD, PT_NOTE, Elf, R, Seg, freebsd_note, static_elf
 
 PROGRAMS = [path for name in ("busybox", "bash", "env", "python3", "ld") if (path := shutil.which(name))]

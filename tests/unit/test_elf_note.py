@@ -2,7 +2,7 @@
 
 import struct
 
-from kernel_model.kern.elf_note import (
+from kernel_model.kern.imgact_elf_brand import (
     FCTL_NOTE,
     FREEBSD_BRANDNOTE,
     KFREEBSD_BRANDNOTE,

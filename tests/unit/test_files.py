@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel_model.kern.kern_sig import SigAction
+from kernel_model.kern.signalvar import SigAction
 from kernel_model.rlimit import RLIMIT_FSIZE, RLIMIT_NOFILE
 from kernel_model.vm.vm import VM_PROT_READ
 from kernel_model.vm.vm_map_find import vm_map_fixed
@@ -400,7 +400,8 @@ def test_a_wait_that_nothing_can_end_ends_the_run(host: FileHost, how: str):
 
 
 def test_a_signal_that_waits_ends_the_wait_instead(host: FileHost):
-    from kernel_model.kern.kern_sig import KSigInfo, tdsendsignal
+    from kernel_model.kern.kern_sig import tdsendsignal
+    from kernel_model.kern.signalvar import KSigInfo
 
     reader, _ = pipe(host)
     host.proc.p_sigacts.ps_sigact[14] = SigAction(0x1234)

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -13,8 +14,8 @@ from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_common import LINUX_AT_NAMES
 from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.kern_exec import exec_copyin_args
-from kernel_model.kern.kern_sig import SigAction, StackT
 from kernel_model.kern.proc import P_EXITED, P_INEXEC
+from kernel_model.kern.signalvar import SigAction, StackT
 from kernel_model.kern.vfs_lookup import namei
 from kernel_model.ktrace import EXEC, MAP
 from kernel_model.release import RELEASES
@@ -318,7 +319,7 @@ def test_a_linux_program_starts_on_an_aligned_stack(host, argc, envc):
 
 
 def test_the_linux_vector(host):
-    host.proc.p_ucred.cr_ruid, host.proc.p_ucred.cr_rgid = 5, 6
+    host.proc.p_ucred = replace(host.proc.p_ucred, cr_ruid=5, cr_rgid=6)
     host.execve(host.add("bin/p", static_elf(osabi=3)), [b"p", b"a"], [b"E=1"])
     auxv = host.stack(host.cpu.frame.rsp)[2]
     assert all(kind in LINUX_AT_NAMES for kind, _ in auxv)
@@ -426,7 +427,7 @@ def test_execute_permission_is_the_callers(host):
     path = host.add("p", static_elf(), 0o700)
     if os.getuid():
         pytest.skip("the file must belong to somebody else")
-    host.proc.p_ucred.cr_uid = 1234
+    host.proc.p_ucred = replace(host.proc.p_ucred, cr_uid=1234)
     refused(host, path, errno=E.EACCES, text="permission denied")
 
 
@@ -519,7 +520,7 @@ def test_a_relative_path_becomes_absolute_for_the_program(host):
 
 
 def test_saved_ids_follow(host):
-    host.proc.p_ucred.cr_svuid = 99
+    host.proc.p_ucred = replace(host.proc.p_ucred, cr_svuid=99)
     host.execve(host.add("p", static_elf()))
     assert host.proc.p_ucred.cr_svuid == host.proc.p_ucred.cr_uid
 
@@ -742,7 +743,7 @@ def test_set_user_id_counts_only_where_the_file_system_lets_it(host):
 
     for flag, want in ((0x8, 1000), (0, 0)):
         host.kernel.rootvnode.v_mount.mnt_flag = flag
-        host.proc.p_ucred.cr_uid = host.proc.p_ucred.cr_svuid = 1000
+        host.proc.p_ucred = replace(host.proc.p_ucred, cr_uid=1000, cr_svuid=1000)
         attr = Vattr(VREG, 0o4755, va_uid=0)
         imgp = ImageParams(host.td, ImageArgs(b"/su"), host.kernel.rootvnode, attr)
         _prepare_credentials(imgp)

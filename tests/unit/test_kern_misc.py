@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
 from kernel_model import errno as E
+from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_sig import ast
-from kernel_model.kern.kern_time import itimers_due
 from kernel_model.kern.signalvar import SigAction
 from kernel_model.kern.signo import SIGALRM
 from kernel_model.kern.vfs_lookup import namei
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_NONE
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vmspace import vmspace_free
 from tests.unit.kern_host import HANDLER, KernHost
 
 INF = (1 << 64) - 1
@@ -42,7 +44,7 @@ def test_rlimits_of_freebsd(bsd: KernHost) -> None:
     assert bsd.proc.p_limit.pl_rlimit[RLIMIT_STACK] == (512 << 20, 512 << 20), "clamped to maxssiz"
     assert bsd.call(195, RLIMIT_STACK, bsd.put(struct.pack("<qq", 9 << 20, 1 << 20))) == 0
     assert bsd.proc.p_limit.pl_rlimit[RLIMIT_STACK] == (1 << 20, 1 << 20), "the soft limit follows the hard one"
-    bsd.proc.p_ucred.cr_uid = 5
+    bsd.proc.p_ucred = replace(bsd.proc.p_ucred, cr_uid=5)
     assert bsd.call(195, RLIMIT_STACK, bsd.put(struct.pack("<qq", 2 << 20, 2 << 20))) == -E.EPERM
     assert bsd.call(194, 15, at) == bsd.call(194, 99, at) == -E.EINVAL
 
@@ -182,6 +184,25 @@ def test_saved_ids(lin: KernHost) -> None:
     assert lin.call(107) == 10
 
 
+def test_memory_is_given_back_to_whom_it_was_charged(bsd: KernHost) -> None:
+    before = dict(bsd.vm.uid_vmsize)
+    addr = bsd.call(477, 0, 1 << 20, 3, 0x1000, -1, 0)
+    assert bsd.vm.uid_vmsize == {0: before[0] + (1 << 20)}
+    rooted = bsd.proc.p_ucred
+    assert bsd.call(311, 1000, 1000, 1000) == 0
+    assert bsd.proc.p_ucred is not rooted
+    assert rooted.cr_uid == 0
+    assert bsd.call(73, addr, 1 << 20) == 0
+    assert bsd.vm.uid_vmsize == before, "user 1000 was never charged"
+    vmspace_free(bsd.proc.p_vmspace)
+    assert bsd.vm.uid_vmsize == {0: 0}
+
+
+def test_a_credential_does_not_change(bsd: KernHost) -> None:
+    with pytest.raises(FrozenInstanceError):
+        bsd.proc.p_ucred.cr_uid = 1000
+
+
 def test_groups(lin: KernHost) -> None:
     assert lin.call(116, 2, lin.put(struct.pack("<II", 5, 6))) == 0
     at = lin.put(bytes(8))
@@ -265,7 +286,7 @@ def test_stack_guard_page_can_be_set() -> None:
     assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<i", 5)), 4) == 0
     assert host.vm.stack_guard_page == 5
     assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<q", 5)), 8) == -E.EINVAL
-    host.proc.p_ucred.cr_uid = 1
+    host.proc.p_ucred = replace(host.proc.p_ucred, cr_uid=1)
     assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<i", 0)), 4) == -E.EPERM
 
 

@@ -6,8 +6,7 @@ from functools import partial
 
 import pytest
 
-from kernel_model.kern.kern_oom import out_of_memory, was_killed
-from kernel_model.kern.kern_sig import ast
+from kernel_model.kern.kern_sig import ast, out_of_memory, was_killed
 from kernel_model.kern.proc import P_INEXEC
 from kernel_model.kern.signo import SIGKILL
 from kernel_model.kern.trap import trap_pfault

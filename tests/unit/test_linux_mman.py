@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kernel_model.kern.copyin import copyout
@@ -264,7 +266,7 @@ def test_mlock_limit_is_for_others_than_root(host: KernHost) -> None:
     host.proc.p_limit.set(6, 2 * PG, 2 * PG)
     assert host.call(MLOCK, addr, 4 * PG) == 0
     assert host.call(150, addr, 4 * PG) == 0
-    host.proc.p_ucred.cr_uid = 1000
+    host.proc.p_ucred = replace(host.proc.p_ucred, cr_uid=1000)
     assert host.call(MLOCK, addr, 4 * PG) == ENOMEM
     host.proc.p_limit.set(6, 0, 0)
     assert host.call(MLOCK, addr, PG) == EPERM

@@ -3,6 +3,7 @@
 import pytest
 
 from kernel_model.release import RELEASES
+from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJ_ONEMAPPING
 from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
@@ -221,7 +222,7 @@ def test_without_swap_nothing_is_mapped(name):
 def test_rlimit_swap_with_overcommit_bit_1():
     """vm.overcommit bit 1 makes RLIMIT_SWAP count, for ordinary users."""
     process = rig("freebsd-10.1")
-    process.owner.p_ucred.cr_uid = process.owner.p_ucred.cr_ruid = 1001
+    process.owner.p_ucred = Ucred(cr_uid=1001, cr_ruid=1001)
     process.vm.overcommit = 2
     process.limits.soft[12] = 0x3000
     assert process.do("insert", start=0x10000, end=0x12000, prot=3, max=7) == KERN_SUCCESS

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from emu.why.dump import evidence_of, user_callers
+from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.kern.kern_ktrace import FaultRecorder
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.proc import ProcLock
@@ -44,7 +46,7 @@ class Model:
         self.proc: Any = SimpleNamespace(
             kernel=kernel, p_vmspace=self.space, p_pid=1000, p_flag2=0, p_fctl0=0, p_osrel=1001000, p_textvp=object(),
             p_lock=ProcLock(), p_ucred=Ucred(), p_limit=SimpleNamespace(lim_cur=self._limit),
-            p_sysent=SimpleNamespace(name="FreeBSD ELF64", is_linux=False, sv_usrstack=USRSTACK),
+            p_sysent=replace(ELF64_FREEBSD_SYSVEC, name="FreeBSD ELF64"),
         )  # fmt: skip
         self.td: Any = SimpleNamespace(
             td_proc=self.proc, td_tid=100000, td_cpu=SimpleNamespace(get_frame=lambda: self.frame),

@@ -6,26 +6,23 @@ sys/amd64/amd64/machdep.c.
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model.abi.freebsd64.stack import exec_copyout_strings
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
-from kernel_model.kern.elf_brand import (
+from kernel_model.kern.elf_common import ELFOSABI_FREEBSD
+from kernel_model.kern.imgact_elf_brand import (
     BI_BRAND_NOTE_MANDATORY,
     BI_CAN_EXEC_DYN,
+    FREEBSD_BRANDNOTE,
+    KFREEBSD_BRANDNOTE,
     ElfBrandinfo,
 )
-from kernel_model.kern.elf_header import ELFOSABI_FREEBSD
-from kernel_model.kern.elf_note import FREEBSD_BRANDNOTE, KFREEBSD_BRANDNOTE
-from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, PSL_T, PSL_USERINIT, TrapFrame
+from kernel_model.kern.machdep import PSL_T, PSL_USERINIT, TrapFrame, reset_fpu_and_bases
 
 if TYPE_CHECKING:
     from kernel_model.kern.imgact import ImageParams
     from kernel_model.kern.proc import Thread
-
-FPSTATE_INIT: Final = struct.pack("<HHBxHQQII", INITIAL_FPCW, 0, 0, 0, 0, 0, INITIAL_MXCSR, 0xFFFF).ljust(512, b"\0")
-"""The FXSAVE image of a program that has not computed yet."""
 
 
 def exec_setregs(td: Thread, imgp: ImageParams, stack: int) -> None:
@@ -40,14 +37,7 @@ def exec_setregs(td: Thread, imgp: ImageParams, stack: int) -> None:
             rflags=PSL_USERINIT | traced,
         )
     )
-    reset_fpu_and_bases(td)
-
-
-def reset_fpu_and_bases(td: Thread) -> None:
-    """A fresh floating-point unit; no thread pointer.  FreeBSD: fpstate_drop()."""
-    td.td_cpu.set_fpregs(FPSTATE_INIT)
-    td.td_cpu.set_fsbase(0)
-    td.td_cpu.set_gsbase(0)
+    reset_fpu_and_bases(cpu)
 
 
 def _brand(name: str, interp_path: bytes) -> ElfBrandinfo:

@@ -6,6 +6,9 @@ A number that is not here is one that FreeBSD does not know either: it raises SI
 
 from __future__ import annotations
 
+SYS_syscall = 0
+SYS___syscall = 198
+
 SYSCALLS: dict[int, tuple[str, str]] = {
     0: ("syscall", "dppppp"), 1: ("exit", "d"), 2: ("fork", ""), 3: ("read", "fbu"), 4: ("write", "fbu"),
     5: ("open", "sxo"), 6: ("close", "f"), 7: ("wait4", "dpdp"), 8: ("ocreat", "so"), 9: ("link", "ss"),

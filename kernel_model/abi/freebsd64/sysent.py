@@ -9,8 +9,7 @@ from dataclasses import replace
 from functools import cache
 
 from kernel_model.abi.freebsd64 import misc, mman, signal, sys_file
-from kernel_model.abi.freebsd64.syscalls import SYSCALLS
-from kernel_model.kern.subr_syscall import SYS___syscall, SYS_syscall
+from kernel_model.abi.freebsd64.syscalls import SYSCALLS, SYS___syscall, SYS_syscall
 from kernel_model.kern.sysent import Support, Sysent
 
 MISSING: dict[int, str] = {

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kernel_model.abi.freebsd64.elf_machdep import reset_fpu_and_bases
 from kernel_model.abi.linux64.stack import linux_copyout_strings
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
-from kernel_model.kern.elf_brand import ElfBrandinfo
-from kernel_model.kern.elf_header import ELFOSABI_LINUX
-from kernel_model.kern.elf_note import LINUX_BRANDNOTE
-from kernel_model.kern.machdep import PSL_T, PSL_USERINIT, TrapFrame
+from kernel_model.kern.elf_common import ELFOSABI_LINUX
+from kernel_model.kern.imgact_elf_brand import LINUX_BRANDNOTE, ElfBrandinfo
+from kernel_model.kern.machdep import PSL_T, PSL_USERINIT, TrapFrame, reset_fpu_and_bases
 
 if TYPE_CHECKING:
     from kernel_model.kern.imgact import ImageParams
@@ -25,7 +23,7 @@ def linux_exec_setregs(td: Thread, imgp: ImageParams, stack: int) -> None:
     cpu = td.td_cpu
     traced = cpu.get_frame().rflags & PSL_T
     cpu.set_frame(TrapFrame(rip=imgp.entry_addr, rsp=stack, rflags=PSL_USERINIT | traced))
-    reset_fpu_and_bases(td)
+    reset_fpu_and_bases(cpu)
 
 
 def _brand(name: str, interp_path: bytes) -> ElfBrandinfo:

@@ -18,6 +18,9 @@ from kernel_model.kern.signo import (
     SI_TIMER,
     SI_USER,
     SIGFPE,
+    SIGIO,
+    SIGPROP_KILL,
+    sigprop,
 )
 
 LINUX_NSIG = 65
@@ -33,6 +36,11 @@ TO_LINUX: dict[int, int] = {bsd: linux for linux, bsd in enumerate(TO_BSD) if li
 
 LINUX_SI_CODES = {SI_USER: 0, SI_KERNEL: 0x80, SI_QUEUE: -1, SI_TIMER: -2, SI_LWP: -6}
 _BSD_SI_CODES = {linux: bsd for bsd, linux in LINUX_SI_CODES.items()}
+
+
+def linux_sigprop(signo: int) -> int:
+    """What *signo* does by default: SIGIO kills, which FreeBSD ignores.  Linux: include/linux/signal.h."""
+    return SIGPROP_KILL if signo == SIGIO else sigprop(signo)
 
 
 def to_linux(signo: int) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from kernel_model import errno as E
 from kernel_model.errors import kassert
 from kernel_model.kern.copyin import copyout
-from kernel_model.kern.elf_header import PF_R, PF_W, PF_X, PT_LOAD, Phdr
+from kernel_model.kern.elf_common import PF_R, PF_W, PF_X, PT_LOAD, Phdr
 from kernel_model.kern.imgact import ExecError, path_text
 from kernel_model.kern.proc import P_INEXEC
 from kernel_model.rlimit import RLIMIT_DATA, RLIMIT_VMEM

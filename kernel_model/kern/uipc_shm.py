@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.fs.hostfd import MemStore, mem_vnode
+from kernel_model.host.memory import memfd
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FREAD,
@@ -26,33 +26,38 @@ from kernel_model.kern.kern_descrip import (
     O_TRUNC,
     File,
 )
+from kernel_model.kern.shmfd import SHM_MOUNT, ShmStore, ShmVnode
 from kernel_model.kern.vfs_vnops import VNOPS, vn_truncate
-from kernel_model.kern.vnode import VREAD, VWRITE
+from kernel_model.kern.vnode import VREAD, VREG, VWRITE
 
 if TYPE_CHECKING:
-    from kernel_model.fs.hostfd import MemVnode
     from kernel_model.kern.proc import Thread
+    from kernel_model.kern.vnode import Vnode
 
 SHM_ANON = 1
 """The pointer that asks shm_open(2) for an object without a name."""
 
 
-def new_memory(td: Thread, name: bytes, mode: int) -> MemVnode:
+def new_memory(td: Thread, name: bytes, mode: int) -> ShmVnode:
     """An empty object owned by the caller."""
     cred = td.td_proc.p_ucred
     kernel = td.td_proc.kernel
     if kernel.shm_store is None:
-        kernel.shm_store = MemStore(kernel.vm.swap_total)
-    return mem_vnode(kernel.shm_store, name, mode & ~td.td_proc.p_fd.fd_cmask & 0o777, cred.cr_uid, cred.cr_gid)
+        kernel.shm_store = ShmStore(kernel.vm.swap_total)
+    store = kernel.shm_store
+    fd = memfd(name or b"shm")
+    store.fds.add(fd)
+    return ShmVnode(
+        v_type=VREG, v_mount=SHM_MOUNT, v_name=name, fd=fd, store=store,
+        mode=mode & ~td.td_proc.p_fd.fd_cmask & 0o777, uid=cred.cr_uid, gid=cred.cr_gid,
+    )  # fmt: skip
 
 
-def install_memory(td: Thread, vp: MemVnode, fflag: int, *, cloexec: bool) -> int:
+def install_memory(td: Thread, vp: Vnode, fflag: int, *, cloexec: bool) -> int:
     """A new descriptor of *vp*."""
     fp = File(VNOPS, DTYPE_VNODE, fflag, vp)
     fd = td.td_proc.p_fd.install(td, fp, cloexec=cloexec)
-    vp.v_usecount += 1
-    if fflag & FWRITE:
-        vp.v_writecount += 1
+    vp.v_incr_usecount(write=bool(fflag & FWRITE))
     return fd
 
 

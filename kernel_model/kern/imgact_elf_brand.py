@@ -1,6 +1,7 @@
-"""Which ABI an ELF program was made for.
+"""Which ABI an ELF program was made for: its brand, and the notes that say it.
 
-FreeBSD: Elf_Brandinfo and get_brandinfo(), sys/sys/imgact_elf.h and sys/kern/imgact_elf.c.
+FreeBSD: Elf_Brandinfo and Elf_Brandnote, sys/sys/imgact_elf.h; get_brandinfo(), check_note(), parse_notes() and the
+brand notes, sys/kern/imgact_elf.c.
 
 The order of the questions: (1) an ABI note, (2) EI_OSABI or the brand string of FreeBSD 3, (3) the program
 interpreter, (4) kern.elf64.fallback_brand.  In the first two a brand whose interpreter is the one the program
@@ -11,10 +12,12 @@ programs of Linux often carry no brand at all; ``kern.elf64.force_brand``, 0 unl
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from kernel_model.kern.elf_header import (
+from kernel_model.errors import kassert
+from kernel_model.kern.elf_common import (
     EI_OSABI,
     ELFOSABI_FREEBSD,
     ELFOSABI_LINUX,
@@ -24,17 +27,15 @@ from kernel_model.kern.elf_header import (
     Ehdr,
     Phdr,
 )
-from kernel_model.kern.elf_note import FCTL_NOTE, Brandnote, find_note
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel_model.kern.imgact import ImageParams
-    from kernel_model.kern.kernel import Kernel
-    from kernel_model.kern.proc import Thread
-    from kernel_model.kern.sysentvec import SysentVec
+    from kernel_model.kern.proc import Kernel, SysentVec, Thread
 
+MAX_BRANDS: Final = 8
 BI_CAN_EXEC_DYN: Final = 0x1
 BI_BRAND_NOTE: Final = 0x2
 BI_BRAND_NOTE_MANDATORY: Final = 0x4 | BI_BRAND_NOTE
@@ -43,6 +44,37 @@ FALLBACK_BRAND: Final = "kern.elf64.fallback_brand"
 FORCE_BRAND: Final = "kern.elf64.force_brand"
 ABI_BRANDS: Final = {"auto": 0, "freebsd": ELFOSABI_FREEBSD, "linux": ELFOSABI_LINUX}
 """What ``emu run --abi`` accepts, and the value of ``kern.elf64.force_brand`` it sets."""
+NHDR: Final = struct.Struct("<III")
+NOTE_ROUNDSIZE: Final = 4
+MAX_NOTES: Final = 100
+"""Notes looked at in one segment; the rest is not read."""
+
+NT_FREEBSD_ABI_TAG: Final = 1
+NT_FREEBSD_FEATURE_CTL: Final = 4
+NT_GNU_ABI_TAG: Final = 1
+
+FREEBSD_ABI_VENDOR: Final = b"FreeBSD\0"
+GNU_ABI_VENDOR: Final = b"GNU\0"
+GNU_ABI_LINUX: Final = 0
+GNU_ABI_KFREEBSD: Final = 3
+
+NT_FREEBSD_FCTL_ASLR_DISABLE: Final = 0x1
+NT_FREEBSD_FCTL_PROTMAX_DISABLE: Final = 0x2
+NT_FREEBSD_FCTL_STKGAP_DISABLE: Final = 0x4
+NT_FREEBSD_FCTL_WXNEEDED: Final = 0x8
+NT_FREEBSD_FCTL_LA48: Final = 0x10
+
+
+@dataclass(frozen=True, slots=True)
+class Brandnote:
+    """The note that a brand asks for: Elf_Brandnote."""
+
+    vendor: bytes
+    """With its NUL."""
+    n_type: int
+    n_descsz: int
+    trans_osrel: Callable[[bytes], int | None] | None = None
+    """Descriptor to p_osrel; None when the note is another system's after all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +111,21 @@ class BrandChoice:
     fctl0: int = 0
 
 
+def elf_insert_brand_entry(kernel: Kernel, entry: ElfBrandinfo) -> None:
+    """Let ELF programs of *entry*'s kind run, asked after those that are there.
+
+    FreeBSD: elf64_insert_brand_entry(); each brand calls it from its SYSINIT, here init_main does.
+    """
+    kassert(len(kernel.elf_brands) < MAX_BRANDS, "elf_insert_brand_entry: %s is one too many", entry.name)
+    kassert(entry not in kernel.elf_brands, "elf_insert_brand_entry: %s is there already", entry.name)
+    kernel.elf_brands.append(entry)
+
+
+def elf_brand_list(kernel: Kernel) -> tuple[ElfBrandinfo, ...]:
+    """Every kind of ELF program that *kernel* knows, in the order in which they are asked."""
+    return cast("tuple[ElfBrandinfo, ...]", tuple(kernel.elf_brands))
+
+
 def force_brand(kernel: Kernel, abi: str) -> None:
     """Run every program under *abi* (``freebsd`` or ``linux``), or each under its own (``auto``).  Model only."""
     kernel.tunables[FORCE_BRAND] = ABI_BRANDS[abi]
@@ -86,7 +133,6 @@ def force_brand(kernel: Kernel, abi: str) -> None:
 
 def get_brandinfo(
     imgp: ImageParams,
-    brands: tuple[ElfBrandinfo, ...],
     ehdr: Ehdr,
     phdrs: tuple[Phdr, ...],
     interp: bytes | None,
@@ -95,7 +141,9 @@ def get_brandinfo(
 
     *interp* is PT_INTERP's path without NUL, None for a program without one.
     """
-    tunables = imgp.proc.kernel.tunables
+    kernel = imgp.proc.kernel
+    tunables = kernel.tunables
+    brands = elf_brand_list(kernel)
     forced = tunables.get(FORCE_BRAND, 0)
     if forced:
         brands = tuple(brand for brand in brands if brand.brand == forced)
@@ -212,3 +260,62 @@ class _Notes:
             if osrel is not None:
                 return osrel
         return None
+
+
+# -- notes --------------------------------------------------------------------------------------------------
+
+
+def find_note(notes: bytes, wanted: Brandnote, start: int = 0) -> bytes | None:
+    """The descriptor of the first note in *notes* from *start* on that is *wanted*; None when there is none.
+
+    *notes* ends where the segment ends.  A note is only taken when its name ends before the segment does, the
+    descriptor may stop at the end: what is missing there reads as zeros.
+    """
+    at = start
+    for _ in range(MAX_NOTES):
+        if at % NOTE_ROUNDSIZE or len(notes) - at < NHDR.size:
+            return None
+        namesz, descsz, kind = NHDR.unpack_from(notes, at)
+        name_at = at + NHDR.size
+        desc_at = name_at + _roundup(namesz)
+        if (
+            namesz == len(wanted.vendor)
+            and descsz == wanted.n_descsz
+            and kind == wanted.n_type
+            and name_at + namesz < len(notes)
+            and notes[name_at : name_at + namesz] == wanted.vendor
+        ):
+            return notes[desc_at : desc_at + descsz].ljust(descsz, b"\0")
+        at = desc_at + _roundup(descsz)
+    return None
+
+
+def _roundup(size: int) -> int:
+    return (size + NOTE_ROUNDSIZE - 1) & ~(NOTE_ROUNDSIZE - 1)
+
+
+def freebsd_trans_osrel(desc: bytes) -> int | None:
+    """The __FreeBSD_version the program was linked for.  FreeBSD: freebsd_trans_osrel()."""
+    return int(struct.unpack("<i", desc)[0])
+
+
+def kfreebsd_trans_osrel(desc: bytes) -> int | None:
+    """Debian GNU/kFreeBSD's earliest kernel, as a __FreeBSD_version.  FreeBSD: kfreebsd_trans_osrel()."""
+    kind, major, minor, patch = struct.unpack("<4I", desc)
+    return None if kind != GNU_ABI_KFREEBSD else _int32(major * 100000 + minor * 1000 + patch)
+
+
+def linux_trans_osrel(desc: bytes) -> int | None:
+    """The earliest Linux kernel the program runs on, version << 16.  FreeBSD: linux_trans_osrel()."""
+    kind, version, major, minor = struct.unpack("<4I", desc)
+    return None if kind != GNU_ABI_LINUX else _int32((version << 16) + (major << 8) + minor)
+
+
+def _int32(value: int) -> int:
+    return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
+
+
+FREEBSD_BRANDNOTE: Final = Brandnote(FREEBSD_ABI_VENDOR, NT_FREEBSD_ABI_TAG, 4, freebsd_trans_osrel)
+KFREEBSD_BRANDNOTE: Final = Brandnote(GNU_ABI_VENDOR, NT_GNU_ABI_TAG, 16, kfreebsd_trans_osrel)
+LINUX_BRANDNOTE: Final = Brandnote(GNU_ABI_VENDOR, NT_GNU_ABI_TAG, 16, linux_trans_osrel)
+FCTL_NOTE: Final = Brandnote(FREEBSD_ABI_VENDOR, NT_FREEBSD_FEATURE_CTL, 4)
