@@ -12,7 +12,8 @@
 
 Each stage returns a FaultStatus, and ``vm_fault`` does nothing but follow it.
 
-FreeBSD: sys/vm/vm_fault.c (in the shape it has had since 2021, vm_fault_lookup() to vm_fault_prefault()); vm_fault(9).
+FreeBSD: sys/vm/vm_fault.c (in the shape it has had since 2021, vm_fault_lookup() to vm_fault_prefault());
+vm_fault_copy_entry() there; vm_fault(9).
 Differs: nothing runs while a fault is served, so there are no busy pages and the map is not looked up again after
 input; the top object gets its page only when something is put into it; a copy does not prefault its neighbours, which
 would be mapped without write access only to fault again.
@@ -31,22 +32,33 @@ from kernel_model.vm.vm import (
     OBJ_FICTITIOUS,
     OBJ_ONEMAPPING,
     OBJT_DEFAULT,
+    OBJT_SWAP,
     OBJT_VNODE,
     VM_PROT_COPY,
     VM_PROT_FAULT_LOOKUP,
     VM_PROT_WRITE,
 )
+from kernel_model.vm.vm_map import vm_map_entry_changed
 from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_BEHAV_MASK,
     MAP_ENTRY_BEHAV_RANDOM,
     MAP_ENTRY_BEHAV_SEQUENTIAL,
+    MAP_ENTRY_COW,
+    MAP_ENTRY_NEEDS_COPY,
     MAP_ENTRY_NOFAULT,
     MAP_ENTRY_NOSYNC,
+    MAP_ENTRY_VN_EXEC,
     VM_FAULT_DIRTY,
     VM_FAULT_WIRE,
 )
+from kernel_model.vm.vm_map_insert import curcred
 from kernel_model.vm.vm_map_lookup import vm_map_lookup, vm_map_lookup_done
-from kernel_model.vm.vm_object import resident_page, vm_object_set_writeable_dirty
+from kernel_model.vm.vm_object import (
+    resident_page,
+    vm_object_allocate,
+    vm_object_deallocate,
+    vm_object_set_writeable_dirty,
+)
 from kernel_model.vm.vm_page import (
     PG_NOSYNC,
     PQ_ACTIVE,
@@ -502,3 +514,83 @@ def _tell_visit(steps: Listener, object_: VmObject, pindex: int, m: VmPage | Non
     else:
         found = "absent"
     steps.visit(object_, pindex, found)
+
+
+# -- copying a wired entry at once, instead of on the first write ----------------------------------------------
+
+
+def vm_fault_copy_entry(
+    dst_map: VmMap, src_map: VmMap, dst_entry: VmMapEntry, src_entry: VmMapEntry, forking: bool
+) -> int:
+    """Copy the pages of a wired entry at once, for a fork or because the entry itself becomes writable.
+
+    Requires: both maps locked; the source is wired, so its pages are resident.
+    Returns:  bytes of swap to be charged to the child when *forking*, else 0.
+    FreeBSD:  vm_fault_copy_entry().
+    Differs:  an absent page is left out (FreeBSD asserts that there is none), and so is a page for which no memory
+              can be had (FreeBSD waits for ever).
+    """
+    release = dst_map.vm.release
+    upgrade = src_entry is dst_entry
+    source = some(src_entry.vm_object, "object of a wired entry")
+    first = src_entry.offset >> PAGE_SHIFT
+    size = dst_entry.end - dst_entry.start
+    in_place = upgrade and release.copy_entry_in_place and not dst_entry.eflags & MAP_ENTRY_NEEDS_COPY
+    if in_place:
+        target = source
+        target.ref_count += 1
+    else:
+        target = vm_object_allocate(dst_map.vm, OBJT_DEFAULT, size >> PAGE_SHIFT)
+        if forking or release.copy_entry_charges == "always":
+            target.charge = size
+        dst_entry.object = target
+        dst_entry.offset = 0
+        dst_entry.eflags &= ~MAP_ENTRY_VN_EXEC
+    charge = 0
+    if forking:
+        target.cred = curcred(dst_map.vm)
+        charge = target.charge
+    elif target.cred is None and target.type <= OBJT_SWAP:
+        target.cred = dst_entry.cred
+        dst_entry.cred = None
+    _copy_pages(dst_map, dst_entry, source, target, first, upgrade)
+    if upgrade:
+        dst_entry.eflags &= ~(MAP_ENTRY_COW | MAP_ENTRY_NEEDS_COPY)
+        vm_object_deallocate(source)
+    vm_map_entry_changed(dst_map, dst_entry)
+    return charge
+
+
+def _copy_pages(
+    dst_map: VmMap, dst_entry: VmMapEntry, source: VmObject, target: VmObject, first: int, upgrade: bool
+) -> None:
+    """The loop of vm_fault_copy_entry(): every page into *target*, and mapped."""
+    vm = dst_map.vm
+    target_first = first if source is target else 0
+    for number in range((dst_entry.end - dst_entry.start) >> PAGE_SHIFT):
+        src_m = resident_page(source, first + number)
+        if src_m is None:
+            continue
+        dst_m = src_m
+        if src_m.object is not target:
+            copied = vm_page_alloc(target, target_first + number)
+            if copied is None and vm_wait(vm):
+                copied = vm_page_alloc(target, target_first + number)
+            if copied is None:
+                continue
+            dst_m = copied
+            vm.phys.copy(src_m.frame, dst_m.frame)
+            dst_m.valid = src_m.valid
+            dst_m.dirty = True
+        elif number + first >= target.size:
+            break
+        if dst_m.valid:
+            prot = dst_entry.protection
+            if prot & VM_PROT_WRITE and target.type == OBJT_VNODE:
+                vm_object_set_writeable_dirty(target)
+            dst_map.pmap.enter(dst_entry.start + (number << PAGE_SHIFT), dst_m, prot, upgrade)
+        if not upgrade:
+            vm_page_activate(dst_m)
+        elif src_m is not dst_m:
+            vm_page_unwire(src_m, PQ_INACTIVE)
+            vm_page_wire(dst_m)

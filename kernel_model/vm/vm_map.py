@@ -351,18 +351,21 @@ def vm_map_entry_resize(map_: VmMap, entry: VmMapEntry, grow_amount: int) -> Non
     map_.pmap.map_changed(min(old, end), max(old, end))
 
 
-def vm_map_entry_raise(map_: VmMap, entry: VmMapEntry, amount: int) -> None:
-    """Move the start of *entry* up by *amount* bytes: a gap gives way to the stack below it.
+def vm_map_entry_grow_up(map_: VmMap, stack: VmMapEntry, amount: int, gap: VmMapEntry | None) -> None:
+    """Move the end of *stack* up by *amount* bytes; *gap*, the reserve above it, gives way where it is an entry.
 
+    Nothing is asserted and ``size`` grows even by a guard, as in the source: an unaligned stack, or one that is a
+    guard, is a program's folly and stays the map's.
     FreeBSD: part of vm_map_growstack().
     """
-    start = entry.start
-    entry.start += amount
-    kassert(start < entry.start < entry.end, "vm_map_entry_raise: %r", entry)
-    vm_map_entry_resize_free(map_, entry.prev)
-    if not entry.eflags & map_.uncounted:
-        map_.size -= amount
-    map_.pmap.map_changed(start, entry.start)
+    start = stack.end
+    end = start + amount
+    if gap is not None:
+        gap.start = end
+    stack.end = end
+    vm_map_entry_resize_free(map_, stack)
+    map_.size += amount
+    map_.pmap.map_changed(start, end)
 
 
 def vm_map_entry_extend(map_: VmMap, entry: VmMapEntry, end: int) -> None:

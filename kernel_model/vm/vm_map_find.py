@@ -8,7 +8,7 @@ guard is tried for ever by an aligned find (10.4 loops, here KERN_NO_SPACE).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.errors import kassert
 from kernel_model.vm.pmap import pmap_align_superpage
@@ -110,6 +110,26 @@ def vm_map_fixed(
     return rv
 
 
+class FindRequest(NamedTuple):
+    """What vm_map_find is asked for, made once at the door and passed on whole.
+
+    FreeBSD: the arguments of vm_map_find(); passed by hand from function to function there.
+    """
+
+    obj: VmObject | None
+    offset: int
+    addr: int
+    """The hint, or the place itself."""
+    length: int
+    find_space: int
+    """VMFS_*; where a strategy gives the alignment up it goes on with VMFS_ANY_SPACE of its own."""
+    prot: int
+    max_: int
+    cow: int
+    max_addr: int
+    """The mapping must end at or below it; 0 for no bound."""
+
+
 def vm_map_find(
     map_: VmMap,
     obj: VmObject | None,
@@ -130,19 +150,7 @@ def vm_map_find(
     Returns: the code, and the address when it is KERN_SUCCESS.
     FreeBSD: vm_map_find(9).
     """
-    release = map_.vm.release
-    kassert(not cow & _GROWS or obj is None, "vm_map_find: object for a stack")
-    if find_space == release.vmfs_optimal_space and (obj is None or not obj.flags & OBJ_COLORED):
-        find_space = VMFS_ANY_SPACE
-    if not release.find_max_addr:
-        max_addr = 0
-    map_.lock()
-    if release.find_alignspace:
-        rv, addr = _find_modern(map_, obj, offset, addr, length, find_space, prot, max_, cow, max_addr)
-    else:
-        rv, addr = _find_classic(map_, obj, offset, addr, length, find_space, prot, max_, cow, max_addr)
-    map_.unlock()
-    return rv, addr
+    return _find(map_, FindRequest(obj, offset, addr, length, find_space, prot, max_, cow, max_addr))
 
 
 def vm_map_find_min(
@@ -162,54 +170,68 @@ def vm_map_find_min(
 
     FreeBSD: vm_map_find_min(), see vm_map_find(9).
     """
-    hint = addr
-    while True:
-        rv, addr = vm_map_find(map_, obj, offset, hint, length, find_space, prot, max_, cow, max_addr)
-        if rv == KERN_SUCCESS or min_addr >= hint:
-            return rv, addr
-        hint = min_addr
+    request = FindRequest(obj, offset, addr, length, find_space, prot, max_, cow, max_addr)
+    rv, found = _find(map_, request)
+    if rv == KERN_SUCCESS or min_addr >= addr:
+        return rv, found
+    return _find(map_, request._replace(addr=min_addr))
 
 
-def _place(
-    map_: VmMap, obj: VmObject | None, offset: int, addr: int, length: int, prot: int, max_: int, cow: int
-) -> KernReturn:
+def _find(map_: VmMap, request: FindRequest) -> tuple[KernReturn, int]:
+    """Choose the strategy, and hold the lock meanwhile."""
+    release = map_.vm.release
+    obj = request.obj
+    kassert(not request.cow & _GROWS or obj is None, "vm_map_find: object for a stack")
+    if request.find_space == release.vmfs_optimal_space and (obj is None or not obj.flags & OBJ_COLORED):
+        request = request._replace(find_space=VMFS_ANY_SPACE)
+    if request.max_addr and not release.find_max_addr:
+        request = request._replace(max_addr=0)
+    map_.lock()
+    rv, addr = _find_modern(map_, request) if release.find_alignspace else _find_classic(map_, request)
+    map_.unlock()
+    return rv, addr
+
+
+def _place(map_: VmMap, request: FindRequest, addr: int) -> KernReturn:
     """Map at *addr*: a stack or an ordinary entry."""
+    obj, offset, _, length, _, prot, max_, cow, _ = request
     if cow & _GROWS and map_.vm.release.find_stacks:
         return vm_map_stack_locked(map_, addr, length, map_.vm.sgrowsiz, prot, max_, cow)
     return vm_map_insert(map_, obj, offset, addr, addr + length, prot, max_, cow)
 
 
-def _align(map_: VmMap, obj: VmObject | None, offset: int, addr: int, length: int, find_space: int) -> int:
-    """The address at or above *addr* with the alignment that *find_space* asks for."""
+def _align(map_: VmMap, request: FindRequest, addr: int) -> int:
+    """The address at or above *addr* with the alignment that the request asks for."""
     release = map_.vm.release
+    find_space = request.find_space
     if find_space in (release.vmfs_super_space, release.vmfs_optimal_space):
+        obj = request.obj
         color = obj.pg_color if obj is not None and obj.flags & OBJ_COLORED else 0
-        return pmap_align_superpage(color, offset, addr, length)
+        return pmap_align_superpage(color, request.offset, addr, request.length)
     alignment = 1 << (find_space >> 8) if find_space >> 8 else 0
     if alignment and addr & (alignment - 1):
         return (addr & ~(alignment - 1)) + alignment
     return addr
 
 
-def _find_classic(
-    map_: VmMap,
-    obj: VmObject | None,
-    offset: int,
-    addr: int,
-    length: int,
-    find_space: int,
-    prot: int,
-    max_: int,
-    cow: int,
-    max_addr: int,
-) -> tuple[KernReturn, int]:
+def _bounded(map_: VmMap, request: FindRequest, start: int) -> int | None:
+    """vm_map_findspace below the request's bound."""
+    addr = vm_map_findspace(map_, start, request.length)
+    if addr is None or (request.max_addr and addr + request.length > request.max_addr):
+        return None
+    return addr
+
+
+def _find_classic(map_: VmMap, request: FindRequest) -> tuple[KernReturn, int]:
     """Find, align, insert; when the aligned place is taken, on from there.  FreeBSD: vm_map_find() up to 11."""
+    addr = request.addr
+    find_space = request.find_space
     if find_space == VMFS_NO_SPACE:
-        return _place(map_, obj, offset, addr, length, prot, max_, cow), addr
+        return _place(map_, request, addr), addr
     start = addr
     while True:
-        space = vm_map_findspace(map_, start, length)
-        if space is None or (max_addr and space + length > max_addr):
+        space = _bounded(map_, request, start)
+        if space is None:
             if find_space != map_.vm.release.vmfs_optimal_space:
                 return KERN_NO_SPACE, addr
             find_space = VMFS_ANY_SPACE
@@ -218,37 +240,27 @@ def _find_classic(
             map_.lock()
             continue
         if find_space != VMFS_ANY_SPACE:
-            space = _align(map_, obj, offset, space, length, find_space)
-        rv = _place(map_, obj, offset, space, length, prot, max_, cow)
+            space = _align(map_, request, space)
+        rv = _place(map_, request, space)
         if rv != KERN_NO_SPACE or find_space == VMFS_ANY_SPACE or space == start:
             return rv, space
         start = space
 
 
-def _find_modern(
-    map_: VmMap,
-    obj: VmObject | None,
-    offset: int,
-    addr: int,
-    length: int,
-    find_space: int,
-    prot: int,
-    max_: int,
-    cow: int,
-    max_addr: int,
-) -> tuple[KernReturn, int]:
+def _find_modern(map_: VmMap, request: FindRequest) -> tuple[KernReturn, int]:
     """Settle the address first, near other anonymous mappings if that is wanted.  FreeBSD: vm_map_find() since 12."""
-    cluster = _may_cluster(map_, obj, addr, find_space, prot, cow, max_addr)
-    if find_space != VMFS_NO_SPACE:
-        rv, addr = _search(map_, obj, offset, addr, length, find_space, max_addr, cluster)
-    elif cow & MAP_REMAP:
-        rv = _clear_for_remap(map_, addr, length)
+    cluster = _may_cluster(map_, request)
+    addr = request.addr
+    if request.find_space != VMFS_NO_SPACE:
+        rv, addr = _search(map_, request, cluster)
+    elif request.cow & MAP_REMAP:
+        rv = _clear_for_remap(map_, addr, request.length)
     else:
         rv = KERN_SUCCESS
     if rv == KERN_SUCCESS:
-        rv = _place(map_, obj, offset, addr, length, prot, max_, cow)
+        rv = _place(map_, request, addr)
     if rv == KERN_SUCCESS and cluster:
-        map_.anon_loc = addr + length
+        map_.anon_loc = addr + request.length
     return rv, addr
 
 
@@ -259,37 +271,28 @@ def _clear_for_remap(map_: VmMap, addr: int, length: int) -> KernReturn:
     return vm_map_delete(map_, addr, addr + length)
 
 
-def _may_cluster(
-    map_: VmMap, obj: VmObject | None, addr: int, find_space: int, prot: int, cow: int, max_addr: int
-) -> bool:
+def _may_cluster(map_: VmMap, request: FindRequest) -> bool:
     """Whether the mapping should go next to the last anonymous one.
 
     FreeBSD: clustering_anon_allowed() and its caller.
     """
     mode = map_.vm.cluster_anon
-    if mode == 0 or (mode == 1 and addr != 0 and not cow & MAP_NO_HINT):
+    if mode == 0 or (mode == 1 and request.addr != 0 and not request.cow & MAP_NO_HINT):
         return False
     return (
         not map_.flags & MAP_IS_SUB_MAP
-        and max_addr == 0
-        and find_space != VMFS_NO_SPACE
-        and obj is None
-        and not cow & (MAP_INHERIT_SHARE | _GROWS)
-        and prot != 0
+        and request.max_addr == 0
+        and request.find_space != VMFS_NO_SPACE
+        and request.obj is None
+        and not request.cow & (MAP_INHERIT_SHARE | _GROWS)
+        and request.prot != 0
     )
 
 
-def _search(
-    map_: VmMap,
-    obj: VmObject | None,
-    offset: int,
-    min_addr: int,
-    length: int,
-    find_space: int,
-    max_addr: int,
-    may_cluster: bool,
-) -> tuple[KernReturn, int]:
+def _search(map_: VmMap, request: FindRequest, may_cluster: bool) -> tuple[KernReturn, int]:
     """Up to two tries, the first clustered or randomized; OPTIMAL falls back to ANY and starts over."""
+    min_addr = request.addr
+    find_space = request.find_space
     aslr = bool(map_.flags & MAP_ASLR) and map_.random is not None
     if aslr and min_addr == 0 and not may_cluster and map_.flags & MAP_ASLR_IGNSTART:
         min_addr = map_.min_offset
@@ -298,18 +301,15 @@ def _search(
         start = map_.anon_loc if may_cluster else min_addr
         cluster = may_cluster and start != 0
         randomize = aslr and not cluster
-        if randomize:
-            addr = _randomized(map_, start, length, find_space, max_addr)
-        else:
-            addr = _bounded(map_, start, length, max_addr)
+        addr = _randomized(map_, request, start, find_space) if randomize else _bounded(map_, request, start)
         if addr is None and (cluster or randomize):
             again = map_.min_offset if map_.flags & MAP_ASLR_IGNSTART else min_addr
-            addr = _bounded(map_, again, length, max_addr)
+            addr = _bounded(map_, request, again)
         if addr is None:
             return KERN_NO_SPACE, min_addr
         if find_space == VMFS_ANY_SPACE:
             return KERN_SUCCESS, addr
-        aligned = _alignspace(map_, obj, offset, addr, length, max_addr, find_space)
+        aligned = _alignspace(map_, request, addr)
         if aligned is not None:
             return KERN_SUCCESS, aligned
         if find_space != map_.vm.release.vmfs_optimal_space:
@@ -317,17 +317,10 @@ def _search(
         find_space = VMFS_ANY_SPACE
 
 
-def _bounded(map_: VmMap, start: int, length: int, max_addr: int) -> int | None:
-    """vm_map_findspace below *max_addr*."""
-    addr = vm_map_findspace(map_, start, length)
-    if addr is None or (max_addr and addr + length > max_addr):
-        return None
-    return addr
-
-
-def _randomized(map_: VmMap, start: int, length: int, find_space: int, max_addr: int) -> int | None:
+def _randomized(map_: VmMap, request: FindRequest, start: int, find_space: int) -> int | None:
     """A random place in a gap that leaves room for it.  FreeBSD: the ASLR branch of vm_map_find()."""
     release = map_.vm.release
+    length, max_addr = request.length, request.max_addr
     large = find_space in (release.vmfs_super_space, release.vmfs_optimal_space)
     wide = map_.max_offset > MAP_32BIT_MAX_ADDR and (max_addr == 0 or max_addr > MAP_32BIT_MAX_ADDR)
     steps = (ASLR_PAGES_64 if wide else ASLR_PAGES_32)[large]
@@ -339,15 +332,13 @@ def _randomized(map_: VmMap, start: int, length: int, find_space: int, max_addr:
     return None if max_addr and addr + length > max_addr else addr
 
 
-def _alignspace(
-    map_: VmMap, obj: VmObject | None, offset: int, addr: int, length: int, max_addr: int, find_space: int
-) -> int | None:
+def _alignspace(map_: VmMap, request: FindRequest, addr: int) -> int | None:
     """Alternate between aligning and finding until neither moves the address.  FreeBSD: vm_map_alignspace()."""
     while True:
-        aligned = _align(map_, obj, offset, addr, length, find_space)
+        aligned = _align(map_, request, addr)
         if aligned == addr:
             return addr
-        space = _bounded(map_, aligned, length, max_addr)
+        space = _bounded(map_, request, aligned)
         if space is None:
             return None
         if space == aligned:

@@ -6,11 +6,11 @@ Differs: an entry in transition would be waited for; nothing can be in transitio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_WRITE
-from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
+from kernel_model.vm.vm_fault import vm_fault_copy_entry
 from kernel_model.vm.vm_map import vm_map_entry_protected
 from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_COW,
@@ -54,6 +54,18 @@ _GAP = MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
 _WX = VM_PROT_WRITE | VM_PROT_EXECUTE
 
 
+class ProtectRequest(NamedTuple):
+    """What vm_map_protect is asked for: made once at the door and passed on whole.
+
+    FreeBSD: the arguments of vm_map_protect().
+    """
+
+    new_prot: int
+    new_maxprot: int
+    flags: int
+    """VM_MAP_PROTECT_*: which of the two counts, and how far down."""
+
+
 def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bool = False) -> KernReturn:
     """Set the protection of ``[start, end)``, or with *set_max* the maximum and with it the protection.
     Holes are fine.
@@ -63,10 +75,8 @@ def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bo
              shortage what was charged so far stays charged.
     FreeBSD: vm_map_protect(9), the five-argument form.
     """
-    if map_.vm.release.protect_flags:
-        flags = VM_MAP_PROTECT_SET_MAXPROT if set_max else VM_MAP_PROTECT_SET_PROT
-        return vm_map_protect_flags(map_, start, end, new_prot, new_prot, flags)
-    return _protect(map_, start, end, new_prot, new_prot, VM_MAP_PROTECT_SET_MAXPROT if set_max else 1)
+    flags = VM_MAP_PROTECT_SET_MAXPROT if set_max else VM_MAP_PROTECT_SET_PROT
+    return _protect(map_, start, end, ProtectRequest(new_prot, new_prot, flags))
 
 
 def vm_map_protect_flags(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
@@ -76,13 +86,14 @@ def vm_map_protect_flags(map_: VmMap, start: int, end: int, new_prot: int, new_m
              KERN_PROTECTION_FAILURE for W|X on a W^X map.  A refused call changes nothing, cuts nothing.
     FreeBSD: vm_map_protect() since 13.0.
     """
-    return _protect(map_, start, end, new_prot, new_maxprot, flags)
+    return _protect(map_, start, end, ProtectRequest(new_prot, new_maxprot, flags))
 
 
-def _protect(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
+def _protect(map_: VmMap, start: int, end: int, request: ProtectRequest) -> KernReturn:
     release = map_.vm.release
     if start == end:
         return KERN_SUCCESS
+    new_prot, new_maxprot, flags = request
     both = VM_MAP_PROTECT_SET_PROT | VM_MAP_PROTECT_SET_MAXPROT
     if flags & both == both and new_prot & ~new_maxprot:
         return KERN_OUT_OF_BOUNDS
@@ -94,31 +105,31 @@ def _protect(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int,
         if release.protect_waits_busy:
             map_.wait_busy()
         start, end = map_.range_check(start, end)
-        rv = _protect_locked(map_, start, end, new_prot, new_maxprot, flags)
+        rv = _protect_locked(map_, start, end, request)
     map_.unlock()
     return rv
 
 
-def _protect_locked(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
+def _protect_locked(map_: VmMap, start: int, end: int, request: ProtectRequest) -> KernReturn:
     release = map_.vm.release
     found, first = vm_map_lookup_entry(map_, start)
     if not found:
         first = first.next
     elif release.protect_clips_first:
         vm_map_clip_start(map_, first, start)
-    if flags & VM_MAP_PROTECT_GROWSDOWN and first.eflags & MAP_ENTRY_GROWS_DOWN:
+    if request.flags & VM_MAP_PROTECT_GROWSDOWN and first.eflags & MAP_ENTRY_GROWS_DOWN:
         start, first = _down_to_gap(map_, first)
-    rv = _check_entries(map_, first, end, new_prot, new_maxprot, flags)
+    rv = _check_entries(map_, first, end, request)
     if rv != KERN_SUCCESS:
         return rv
     if not release.protect_clips_first:
         if first is not map_.header and not clip_allowed(first, start):
             return KERN_INVALID_ARGUMENT
         vm_map_clip_start(map_, first, start)
-    rv, end = _charge_entries(map_, first, end, new_prot, flags)
+    rv, end = _charge_entries(map_, first, end, request)
     if rv != KERN_SUCCESS and release.protect_clips_first:
         return rv
-    _set_entries(map_, first, end, new_prot, new_maxprot, flags, rv)
+    _set_entries(map_, first, end, request, rv)
     return rv
 
 
@@ -130,12 +141,12 @@ def _down_to_gap(map_: VmMap, first: VmMapEntry) -> tuple[int, VmMapEntry]:
     return first.start, first
 
 
-def _check_entries(map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
+def _check_entries(map_: VmMap, first: VmMapEntry, end: int, request: ProtectRequest) -> KernReturn:
     """The first pass: nothing of the range may forbid the change."""
     release = map_.vm.release
-    wanted = new_prot if flags & VM_MAP_PROTECT_SET_PROT else 0
-    if flags & VM_MAP_PROTECT_SET_MAXPROT:
-        wanted |= new_maxprot
+    wanted = request.new_prot if request.flags & VM_MAP_PROTECT_SET_PROT else 0
+    if request.flags & VM_MAP_PROTECT_SET_MAXPROT:
+        wanted |= request.new_maxprot
     header = map_.header
     entry = first
     while entry is not header and entry.start < end:
@@ -160,18 +171,18 @@ def _check_entries(map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_
     return KERN_SUCCESS
 
 
-def _charge_entries(map_: VmMap, first: VmMapEntry, end: int, new_prot: int, flags: int) -> tuple[KernReturn, int]:
+def _charge_entries(map_: VmMap, first: VmMapEntry, end: int, request: ProtectRequest) -> tuple[KernReturn, int]:
     """The second pass: what becomes writable needs swap.  Returns where to stop setting as well."""
     header = map_.header
     entry = first
-    set_prot = flags & VM_MAP_PROTECT_SET_PROT
+    sets_write = request.flags & VM_MAP_PROTECT_SET_PROT and request.new_prot & VM_PROT_WRITE
     while entry is not header and entry.start < end:
         if not clip_allowed(entry, end):
             return KERN_INVALID_ARGUMENT, entry.start
         vm_map_clip_end(map_, entry, end)
         if (
-            set_prot
-            and new_prot & ~entry.protection & VM_PROT_WRITE
+            sets_write
+            and not entry.protection & VM_PROT_WRITE
             and not entry.eflags & MAP_ENTRY_GUARD
             and not entry_charged(entry)
             and not _charge(map_, entry)
@@ -204,9 +215,7 @@ def _charge(map_: VmMap, entry: VmMapEntry) -> bool:
     return True
 
 
-def _set_entries(
-    map_: VmMap, first: VmMapEntry, end: int, new_prot: int, new_maxprot: int, flags: int, rv: KernReturn
-) -> None:
+def _set_entries(map_: VmMap, first: VmMapEntry, end: int, request: ProtectRequest, rv: KernReturn) -> None:
     """The third pass: set, copy what is wired, take rights away, merge.  With an *rv* only merge (since 13)."""
     release = map_.vm.release
     header = map_.header
@@ -218,19 +227,20 @@ def _set_entries(
             continue
         if rv == KERN_SUCCESS:
             if guard:
-                _set_gap(map_, entry, new_prot, new_maxprot, flags)
+                _set_gap(map_, entry, request)
             else:
-                _set_entry(map_, entry, new_prot, new_maxprot, flags)
+                _set_entry(map_, entry, request)
         vm_map_simplify_entry(map_, entry)
         entry = entry.next
     if rv == KERN_SUCCESS and not release.protect_clips_first and entry is not header:
         vm_map_simplify_entry(map_, entry)
 
 
-def _set_gap(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, flags: int) -> None:
+def _set_gap(map_: VmMap, entry: VmMapEntry, request: ProtectRequest) -> None:
     """A stack gap keeps the protections that its stack will grow with; a plain guard keeps nothing."""
     if not entry.eflags & _GAP or not map_.vm.release.stack_prot_saved:
         return
+    new_prot, new_maxprot, flags = request
     prot, max_ = entry.offset & VM_PROT_ALL, entry.offset >> 16 & VM_PROT_ALL
     if flags & VM_MAP_PROTECT_SET_MAXPROT:
         max_ = new_maxprot
@@ -244,7 +254,8 @@ def _copies_wired(map_: VmMap, entry: VmMapEntry) -> bool:
     return map_.vm.release.protect_copies_wired == "all" or entry.eflags & MAP_ENTRY_COW != 0
 
 
-def _set_entry(map_: VmMap, entry: VmMapEntry, new_prot: int, new_maxprot: int, flags: int) -> None:
+def _set_entry(map_: VmMap, entry: VmMapEntry, request: ProtectRequest) -> None:
+    new_prot, new_maxprot, flags = request
     old_prot = entry.protection
     if flags & VM_MAP_PROTECT_SET_MAXPROT:
         entry.max_protection = new_maxprot

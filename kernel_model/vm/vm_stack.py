@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
-from kernel_model.vm.vm_map import vm_map_entry_resize, vm_map_entry_set_eflags, vm_map_grown
+from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_set_eflags, vm_map_grown
 from kernel_model.vm.vm_map_dragonfly import MAP_FIXED, dragonfly_growstack, dragonfly_stack
 from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
@@ -364,7 +364,7 @@ class _ClassicGrowth:
         ):
             return KERN_FAILURE, start, end
         entry.avail_ssize -= amount
-        vm_map_entry_resize(map_, entry, amount)
+        vm_map_entry_grow_up(map_, entry, amount, None)
         if self.vm.release.stack_merges_neighbour and self.next is not map_.header:
             vm_map_clip_start(map_, self.next, end)
         return KERN_SUCCESS, start, end

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
-from kernel_model.vm.vm_map import vm_map_entry_raise, vm_map_entry_resize, vm_map_grown
+from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_resize, vm_map_grown
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_entry_delete
 from kernel_model.vm.vm_map_entry import (
     MAP_CREATE_GUARD,
@@ -362,11 +362,11 @@ class _GapGrowth:
             obj, stack.offset, stack.end - stack.start, amount, cred is not None
         ):
             return KERN_FAILURE, start, end
+        left: VmMapEntry | None = gap
         if gap.end == end:
             vm_map_entry_delete(map_, gap)
-        else:
-            vm_map_entry_raise(map_, gap, amount)
-        vm_map_entry_resize(map_, stack, amount)
+            left = None
+        vm_map_entry_grow_up(map_, stack, amount, left)
         return KERN_SUCCESS, start, end
 
     def _wire(self, start: int, end: int) -> KernReturn:

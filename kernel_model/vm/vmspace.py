@@ -21,8 +21,7 @@ from kernel_model.vm.vm import (
     VM_INHERIT_ZERO,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
+from kernel_model.vm.vm_fault import vm_fault, vm_fault_copy_entry
 from kernel_model.vm.vm_map import (
     VmMap,
     vm_map_entry_allocate_object,

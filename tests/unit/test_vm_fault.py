@@ -23,8 +23,7 @@ from kernel_model.vm.vm import (
     VM_PROT_WRITE,
 )
 from kernel_model.vm.vm_check import StepRecorder
-from kernel_model.vm.vm_fault import MAX_RESTARTS, vm_fault
-from kernel_model.vm.vm_fault_copy import vm_fault_copy_entry
+from kernel_model.vm.vm_fault import MAX_RESTARTS, vm_fault, vm_fault_copy_entry
 from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise
 from kernel_model.vm.vm_map_delete import vm_map_remove
 from kernel_model.vm.vm_map_entry import (
