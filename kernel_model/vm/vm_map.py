@@ -354,8 +354,8 @@ def vm_map_entry_resize(map_: VmMap, entry: VmMapEntry, grow_amount: int) -> Non
 def vm_map_entry_grow_up(map_: VmMap, stack: VmMapEntry, amount: int, gap: VmMapEntry | None) -> None:
     """Move the end of *stack* up by *amount* bytes; *gap*, the reserve above it, gives way where it is an entry.
 
-    Nothing is asserted and ``size`` grows even by a guard, as in the source: an unaligned stack, or one that is a
-    guard, is a program's folly and stays the map's.
+    Nothing is asserted, and ``size`` grows even by a guard: up to 11.0 such a stack may pass the map's end, and since
+    10.4 a guard that was inserted with a GROWS_* flag grows as well.
     FreeBSD: part of vm_map_growstack().
     """
     start = stack.end
