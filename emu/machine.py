@@ -12,7 +12,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from emu.engine.cpu import UcCpu
@@ -29,16 +28,15 @@ from emu.engine.raw import (
 )
 from emu.engine.trap import Traps
 from kernel_model.errors import SyscallError, UsageError, panic
-from kernel_model.fs.hostfd import HostFdVnode
+from kernel_model.fs.hostfd import HostFdVnode, stdio_files
 from kernel_model.fs.rootfs import mount_root
-from kernel_model.host.files import host_umask
+from kernel_model.host.files import umask as host_umask
 from kernel_model.init_main import boot, create_init
 from kernel_model.kern.imgact_elf_brand import force_brand
 from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
 from kernel_model.kern.kern_sig import ast, psignal
-from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.signalvar import KSigInfo
@@ -53,8 +51,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from kernel_model.fs.hostfd import Stream
     from kernel_model.kern.kern_ktrace import Spot
-    from kernel_model.kern.kern_stdio import Stream
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vmspace import VmSpace
@@ -345,8 +343,7 @@ class Machine:
     def _restore_terminals(self) -> None:
         for fp in self._streams:
             if isinstance(fp.f_vnode, HostFdVnode):
-                with suppress(OSError):
-                    fp.f_vnode.restore()
+                fp.f_vnode.restore()
 
     def __enter__(self) -> Machine:
         return self

@@ -14,6 +14,7 @@ from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.abi.linux64.linux_elf import LINUX_BRANDS
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
 from kernel_model.errors import kassert
+from kernel_model.host.memory import SwapFile
 from kernel_model.kern.imgact_elf import exec_elf_imgact
 from kernel_model.kern.imgact_elf_brand import elf_insert_brand_entry
 from kernel_model.kern.imgact_shell import exec_shell_imgact
@@ -48,6 +49,7 @@ def boot(release: Release, ram: int = DEFAULT_RAM, *, span: int = LARGEST_SPAN, 
     *span* is how much address space of the host frames may take; *seed* makes clock and random numbers repeatable.
     """
     kernel = Kernel(Vm(release, ram, span=span), seed=seed)
+    kernel.vm.make_swap = SwapFile
     kernel.vm.on_oom = partial(out_of_memory, kernel)
     kernel.ktrace.make_recorder = partial(FaultRecorder, kernel)
     kernel.sysvecs.update((sysvec.name, sysvec) for sysvec in SYSVECS)

@@ -12,16 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, some
 from kernel_model.fs.pseudofs import PseudoDir, PseudoLink, PseudoMount, PseudoNode, pseudo_mount
-from kernel_model.kern.kern_descrip import FREAD, FWRITE, File
-from kernel_model.kern.vfs_vnops import vn_open_vnode
-from kernel_model.kern.vnode import VCHR, VREG, Vattr, Vnode
+from kernel_model.kern.vnode import VCHR, Vattr, Vnode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from kernel_model.kern.proc import Kernel, Thread
+    from kernel_model.kern.proc import Kernel
 
 DEVFS_FSID = 0x1F
 LINUX_DEVFS_MAGIC = 0x01021994
@@ -88,9 +86,9 @@ class FdVnode(PseudoNode):
     mode: int = 0o666
     number: int
 
-    def open_file(self, td: Thread, fmode: int) -> File | None:
-        """The same open file again, or for a Linux program the same regular file opened anew."""
-        return open_descriptor(td, self.number, fmode)
+    def dupfd(self, fmode: int) -> tuple[int, int]:
+        """The descriptor, if it is open for *fmode*."""
+        return self.number, fmode
 
 
 @dataclass(slots=True, eq=False, kw_only=True, repr=False)
@@ -100,23 +98,14 @@ class TtyVnode(PseudoNode):
     v_type: int = VCHR
     mode: int = 0o666
 
-    def open_file(self, td: Thread, fmode: int) -> File | None:
-        """The open file of that terminal; ENXIO when there is none."""
+    def dupfd(self, fmode: int) -> tuple[int, int]:
+        """The descriptor of that terminal, whatever it is open for; ENXIO when there is none."""
+        files = some(self.v_mount.kernel.curthread, "current thread").td_proc.p_fd.fd_files
         for fd in (0, 1, 2):
-            fp = td.td_proc.p_fd.fd_files.get(fd)
+            fp = files.get(fd)
             if fp is not None and fp.f_vnode is not None and fp.f_vnode.link_text() == b"/dev/tty":
-                return fp
+                return fd, 0
         raise SyscallError(E.ENXIO)
-
-
-def open_descriptor(td: Thread, number: int, fmode: int) -> File:
-    """What opening /dev/fd/N or /proc/self/fd/N gives.  FreeBSD: dupfdopen()."""
-    fp = td.td_proc.p_fd.fget(number)
-    if td.td_proc.p_sysent.files.devfd_reopens and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:
-        return vn_open_vnode(td, fp.f_vnode, fmode)
-    if fmode & (FREAD | FWRITE) & ~fp.f_flag:
-        raise SyscallError(E.EACCES)
-    return fp
 
 
 def _zero(buf: memoryview) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kernel_model.fs.devfs import open_descriptor
 from kernel_model.fs.procfs_maps import proc_map, proc_maps
 from kernel_model.fs.procfs_text import (
     cpuinfo,
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from kernel_model.kern.kern_descrip import File
-    from kernel_model.kern.proc import Kernel, Proc, Thread
+    from kernel_model.kern.proc import Kernel, Proc
 
 PROCFS_FSID = 0x1E
 LINUX_PROCFS_MAGIC = 0x9FA0
@@ -71,7 +70,7 @@ class DescriptorLink(PseudoNode):
         return b"" if fp is None else fp.f_ops.fo_name(fp)
 
     def follow_to(self) -> Vnode | None:
-        """The vnode itself; what has none is opened through open_file()."""
+        """The vnode itself; what has none is opened through dupfd()."""
         fp = self._file()
         if fp is None or fp.f_vnode is None:
             return OpenLink(self.v_mount, self.number)
@@ -98,9 +97,9 @@ class OpenLink(PseudoNode):
         """As it was opened."""
         return True
 
-    def open_file(self, td: Thread, fmode: int) -> File | None:
+    def dupfd(self, fmode: int) -> tuple[int, int]:
         """The same open file again."""
-        return open_descriptor(td, self.number, fmode)
+        return self.number, fmode
 
 
 def procfs_mount(kernel: Kernel) -> PseudoDir:

@@ -13,6 +13,7 @@ from kernel_model.fs.devfs import devfs_mount
 from kernel_model.fs.hostfs import HostMount, hostfs_mount
 from kernel_model.fs.procfs import procfs_mount
 from kernel_model.fs.pseudofs import mount_at
+from kernel_model.host.files import getcwd, realpath
 from kernel_model.kern.vfs_lookup import lookup_path
 from kernel_model.kern.vnode import VDIR
 from kernel_model.ucred import Ucred
@@ -33,7 +34,7 @@ def mount_root(
     directory is ``/``, nothing can be written without *rw*.
     Raises: UsageError when there is no such directory.
     """
-    top = os.path.realpath(root)
+    top = realpath(root)
     try:
         rootvp = hostfs_mount(top, rw=rw)
     except SyscallError:
@@ -43,7 +44,7 @@ def mount_root(
     if cwd is None:
         where = _inside(top)
     else:
-        where = os.path.realpath(cwd) if top == "/" else cwd
+        where = realpath(cwd) if top == "/" else cwd
     try:
         cwdvp = lookup_path(rootvp, os.fsencode(where), Ucred())
     except SyscallError:
@@ -58,10 +59,9 @@ def mount_root(
 
 def _inside(top: str) -> str:
     """The host's working directory as a path inside *top*, or ``/``."""
-    try:
-        here = os.path.realpath(os.getcwd())
-    except OSError:
+    here = getcwd()
+    if here is None or here == top:
         return "/"
-    if os.path.commonpath((here, top)) != top:
-        return "/"
-    return "/" + os.path.relpath(here, top).removeprefix(".")
+    if top == "/":
+        return here
+    return here.removeprefix(top) if here.startswith(top + "/") else "/"

@@ -1,44 +1,36 @@
-"""What the file systems that stand on the host share: errors, kinds of mounts, attributes.
+"""Files of the host, by descriptors of ours.
 
-Model only: FreeBSD has no host below it.
+Model only.  The boundary: a call here takes a descriptor of ours, or a directory descriptor and **one name without a
+slash**, and never follows a link; only ``open_root``, ``realpath`` and ``getcwd`` know whole paths, and only the
+machine's owner names those.  ``/proc/self/fd/N`` leads to exactly the file of descriptor N.  Errors are SyscallError.
 """
 
 from __future__ import annotations
 
-import errno as host_errno
 import os
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from kernel_model import errno as E
-from kernel_model.errors import SyscallError
-from kernel_model.kern.vnode import ALLPERMS, IFTOVT, S_IFMT, VNON, Vattr
+from kernel_model.host.errors import host_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-PSEUDO_FSTYPES: Final = frozenset((
-    "autofs", "binder", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs",
-    "efivarfs", "functionfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "nfsd", "proc", "pstore", "resctrl",
-    "rpc_pipefs", "securityfs", "selinuxfs", "smackfs", "sysfs", "tracefs",
-))  # fmt: skip
-"""Kinds of host file systems whose files are doors into the host's kernel."""
+HostStat: TypeAlias = os.stat_result
+HostStatvfs: TypeAlias = os.statvfs_result
 
+_ROOT_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_PATH_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FLAGS: Final = os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+_DIR_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_BTIME: Final = 0x800
 
-_RENAMED: Final = {"EMFILE": E.ENFILE, "ELOOP": E.ELOOP}
-"""Host errors that mean something else to the guest: our descriptors are the system's, not the process's."""
-
-FROM_HOST: Final = {
-    number: _RENAMED.get(name, getattr(E, name, E.EIO)) for number, name in host_errno.errorcode.items()
-}
-
-
-def host_error(error: OSError) -> SyscallError:
-    """The guest's error for a host's: ``raise host_error(error) from None``."""
-    return SyscallError(FROM_HOST.get(error.errno or 0, E.EIO))
+close = os.close
+"""close(2) of a descriptor that this room opened; bound here because finalizers need it when modules are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +39,34 @@ class HostFs:
 
     fstype: str
     source: str
+
+
+def _magic(fd: int) -> str:
+    """A path of the host that leads to exactly the file of *fd*."""
+    return f"/proc/self/fd/{fd}"
+
+
+# -- the host's own places ------------------------------------------------------------------------------
+
+
+def realpath(path: str | os.PathLike[str]) -> str:
+    """*path* without links, as the machine's owner meant it."""
+    return os.path.realpath(path)
+
+
+def getcwd() -> str | None:
+    """The host's working directory without links; None when it is gone."""
+    try:
+        return os.path.realpath(os.getcwd())
+    except OSError:
+        return None
+
+
+def umask() -> int:
+    """The umask that this process was started with."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def mounts() -> Iterator[tuple[int, HostFs]]:
@@ -63,8 +83,148 @@ def mounts() -> Iterator[tuple[int, HostFs]]:
         yield os.makedev(int(major), int(minor)), HostFs(fstype, source)
 
 
-def host_birthtime(fd: int) -> int:
-    """When the file of the O_PATH descriptor *fd* was made, nanoseconds; -1 where the host does not say.
+# -- opening ----------------------------------------------------------------------------------------------
+
+
+def open_root(path: bytes) -> int:
+    """A descriptor of the directory *path*, good for look-ups only."""
+    try:
+        return os.open(path, _ROOT_FLAGS)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def open_path(dirfd: int, name: bytes) -> int:
+    """A descriptor that only says which file *name* is: a device, FIFO or socket is not opened by it."""
+    try:
+        return os.open(name, _PATH_FLAGS, dir_fd=dirfd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def open_reader(fd: int) -> int:
+    """A new descriptor of the same regular file, for reading."""
+    try:
+        return os.open(_magic(fd), os.O_RDONLY | _OPEN_FLAGS)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def open_writer(fd: int) -> int:
+    """A new descriptor of the same regular file, for writing."""
+    try:
+        return os.open(_magic(fd), os.O_WRONLY | _OPEN_FLAGS)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+# -- data --------------------------------------------------------------------------------------------------
+
+
+def preadv(fd: int, bufs: Sequence[memoryview], offset: int) -> int:
+    """preadv(2)."""
+    try:
+        return os.preadv(fd, bufs, offset)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def pwritev(fd: int, bufs: Sequence[memoryview | bytes], offset: int) -> int:
+    """pwritev(2)."""
+    try:
+        return os.pwritev(fd, bufs, offset)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def readv(fd: int, bufs: Sequence[memoryview]) -> int:
+    """readv(2): a terminal or pipe gives what is there, waiting for the first byte."""
+    try:
+        return os.readv(fd, bufs)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def writev(fd: int, bufs: Sequence[memoryview | bytes]) -> int:
+    """writev(2): a pipe whose reader has gone is EPIPE."""
+    try:
+        return os.writev(fd, bufs)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def truncate(fd: int, length: int) -> None:
+    """ftruncate(2)."""
+    try:
+        os.ftruncate(fd, length)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def allocate(fd: int, offset: int, length: int) -> None:
+    """posix_fallocate(3)."""
+    try:
+        os.posix_fallocate(fd, offset, length)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def sync(fd: int, *, data_only: bool) -> None:
+    """fsync(2) or fdatasync(2); EINVAL for what has no store."""
+    try:
+        (os.fdatasync if data_only else os.fsync)(fd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def next_data(fd: int, offset: int, end: int) -> int:
+    """Where the next stored byte from *offset* on is, at most *end*."""
+    return _seek(fd, offset, os.SEEK_DATA, end)
+
+
+def next_hole(fd: int, offset: int, end: int) -> int:
+    """Where the next hole from *offset* on begins, at most *end*."""
+    return _seek(fd, offset, os.SEEK_HOLE, end)
+
+
+def _seek(fd: int, offset: int, whence: int, end: int) -> int:
+    if offset >= end:
+        return end
+    try:
+        return min(os.lseek(fd, offset, whence), end)
+    except OSError:
+        return end  # ENXIO: behind the last byte is nothing but a hole
+
+
+# -- attributes ----------------------------------------------------------------------------------------------
+
+
+def fstat(fd: int) -> HostStat:
+    """fstat(2)."""
+    try:
+        return os.fstat(fd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def stat_at(dirfd: int, name: bytes) -> HostStat:
+    """fstatat(2) of the name itself, were it a link."""
+    try:
+        return os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def statvfs(fd: int) -> HostStatvfs:
+    """fstatvfs(2)."""
+    try:
+        return os.fstatvfs(fd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def birthtime(fd: int) -> int:
+    """When the file was made, nanoseconds; -1 where the host does not say.
 
     Python's os.stat() does not ask for it, so the C library's statx(2) is called.
     """
@@ -79,29 +239,140 @@ def host_birthtime(fd: int) -> int:
     return int(seconds * 1_000_000_000 + part) if mask & _STATX_BTIME else -1
 
 
-def host_umask() -> int:
-    """The umask that this process was started with."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def may(fd: int, *, read: bool, write: bool, execute: bool) -> bool:
+    """access(2): whether the host lets its own user do all this."""
+    wanted = (os.R_OK if read else 0) | (os.W_OK if write else 0) | (os.X_OK if execute else 0)
+    return os.access(_magic(fd), wanted)
 
 
-def vattr_of(st: os.stat_result) -> Vattr:
-    """Attributes of a host file."""
-    return Vattr(
-        va_type=IFTOVT.get(st.st_mode & S_IFMT, VNON),
-        va_mode=st.st_mode & ALLPERMS,
-        va_nlink=st.st_nlink,
-        va_uid=st.st_uid,
-        va_gid=st.st_gid,
-        va_fsid=st.st_dev,
-        va_fileid=st.st_ino,
-        va_size=st.st_size,
-        va_blocksize=st.st_blksize,
-        va_atime=st.st_atime_ns,
-        va_mtime=st.st_mtime_ns,
-        va_ctime=st.st_ctime_ns,
-        va_birthtime=min(st.st_mtime_ns, st.st_ctime_ns),
-        va_rdev=st.st_rdev,
-        va_bytes=st.st_blocks * 512,
-    )
+def chown(fd: int, uid: int, gid: int) -> None:
+    """chown(2); -1 leaves an id alone."""
+    try:
+        os.chown(_magic(fd), uid, gid)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def chmod(fd: int, mode: int) -> None:
+    """chmod(2)."""
+    try:
+        os.chmod(_magic(fd), mode)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def utimes(fd: int, times: tuple[int, int] | None) -> None:
+    """utimensat(2): access and modification time in nanoseconds; None for now, by the host's file system."""
+    try:
+        if times is None:
+            os.utime(_magic(fd))
+        else:
+            os.utime(_magic(fd), ns=times)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+# -- directories and links --------------------------------------------------------------------------------------
+
+
+def readlink(fd: int) -> bytes:
+    """readlink(2) of the link that an ``open_path`` descriptor stands for."""
+    try:
+        return os.readlink(b"", dir_fd=fd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def listdir(dirfd: int) -> list[tuple[int, int, bytes]]:
+    """Every name but the dots: (inode number, type bits of st_mode or 0, name)."""
+    try:
+        fd = os.open(b".", _DIR_FLAGS, dir_fd=dirfd)
+        try:
+            with os.scandir(fd) as entries:
+                return [(entry.inode(), _type_bits(entry), os.fsencode(entry.name)) for entry in entries]
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def _type_bits(entry: os.DirEntry[str]) -> int:
+    """The type; asks for attributes only for what is neither file, directory nor link."""
+    if entry.is_file(follow_symlinks=False):
+        return S_IFREG
+    if entry.is_dir(follow_symlinks=False):
+        return S_IFDIR
+    if entry.is_symlink():
+        return S_IFLNK
+    try:
+        return S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+    except OSError:
+        return 0
+
+
+def create(dirfd: int, name: bytes, mode: int) -> None:
+    """Make a regular file; its permissions are *mode*, whatever the umask."""
+    try:
+        fd = os.open(name, _NEW_FLAGS, 0o600, dir_fd=dirfd)
+        try:
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def mkdir(dirfd: int, name: bytes) -> None:
+    """Make a directory, at first the owner's alone."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=dirfd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def mkfifo(dirfd: int, name: bytes) -> None:
+    """Make a FIFO, at first the owner's alone; nobody here opens it on the host."""
+    try:
+        os.mkfifo(name, 0o600, dir_fd=dirfd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def symlink(dirfd: int, name: bytes, target: bytes) -> None:
+    """Make a symbolic link; its text is never interpreted by the host on our behalf."""
+    try:
+        os.symlink(target, name, dir_fd=dirfd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def link(fd: int, dirfd: int, name: bytes) -> None:
+    """Make another name for the file of *fd*."""
+    try:
+        os.link(_magic(fd), name, dst_dir_fd=dirfd, follow_symlinks=True)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def unlink(dirfd: int, name: bytes) -> None:
+    """unlinkat(2)."""
+    try:
+        os.unlink(name, dir_fd=dirfd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def rmdir(dirfd: int, name: bytes) -> None:
+    """unlinkat(2) with AT_REMOVEDIR."""
+    try:
+        os.rmdir(name, dir_fd=dirfd)
+    except OSError as error:
+        raise host_error(error) from None
+
+
+def rename(dirfd: int, name: bytes, todirfd: int, toname: bytes) -> None:
+    """renameat(2)."""
+    try:
+        os.rename(name, toname, src_dir_fd=dirfd, dst_dir_fd=todirfd)
+    except OSError as error:
+        raise host_error(error) from None

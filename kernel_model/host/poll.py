@@ -1,6 +1,6 @@
 """Waiting for the host: a terminal that is typed on, a pipe that another program fills.
 
-Model only.  The host is asked in slices, so that a signal or a timer of the process can end the wait.
+Model only.  Events are POLLIN, POLLPRI and POLLOUT, whose numbers FreeBSD, Linux and the host share.
 """
 
 from __future__ import annotations
@@ -8,42 +8,36 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import SyscallError
-from kernel_model.kern.kern_clock import itimers_due, next_itimer
-from kernel_model.kern.kern_sig import interrupted
-from kernel_model.kern.vnode import POLLIN, POLLOUT, POLLPRI
-
 if TYPE_CHECKING:
-    from kernel_model.kern.proc import Thread
+    from collections.abc import Mapping
 
 SLICE = 200_000_000
 """Longest wait on the host without a look at signals, nanoseconds."""
-MILLISECOND = 1_000_000
+_MILLISECOND = 1_000_000
 
 
-def wait_host(td: Thread, waiters: dict[int, int], due: int | None = None) -> bool:
-    """Wait until a host descriptor of *waiters* (descriptor to events) is ready, or nanouptime reaches *due*.
-
-    Returns whether one is ready.  Raises: EINTR or ERESTART, when a signal ends the wait.
-    """
+def ready_events(fd: int, events: int) -> int:
+    """Those of *events* that are true of *fd* now, with POLLERR and POLLHUP."""
     poller = select.poll()
-    for fd, events in waiters.items():
-        poller.register(fd, events & (POLLIN | POLLPRI | POLLOUT))
-    proc = td.td_proc
-    clock = proc.kernel.clock
-    while True:
-        if poller.poll(0):
-            return True
-        itimers_due(proc)
-        error = interrupted(td)
-        if error:
-            raise SyscallError(error)
-        now = clock.nanouptime()
-        if due is not None and now >= due:
-            return False
-        ends = [when - now for when in (due, next_itimer(proc)) if when is not None]
-        span = max(0, min([SLICE, *ends]))
-        if poller.poll(span // MILLISECOND + 1):
-            return True
-        if proc.kernel.seed is not None:
-            clock.sleep(span)
+    poller.register(fd, events)
+    ready = poller.poll(0)
+    return ready[0][1] if ready else 0
+
+
+class Waiter:
+    """Some descriptors of the host, each with the events that are waited for."""
+
+    __slots__ = ("_poller",)
+
+    def __init__(self, wanted: Mapping[int, int]) -> None:
+        self._poller = select.poll()
+        for fd, events in wanted.items():
+            self._poller.register(fd, events)
+
+    def ready(self) -> bool:
+        """Whether something has happened already."""
+        return bool(self._poller.poll(0))
+
+    def wait(self, nanoseconds: int) -> bool:
+        """Wait at most about that long, and at most one slice: whether something happened."""
+        return bool(self._poller.poll(min(nanoseconds, SLICE) // _MILLISECOND + 1))

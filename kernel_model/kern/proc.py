@@ -11,12 +11,12 @@ Field names are the kernel's.  What is done with them stands in the modules abov
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 from kernel_model.errors import kassert
 from kernel_model.host.clock import Clock, HostClock, SteppedClock
+from kernel_model.host.random import HostRandom, RandomSource, seeded_random
 from kernel_model.kern.signalvar import StackT
 from kernel_model.ucred import Ucred
 
@@ -213,7 +213,7 @@ class ElfBrand(Protocol):
         ...
 
 
-class ShmStore(Protocol):
+class ShmUsage(Protocol):
     """What the kernel asks of the store of shared memory objects."""
 
     def used(self) -> int:
@@ -232,7 +232,7 @@ class Kernel:
     hostname: str = "growstack"
     procs: dict[int, Proc] = field(default_factory=dict)
     clock: Clock = field(default_factory=HostClock)
-    rng: random.Random = field(default_factory=random.SystemRandom)
+    rng: RandomSource = field(default_factory=HostRandom)
     uprintf: Callable[[str], None] | None = None
     """Shows a line to the person at the terminal: why a program died inside execve.  FreeBSD: uprintf(9)."""
     execsw: list[Callable[..., bool]] = field(default_factory=list)
@@ -252,12 +252,12 @@ class Kernel:
     """Inode number of the newest pipe."""
     shm_dictionary: dict[bytes, Vnode] = field(default_factory=dict)
     """Named shared memory objects."""
-    shm_store: ShmStore | None = None
+    shm_store: ShmUsage | None = None
     """What holds the contents of all shared memory objects; None until the first."""
 
     def __post_init__(self) -> None:
         if self.seed is not None:
-            self.rng = random.Random(self.seed)
+            self.rng = seeded_random(self.seed)
             self.clock = SteppedClock()
 
     @property

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_descrip import (
     DTYPE_FIFO,
     DTYPE_PIPE,
@@ -31,6 +31,7 @@ from kernel_model.kern.kern_descrip import (
     File,
 )
 from kernel_model.kern.kern_synch import sleep_forever
+from kernel_model.kern.pipe import Inbox
 from kernel_model.kern.vnode import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, VFIFO, Vattr
 from kernel_model.vm.vm_kern import PipeBuffer
 from kernel_model.vm.vm_param import PAGE_SIZE
@@ -45,15 +46,6 @@ PIPE_SIZE = 65536
 PIPE_BUF = 512
 POLLWRNORM = POLLOUT
 """FreeBSD gives both the same number."""
-
-
-@dataclass(slots=True, eq=False)
-class Inbox:
-    """The buffer that one end reads, and who is at its ends."""
-
-    data: PipeBuffer
-    readers: int = 1
-    writers: int = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +97,7 @@ class Pipe:
             if stored < min(len(buf), room):
                 break
             room -= stored
+        kassert(put <= count, "pipe: %d of %d bytes written", put, count)
         if put == 0 and count:
             raise SyscallError(E.ENOMEM)
         if put < count and not fp.f_flag & O_NONBLOCK:
@@ -152,15 +145,11 @@ class Pipe:
 
     def fo_close(self, fp: File) -> None:
         """One reader and one writer fewer."""
-        if fp.f_flag & FREAD:
-            self.inbox.readers -= 1
-        if fp.f_flag & FWRITE:
-            self.outbox.writers -= 1
-        for box in (self.inbox, self.outbox):
-            if box.readers <= 0 or (box.writers <= 0 and not box.data):
-                box.data.free()
+        kassert(self.named is None or self.inbox is self.outbox, "fifo %r with two buffers", self.named)
+        self.inbox.closed(read=bool(fp.f_flag & FREAD), write=False)
+        self.outbox.closed(read=False, write=bool(fp.f_flag & FWRITE))
         if self.named is not None:
-            self.named.v_usecount -= 1
+            self.named.v_decr_usecount(write=False)
 
     def fo_seekable(self, fp: File) -> bool:
         """Never."""
@@ -209,6 +198,7 @@ def fifo_open(td: Thread, vp: Vnode, fmode: int) -> File:
     Raises: ENXIO for a writer with O_NONBLOCK and no reader.  Without O_NONBLOCK the missing other side can
     never come.  FreeBSD: fifo_open().
     """
+    kassert(vp.v_type == VFIFO, "fifo_open of %r", vp)
     if vp.v_fifo is None or vp.v_usecount == 0:
         vp.v_fifo = Inbox(PipeBuffer(td.td_proc.kernel.vm, PIPE_SIZE), readers=0, writers=0)
     box = vp.v_fifo
@@ -219,7 +209,6 @@ def fifo_open(td: Thread, vp: Vnode, fmode: int) -> File:
             sleep_forever(td, "fifoow")
         if fmode & FREAD and box.writers == 0 and not fmode & O_NONBLOCK:
             sleep_forever(td, "fifoor")
-    box.readers += bool(fmode & FREAD)
-    box.writers += bool(fmode & FWRITE)
-    vp.v_usecount += 1
+    box.opened(read=bool(fmode & FREAD), write=bool(fmode & FWRITE))
+    vp.v_incr_usecount(write=False)
     return File(Pipe(box, box, 0, 0, named=vp), DTYPE_FIFO, fmode & FMASK)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.host.poll import wait_host
+from kernel_model.host.poll import SLICE, Waiter
 from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.kern_clock import itimers_due, next_itimer
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC, O_PATH
+from kernel_model.kern.kern_sig import interrupted
 from kernel_model.kern.kern_synch import sleep_forever, sleep_until
 from kernel_model.kern.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 
@@ -61,6 +63,33 @@ def host_waiters(td: Thread, wanted: Wanted) -> dict[int, int]:
     return waiters
 
 
+def seltdwait(td: Thread, waiters: dict[int, int], due: int | None = None) -> bool:
+    """Wait until a host descriptor of *waiters* (descriptor to events) is ready, or nanouptime reaches *due*.
+
+    Returns whether one is ready.  Raises: EINTR or ERESTART, when a signal ends the wait.
+    FreeBSD: seltdwait().  Differs: the host is asked in slices, so that a signal or a timer of the process can end it.
+    """
+    waiter = Waiter({fd: events & (POLLIN | POLLPRI | POLLOUT) for fd, events in waiters.items()})
+    proc = td.td_proc
+    clock = proc.kernel.clock
+    while True:
+        if waiter.ready():
+            return True
+        itimers_due(proc)
+        error = interrupted(td)
+        if error:
+            raise SyscallError(error)
+        now = clock.nanouptime()
+        if due is not None and now >= due:
+            return False
+        ends = [when - now for when in (due, next_itimer(proc)) if when is not None]
+        span = max(0, min([SLICE, *ends]))
+        if waiter.wait(span):
+            return True
+        if proc.kernel.seed is not None:
+            clock.sleep(span)
+
+
 def kern_poll(td: Thread, wanted: Wanted, timeout: int | None) -> list[int]:
     """Wait at most *timeout* nanoseconds (None: for ever) until something is ready.
 
@@ -90,7 +119,7 @@ def wait_until(
 def _wait(td: Thread, waiters: dict[int, int], due: int | None) -> None:
     """Until something may be ready, or *due*; raises the errno of a signal."""
     if waiters:
-        _ = wait_host(td, waiters, due)
+        _ = seltdwait(td, waiters, due)
     elif due is None:
         sleep_forever(td, "select")
     else:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.host.poll import wait_host
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FEXEC,
@@ -41,6 +40,7 @@ from kernel_model.kern.kern_sig import tdsendsignal
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
 from kernel_model.kern.sys_pipe import fifo_open
+from kernel_model.kern.sys_poll import seltdwait
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_globalpath
 from kernel_model.kern.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VFIFO, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
 from kernel_model.rlimit import RLIMIT_FSIZE
@@ -124,25 +124,36 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
     if vp.v_type != VDIR and fmode & O_DIRECTORY:
         raise SyscallError(E.ENOTDIR)
     if fmode & O_PATH:
-        vp.v_usecount += 1
+        vp.v_incr_usecount(write=False)
         return File(VNOPS, DTYPE_VNODE, O_PATH, vp)
     accmode = _accmode(td, vp, fmode)
     if check_access and accmode:
         vp.access(accmode, td.td_proc.p_ucred)
     if accmode & VWRITE and vp.v_textcount:
         raise SyscallError(E.ETXTBSY)
-    ready = vp.open_file(td, fmode)
-    if ready is not None:
-        return ready
+    dup = vp.dupfd(fmode)
+    if dup is not None:
+        return dupfdopen(td, *dup, fmode)
     if vp.v_type == VFIFO:
         return fifo_open(td, vp, fmode)
     vp.open(write=bool(accmode & VWRITE))
     fp = File(VNOPS, DTYPE_VNODE, fmode & FMASK, vp)
-    vp.v_usecount += 1
-    if fmode & FWRITE:
-        vp.v_writecount += 1
+    vp.v_incr_usecount(write=bool(fmode & FWRITE))
     if fmode & (O_SHLOCK | O_EXLOCK):
         _lock_new_file(td, fp, fmode)
+    return fp
+
+
+def dupfdopen(td: Thread, fd: int, needs: int, fmode: int) -> File:
+    """What opening a name for descriptor *fd* gives: the same open file again, if it is open for *needs*.
+
+    For a Linux program a regular file is opened anew, with an offset of its own.  FreeBSD: dupfdopen().
+    """
+    fp = td.td_proc.p_fd.fget(fd)
+    if td.td_proc.p_sysent.files.devfd_reopens and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:
+        return vn_open_vnode(td, fp.f_vnode, fmode)
+    if needs & (FREAD | FWRITE) & ~fp.f_flag:
+        raise SyscallError(E.EACCES)
     return fp
 
 
@@ -280,7 +291,7 @@ class VnodeFileOps:
             if fp.f_flag & O_NONBLOCK and not vp.poll(POLLIN):
                 raise SyscallError(E.EAGAIN)
             if host_fd >= 0:
-                _ = wait_host(td, {host_fd: POLLIN})
+                _ = seltdwait(td, {host_fd: POLLIN})
         return vn_read(vp, bufs, offset)
 
     def fo_write(self, td: Thread, fp: File, bufs: Sequence[memoryview], offset: int) -> int:
@@ -329,9 +340,7 @@ class VnodeFileOps:
     def fo_close(self, fp: File) -> None:
         """vn_closefile()."""
         vp = file_vnode(fp)
-        vp.v_usecount -= 1
-        if fp.f_flag & FWRITE:
-            vp.v_writecount -= 1
+        vp.v_decr_usecount(write=bool(fp.f_flag & FWRITE))
         vp.close()
 
     def fo_seekable(self, fp: File) -> bool:

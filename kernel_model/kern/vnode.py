@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel_model.kern.kern_descrip import File
-    from kernel_model.kern.proc import Thread
-    from kernel_model.kern.sys_pipe import Inbox
+    from kernel_model.kern.pipe import Inbox
     from kernel_model.ucred import Ucred
     from kernel_model.vm.vm_object import VmObject
 
@@ -223,6 +221,21 @@ class Vnode:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {VTYPE_NAMES[self.v_type]} {self.v_name!r}>"
 
+    # -- counts ----------------------------------------------------------------------------------
+
+    def v_incr_usecount(self, *, write: bool) -> None:
+        """One more open file, which may *write*.  FreeBSD: v_incr_usecount(), VOP_ADD_WRITECOUNT()."""
+        kassert(self.v_usecount >= 0 and self.v_writecount >= 0, "vnode %r: counts below 0", self)
+        self.v_usecount += 1
+        self.v_writecount += write
+
+    def v_decr_usecount(self, *, write: bool) -> None:
+        """One open file less.  FreeBSD: v_decr_usecount(), VOP_ADD_WRITECOUNT()."""
+        kassert(self.v_usecount > 0, "vnode %r: use count below 0", self)
+        kassert(self.v_writecount >= write, "vnode %r: write count below 0", self)
+        self.v_usecount -= 1
+        self.v_writecount -= write
+
     # -- identity and attributes ----------------------------------------------------------------
 
     def getattr(self) -> Vattr:
@@ -255,8 +268,12 @@ class Vnode:
         FreeBSD: VOP_OPEN(9).  Raises ENXIO for what cannot be opened.
         """
 
-    def open_file(self, td: Thread, fmode: int) -> File | None:
-        """The open file to use instead of one on this vnode: /dev/fd/0 is descriptor 0.  FreeBSD: fdopen."""
+    def dupfd(self, fmode: int) -> tuple[int, int] | None:
+        """The current thread's descriptor that is opened instead of this vnode, and for what it must be open.
+
+        /dev/fd/0 is descriptor 0; None: the vnode itself is opened.
+        FreeBSD: td_dupfd, which fdesc_open() and fdopen() set; dupfdopen() goes on from there.
+        """
         return None
 
     def link_text(self) -> bytes:

@@ -1,8 +1,8 @@
 """Swap: who may reserve it, and where paged-out anonymous memory goes.
 
 Reservation and use are two things, as in FreeBSD: a charge is taken when a mapping could come to need space, a
-block only when the page daemon writes a page out.  Blocks live in one unnamed temporary file that exists from the
-first page-out on.
+block only when the page daemon writes a page out.  Blocks live in one store (the kernel's is an unnamed temporary file
+of the host) that exists from the first page-out on.
 
 FreeBSD: sys/vm/swap_pager.c.
 Differs: one swap device, page-sized blocks without clustering; the block map is a dictionary ``VmObject.swap``.
@@ -10,16 +10,19 @@ Differs: one swap device, page-sized blocks without clustering; the block map is
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert, some
 from kernel_model.rlimit import RLIMIT_SWAP
+from kernel_model.vm.swap_store import SwapMemory
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP
-from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.ucred import Ucred
+    from kernel_model.vm.swap_store import SwapStore
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
@@ -36,13 +39,14 @@ VM_PAGER_ERROR = 4
 
 
 class SwapDevice:
-    """The swap file: page-sized blocks, given out lowest first, freed ones first of all."""
+    """The swap device: page-sized blocks, given out lowest first, freed ones first of all."""
 
-    __slots__ = ("_fd", "_free", "_next", "nblocks")
+    __slots__ = ("_free", "_make_store", "_next", "_store", "nblocks")
 
-    def __init__(self, nblocks: int) -> None:
+    def __init__(self, nblocks: int, make_store: Callable[[], SwapStore] = SwapMemory) -> None:
         self.nblocks = nblocks
-        self._fd = -1
+        self._make_store = make_store
+        self._store: SwapStore | None = None
         self._free: list[int] = []
         self._next = 0
 
@@ -65,30 +69,21 @@ class SwapDevice:
         self._free.append(block)
 
     def write(self, block: int, page: memoryview) -> bool:
-        """Store a page; False when the host's disk refuses."""
-        if self._fd < 0:
-            import tempfile  # late: most programs never swap, and it pulls in much
-
-            with tempfile.TemporaryFile() as unnamed:
-                self._fd = os.dup(unnamed.fileno())
-        try:
-            return os.pwrite(self._fd, page, block << PAGE_SHIFT) == PAGE_SIZE
-        except OSError:
-            return False
+        """Store a page; False when the store refuses."""
+        kassert(0 <= block < self._next, "swap: block %d was not given out", block)
+        if self._store is None:
+            self._store = self._make_store()
+        return self._store.write(block << PAGE_SHIFT, page)
 
     def read(self, block: int, page: memoryview) -> bool:
-        """Fetch a page."""
-        return os.preadv(self._fd, [page], block << PAGE_SHIFT) == PAGE_SIZE
-
-    def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+        """Fetch a page that was written."""
+        return some(self._store, "swap store").read(block << PAGE_SHIFT, page)
 
 
 def swap_device(vm: Vm) -> SwapDevice:
     """The machine's swap device, made at the first use."""
     if vm.swap_device is None:
-        vm.swap_device = SwapDevice(vm.swap_total >> PAGE_SHIFT)
+        vm.swap_device = SwapDevice(vm.swap_total >> PAGE_SHIFT, vm.make_swap)
     return vm.swap_device
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from kernel_model.ktrace import KTrace
 from kernel_model.pcpu import Pcpu
 from kernel_model.vm.pmap import NullHardware
+from kernel_model.vm.swap_store import SwapMemory
 from kernel_model.vm.vm_meter import VmMeter
 from kernel_model.vm.vm_page import PageQueue
 from kernel_model.vm.vm_param import MAXSSIZ, PAGE_SHIFT, SGROWSIZ, WORD_MASK
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kernel_model.vm.pmap import Pmap, PmapHardware
     from kernel_model.vm.probe import Probe
     from kernel_model.vm.swap_pager import SwapDevice
+    from kernel_model.vm.swap_store import SwapStore
     from kernel_model.vm.vm_kern import KernelMaps
     from kernel_model.vm.vm_object import VmObject
 
@@ -99,7 +101,7 @@ class Vm:
     """One kernel's virtual memory state."""
 
     __slots__ = (
-        "cluster_anon", "cnt", "in_pageout", "kernel_maps", "ktrace", "make_hardware", "max_user_wired",
+        "cluster_anon", "cnt", "in_pageout", "kernel_maps", "ktrace", "make_hardware", "make_swap", "max_user_wired",
         "maxssiz", "nofault_depth", "objects", "old_mlock", "old_msync", "on_oom", "overcommit",
         "pagequeues", "pcpu", "phys", "probe", "release", "sgrowsiz", "stack_guard_page", "swap_cap", "swap_device",
         "swap_reserved", "swap_total", "uid_vmsize", "user_wire_count",
@@ -141,6 +143,8 @@ class Vm:
         self.nofault_depth = 0
         self.in_pageout = False
         self.make_hardware: Callable[[Pmap], PmapHardware] = NullHardware
+        self.make_swap: Callable[[], SwapStore] = SwapMemory
+        """What keeps swapped-out pages; the kernel puts a file of the host here."""
         self.on_oom: Callable[[], bool] | None = None
         """Kill the biggest process and say whether memory was freed; the kernel sets it."""
         self.probe: Probe | None = None

@@ -8,11 +8,11 @@ from kernel_model.abi.freebsd64 import sys_file as freebsd
 from kernel_model.abi.linux64 import sys_file as linux
 from kernel_model.errno import TO_LINUX
 from kernel_model.errors import SyscallError
+from kernel_model.fs.hostfd import stdio_files
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.init_main import boot, create_init
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
-from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.sysent import adapter
 from kernel_model.release import DEFAULT_RELEASE, RELEASES

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from kernel_model.fs.hostfd import stdio_files
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.init_main import boot, create_init
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_descrip import FileDesc
-from kernel_model.kern.kern_stdio import stdio_files
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.subr_syscall import bind

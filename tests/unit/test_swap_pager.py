@@ -25,6 +25,7 @@ from kernel_model.vm.swap_pager import (
     swap_reserve_by_cred,
     swap_reserve_force,
 )
+from kernel_model.vm.swap_store import SwapMemory
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP
 from kernel_model.vm.vm_object import vm_object_allocate, vm_object_deallocate
 from kernel_model.vm.vm_page import vm_page_alloc
@@ -118,10 +119,7 @@ def test_a_full_or_broken_device_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
     assert second.dirty
     swap_pager_freespace(object_, 0, 1)
 
-    def broken(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("kernel_model.vm.swap_pager.os.pwrite", broken)
+    monkeypatch.setattr(SwapMemory, "write", lambda *_: False)
     assert swap_pager_putpage(object_, second) == VM_PAGER_ERROR
     assert (second.dirty, swap_device(vm).used) == (True, 0)
 

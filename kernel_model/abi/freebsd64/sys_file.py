@@ -28,12 +28,12 @@ from kernel_model.kern.kern_descrip import (
     getmaxfd,
 )
 from kernel_model.kern.kern_flock import sys_flock
-from kernel_model.kern.kern_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
 from kernel_model.kern.signo import CANTMASK
 from kernel_model.kern.sys_file import path_arg
 from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
+from kernel_model.kern.uipc_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, vn_fullpath
 from kernel_model.kern.vnode import VCHR, VDIR, VLNK
 
