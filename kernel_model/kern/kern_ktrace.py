@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kernel_model.errors import kassert
 from kernel_model.ktrace.events import FAULT, Cause, Counters, FaultEvent
 from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
@@ -106,10 +107,12 @@ class FaultRecorder:
 
     def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> int:
         """The fault that began last is decided; returns its sequence number."""
+        kassert(self.stack, "a fault ends that did not begin")
         fault = self.stack.pop()
         vm = self.vm
         probe = vm.probe
         vm.probe, self.kt.cause = fault.probe, fault.cause
+        kassert(isinstance(probe, RecordingProbe), "the probe of fault %d has gone", fault.seq)
         steps = tuple(probe.steps) if isinstance(probe, RecordingProbe) else ()
         self._emit(fault, steps, result, signo, code, translation, 14)
         return fault.seq
