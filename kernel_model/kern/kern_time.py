@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kernel_model.errno import EINTR, EINVAL, EPERM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_clock import ITIMER_PROF, ITIMER_REAL, itimer_now
+from kernel_model.kern.kern_clock import ITIMER_PROF, itimer_now
 from kernel_model.kern.kern_synch import sleep_until
 from kernel_model.kern.proc import Itimer
 
@@ -129,14 +129,6 @@ def sys_clock_settime(td: Thread, clock: int, tp: int) -> int:
     raise SyscallError(EPERM)
 
 
-def sys_time(td: Thread, tp: int) -> int:
-    """time(2) of Linux."""
-    now = td.td_proc.kernel.clock.nanotime() // NS
-    if tp:
-        copyout(td, tp, struct.pack("<q", now))
-    return now
-
-
 # -- sleeping -----------------------------------------------------------------------------------------------
 
 
@@ -211,23 +203,3 @@ def sys_setitimer(td: Thread, which: int, itv: int, oitv: int) -> int:
     if oitv:
         copyout(td, oitv, old)
     return 0
-
-
-def sys_alarm(td: Thread, seconds: int) -> int:
-    """alarm(2) of Linux: returns the seconds that were left."""
-    proc = td.td_proc
-    timer = proc.p_itimers.pop(ITIMER_REAL, None)
-    now = itimer_now(proc, ITIMER_REAL)
-    if seconds:
-        proc.p_itimers[ITIMER_REAL] = Itimer(now + seconds * NS)
-        td.td_ast = True
-    return 0 if timer is None else max((timer.it_due - now + NS // 2) // NS, 1)
-
-
-def sys_times(td: Thread, buf: int) -> int:
-    """times(2) of Linux: clock ticks of 10 ms since boot, and this process's processor time."""
-    clock = td.td_proc.kernel.clock
-    ticks = clock.cputime() // 10_000_000
-    if buf:
-        copyout(td, buf, struct.pack("<qqqq", ticks, 0, 0, 0))
-    return clock.nanouptime() // 10_000_000

@@ -18,6 +18,7 @@ PSL_C = 0x1
 """Carry flag: set by a FreeBSD system call that failed."""
 PSL_T = 0x100
 PSL_D = 0x400
+PSL_RF = 0x10000
 PSL_USERINIT = 0x202
 """rflags of a fresh program: interrupts on, the always-one bit."""
 INITIAL_FPCW = 0x37F

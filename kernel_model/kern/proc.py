@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kernel_model.kern.kern_descrip import FileDesc
     from kernel_model.kern.machdep import Cpu, TrapFrame
     from kernel_model.kern.resourcevar import Plimit
+    from kernel_model.kern.shmfd import ShmStore
     from kernel_model.kern.signalvar import KSigInfo, SigAction, SigActs, TrapSignal
     from kernel_model.kern.sysent import SyscallReturn, Sysent
     from kernel_model.kern.sysentvec import (
@@ -214,14 +215,6 @@ class ElfBrand(Protocol):
         ...
 
 
-class ShmUsage(Protocol):
-    """What the kernel asks of the store of shared memory objects."""
-
-    def used(self) -> int:
-        """Bytes that are stored."""
-        ...
-
-
 @dataclass(slots=True, eq=False)
 class Kernel:
     """The kernel's own state; what it does is in the modules named after FreeBSD's files."""
@@ -253,7 +246,7 @@ class Kernel:
     """Inode number of the newest pipe."""
     shm_dictionary: dict[bytes, Vnode] = field(default_factory=dict)
     """Named shared memory objects."""
-    shm_store: ShmUsage | None = None
+    shm_store: ShmStore | None = None
     """What holds the contents of all shared memory objects; None until the first."""
 
     def __post_init__(self) -> None:

@@ -63,7 +63,9 @@ def one_iov(td: Thread, va: int, nbyte: int) -> Iov:
     rules = td.td_proc.p_sysent.files
     if nbyte > IOSIZE_MAX:
         raise SyscallError(rules.rw_size_negative)
-    return [(va, min(nbyte, rules.rw_max))]
+    if nbyte > rules.rw_max:
+        nbyte = rules.rw_max
+    return [(va, nbyte)]
 
 
 def _clip(iov: Iov, limit: int) -> Iov:

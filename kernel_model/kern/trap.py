@@ -61,10 +61,29 @@ T_SEGNPFLT = 26
 T_STKFLT = 27
 T_XMMFLT = 29
 
+IDT_DE = 0
+IDT_DB = 1
+IDT_BP = 3
+IDT_OF = 4
+IDT_BR = 5
+IDT_UD = 6
+IDT_NM = 7
+IDT_DF = 8
+IDT_FPUGP = 9
+IDT_TS = 10
+IDT_NP = 11
+IDT_SS = 12
+IDT_GP = 13
+IDT_PF = 14
+IDT_MF = 16
+IDT_AC = 17
+IDT_XF = 19
+"""Numbers of x86 exceptions, sys/x86/include/segments.h."""
+
 TRAP_OF_VECTOR: dict[int, int] = {
-    0: T_DIVIDE, 1: T_TRCTRAP, 3: T_BPTFLT, 4: T_OFLOW, 5: T_BOUND, 6: T_PRIVINFLT, 7: T_DNA, 8: T_DOUBLEFLT,
-    9: T_FPOPFLT, 10: T_TSSFLT, 11: T_SEGNPFLT, 12: T_STKFLT, 13: T_PROTFLT, 14: T_PAGEFLT, 16: T_ARITHTRAP,
-    17: T_ALIGNFLT, 19: T_XMMFLT,
+    IDT_DE: T_DIVIDE, IDT_DB: T_TRCTRAP, IDT_BP: T_BPTFLT, IDT_OF: T_OFLOW, IDT_BR: T_BOUND, IDT_UD: T_PRIVINFLT,
+    IDT_NM: T_DNA, IDT_DF: T_DOUBLEFLT, IDT_FPUGP: T_FPOPFLT, IDT_TS: T_TSSFLT, IDT_NP: T_SEGNPFLT, IDT_SS: T_STKFLT,
+    IDT_GP: T_PROTFLT, IDT_PF: T_PAGEFLT, IDT_MF: T_ARITHTRAP, IDT_AC: T_ALIGNFLT, IDT_XF: T_XMMFLT,
 }  # fmt: skip
 """x86 exception vector to FreeBSD's T_*."""
 VECTOR_OF_TRAP = {trapno: vector for vector, trapno in TRAP_OF_VECTOR.items()}
@@ -155,7 +174,7 @@ def _noncanonical(td: Thread, va: VmOffset, access: int, size: int) -> None:
     """No page fault at all: the processor raises #GP, or #SS when the stack pointer is the culprit."""
     rsp = td.td_cpu.get_frame().rsp
     stack = access != VM_PROT_EXECUTE and abs(rsp - va) < _NEAR_STACK
-    trap(td, 12 if stack else 13, 0, va, access, size)
+    trap(td, IDT_SS if stack else IDT_GP, 0, va, access, size)
 
 
 # -- all others ---------------------------------------------------------------------------------------------
@@ -182,14 +201,14 @@ def trap(td: Thread, vector: int, error: int = 0, va: VmOffset = 0, access: int 
     )
 
 
-FLOAT_VECTORS = (16, 19)
+FLOAT_VECTORS = (IDT_MF, IDT_XF)
 """#MF of the x87 and #XM of SSE: their flags say the code."""
 
 
 def fputrap(td: Thread, vector: int) -> tuple[int, str]:
     """FPE_* from the unmasked exception flags of x87 or SSE.  FreeBSD: fputrap_x87(), fputrap_sse()."""
     image = td.td_cpu.get_fpregs()
-    if vector == 16:
+    if vector == IDT_MF:
         control = int.from_bytes(image[0:2], "little")
         status = int.from_bytes(image[2:4], "little")
         flags = status & (~control & 0x3F | 0x40)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
+from kernel_model.kern.copyin import copyinstr
 from kernel_model.kern.vnode import NAME_MAX, PATH_MAX, VDIR, VEXEC, VLNK, Vnode
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class NameiContext:
     cred: Ucred
     max_links: int = MAXSYMLINKS
     path_max: int = PATH_MAX
+
+
+def path_arg(td: Thread, va: int) -> bytes:
+    """Copy in a path; ENAMETOOLONG beyond the ABI's PATH_MAX.  FreeBSD: namei() with UIO_USERSPACE."""
+    return copyinstr(td, va, td.td_proc.p_sysent.paths.path_max)
 
 
 def namei(td: Thread, path: bytes, *, follow: bool = True, dirfd: int = AT_FDCWD) -> Vnode:

@@ -1,9 +1,9 @@
-"""File system calls by path and by descriptor, without any ABI's structures.
+"""File system calls on names, directories and offsets, without any ABI's structures.
 
-FreeBSD: sys/kern/vfs_syscalls.c (the kern_* functions there).
+FreeBSD: sys/kern/vfs_syscalls.c; those on attributes are in vfs_attr.
 
-Paths have been copied in; flags are FreeBSD's; results are Python values that the ABI modules lay out.  Where
-the ABIs differ, the process's SysentVec says how.
+kern_*: paths have been copied in; flags are FreeBSD's; results are Python values that the ABI modules lay out.  Where
+the ABIs differ, the process's SysentVec says how.  sys_*: calls whose arguments are the same in both ABIs.
 """
 
 from __future__ import annotations
@@ -12,41 +12,32 @@ from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError
-from kernel_model.kern.file import file_ops
-from kernel_model.kern.kern_descrip import FWRITE, O_CLOEXEC, OFF_MAX, fdrop, file_vnode
-from kernel_model.kern.vfs_lookup import Namei, namei, namei_last, vn_fullpath
-from kernel_model.kern.vfs_vnops import vn_open, vn_rlimit_fsize, vn_truncate
+from kernel_model.kern.copyin import copyout
+from kernel_model.kern.kern_descrip import O_CLOEXEC, OFF_MAX, fdrop
+from kernel_model.kern.vfs_lookup import AT_FDCWD, Namei, namei, namei_last, path_arg, vn_fullpath
+from kernel_model.kern.vfs_vnops import vn_open
 from kernel_model.kern.vnode import (
     S_ISVTX,
     VDIR,
     VEXEC,
     VFIFO,
     VLNK,
-    VREAD,
-    VREG,
     VWRITE,
     Dirent,
-    VattrSet,
 )
-from kernel_model.ucred import Ucred
-from kernel_model.vm.vnode_pager import vnode_pager_flush
+from kernel_model.vm.vnode_pager import vfs_msync, vnode_pager_flush
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Thread
-    from kernel_model.kern.vnode import Statfs, Vattr, Vnode
-
-R_OK = 4
-W_OK = 2
-X_OK = 1
+    from kernel_model.kern.vnode import Vnode
 
 SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE = range(5)
 RENAME_NOREPLACE = 1
 
 
-# -- opening and looking ---------------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------------
 
 
 def kern_openat(td: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> int:
@@ -59,64 +50,26 @@ def kern_openat(td: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> i
     try:
         return fdesc.install(td, fp, cloexec=bool(flags & O_CLOEXEC))
     finally:
-        drop_new(fp)
+        fdrop(fp)  # what kept the new file alive while it was installed
 
 
-def drop_new(fp: File) -> None:
-    """Give up the reference that kept a new file alive while it was installed."""
-    fdrop(fp)
+# -- descriptors: sys/kern/kern_descrip.c --------------------------------------------------------
 
 
-def kern_statat(td: Thread, dirfd: int, path: bytes, *, follow: bool = True) -> Vattr:
-    """fstatat(2)."""
-    return namei(td, path, follow=follow, dirfd=dirfd).getattr()
+def sys_close(td: Thread, fd: int) -> int:
+    """close(2)."""
+    td.td_proc.p_fd.close(fd, td.td_proc)
+    return 0
 
 
-def kern_fstat(td: Thread, fd: int) -> Vattr:
-    """fstat(2)."""
-    fp = td.td_proc.p_fd.fget(fd)
-    return fp.f_ops.fo_stat(fp)
+def sys_dup(td: Thread, fd: int) -> int:
+    """dup(2)."""
+    return td.td_proc.p_fd.dup(td, fd)
 
 
-def kern_statfs(td: Thread, path: bytes) -> Statfs:
-    """statfs(2)."""
-    vp = namei(td, path)
-    return vp.v_mount.statfs(vp)
-
-
-def kern_fstatfs(td: Thread, fd: int) -> Statfs:
-    """fstatfs(2)."""
-    vp = td.td_proc.p_fd.getvnode(fd)
-    return vp.v_mount.statfs(vp)
-
-
-def kern_accessat(
-    td: Thread, dirfd: int, path: bytes, amode: int, *, effective: bool = False, follow: bool = True
-) -> None:
-    """faccessat(2): by the real ids, or the effective ones."""
-    if amode & ~(R_OK | W_OK | X_OK):
-        raise SyscallError(E.EINVAL)
-    vnode_access(td, namei(td, path, follow=follow, dirfd=dirfd), amode, effective=effective)
-
-
-def vnode_access(td: Thread, vp: Vnode, amode: int, *, effective: bool = False) -> None:
-    """access(2) on a vnode that was found."""
-    cred = td.td_proc.p_ucred
-    if not effective and (cred.cr_ruid, cred.cr_rgid) != (cred.cr_uid, cred.cr_gid):
-        cred = Ucred(cr_uid=cred.cr_ruid, cr_gid=cred.cr_rgid, cr_groups=cred.cr_groups)
-    wanted = VREAD if amode & R_OK else 0
-    wanted |= VWRITE if amode & W_OK else 0
-    wanted |= VEXEC if amode & X_OK else 0
-    if wanted:
-        vp.access(wanted, cred)
-
-
-def kern_readlinkat(td: Thread, dirfd: int, path: bytes) -> bytes:
-    """readlinkat(2): the whole target."""
-    vp = namei(td, path, follow=False, dirfd=dirfd)
-    if vp.v_type != VLNK:
-        raise SyscallError(E.EINVAL)
-    return vp.readlink()
+def sys_dup2(td: Thread, old: int, new: int) -> int:
+    """dup2(2)."""
+    return td.td_proc.p_fd.dup2(td, old, new)
 
 
 # -- directories ---------------------------------------------------------------------------------
@@ -135,9 +88,21 @@ def kern_chdir(td: Thread, path: bytes) -> None:
     change_dir(td, namei(td, path))
 
 
+def sys_chdir(td: Thread, path: int) -> int:
+    """chdir(2)."""
+    kern_chdir(td, path_arg(td, path))
+    return 0
+
+
 def kern_fchdir(td: Thread, fd: int) -> None:
     """fchdir(2)."""
     change_dir(td, td.td_proc.p_fd.getvnode_at(fd))
+
+
+def sys_fchdir(td: Thread, fd: int) -> int:
+    """fchdir(2)."""
+    kern_fchdir(td, fd)
+    return 0
 
 
 def kern_chroot(td: Thread, path: bytes) -> None:
@@ -148,6 +113,12 @@ def kern_chroot(td: Thread, path: bytes) -> None:
     if vp.v_type != VDIR:
         raise SyscallError(E.ENOTDIR)
     td.td_proc.p_fd.fd_rdir = vp
+
+
+def sys_chroot(td: Thread, path: int) -> int:
+    """chroot(2)."""
+    kern_chroot(td, path_arg(td, path))
+    return 0
 
 
 def kern_getcwd(td: Thread) -> bytes:
@@ -186,6 +157,17 @@ def kern_getdirentries(
     return b"".join(parts), base
 
 
+def sys_umask(td: Thread, mask: int) -> int:
+    """umask(2): the old mask."""
+    fdesc = td.td_proc.p_fd
+    old = fdesc.fd_cmask
+    fdesc.fd_cmask = mask & 0o777
+    return old
+
+
+# -- offsets and stores ---------------------------------------------------------------------------------
+
+
 def kern_lseek(td: Thread, fd: int, offset: int, whence: int) -> int:
     """lseek(2): the new offset."""
     fp = td.td_proc.p_fd.fget_path(fd)
@@ -212,7 +194,44 @@ def kern_lseek(td: Thread, fd: int, offset: int, whence: int) -> int:
     return offset
 
 
-# -- making and removing names ---------------------------------------------------------------------------------
+def sys_lseek(td: Thread, fd: int, offset: int, whence: int) -> int:
+    """lseek(2)."""
+    return kern_lseek(td, fd, offset, whence)
+
+
+def kern_fsync(td: Thread, fd: int, *, data_only: bool) -> None:
+    """fsync(2), fdatasync(2); dirty mapped pages go first."""
+    fp = td.td_proc.p_fd.fget_path(fd)
+    if fp.f_vnode is None:
+        raise SyscallError(E.EINVAL)
+    sync_pages(fp.f_vnode)
+    fp.f_vnode.fsync(data_only=data_only)
+
+
+def sys_fsync(td: Thread, fd: int) -> int:
+    """fsync(2)."""
+    kern_fsync(td, fd, data_only=False)
+    return 0
+
+
+def sys_fdatasync(td: Thread, fd: int) -> int:
+    """fdatasync(2)."""
+    kern_fsync(td, fd, data_only=True)
+    return 0
+
+
+def sync_pages(vp: Vnode) -> None:
+    """Write the dirty mapped pages of *vp* to its store.  FreeBSD: vm_object_page_clean() in VOP_FSYNC."""
+    vnode_pager_flush(vp, 0, 0)
+
+
+def sys_sync(td: Thread) -> int:
+    """sync(2): what the syncer does every half minute (vfs_subr); pages of MAP_NOSYNC mappings stay dirty."""
+    vfs_msync(td.td_proc.kernel.vm)
+    return 0
+
+
+# -- making names ---------------------------------------------------------------------------------
 
 
 def _new_name(td: Thread, dirfd: int, path: bytes, *, directory: bool = False) -> Namei:
@@ -224,6 +243,76 @@ def _new_name(td: Thread, dirfd: int, path: bytes, *, directory: bool = False) -
         raise SyscallError(E.ENOENT)
     found.ni_dvp.access(VWRITE, td.td_proc.p_ucred)
     return found
+
+
+def kern_mkdirat(td: Thread, dirfd: int, path: bytes, mode: int) -> None:
+    """mkdirat(2)."""
+    found = _new_name(td, dirfd, path, directory=True)
+    found.ni_dvp.mkdir(found.cn_name, mode & ~td.td_proc.p_fd.fd_cmask & 0o1777)
+
+
+def sys_mkdir(td: Thread, path: int, mode: int) -> int:
+    """mkdir(2)."""
+    return sys_mkdirat(td, AT_FDCWD, path, mode)
+
+
+def sys_mkdirat(td: Thread, dirfd: int, path: int, mode: int) -> int:
+    """mkdirat(2)."""
+    kern_mkdirat(td, dirfd, path_arg(td, path), mode)
+    return 0
+
+
+def kern_mkfifoat(td: Thread, dirfd: int, path: bytes, mode: int) -> None:
+    """mkfifoat(2)."""
+    found = _new_name(td, dirfd, path)
+    found.ni_dvp.mknod(found.cn_name, VFIFO, mode & ~td.td_proc.p_fd.fd_cmask & 0o777)
+
+
+def sys_mkfifo(td: Thread, path: int, mode: int) -> int:
+    """mkfifo(2)."""
+    kern_mkfifoat(td, AT_FDCWD, path_arg(td, path), mode)
+    return 0
+
+
+def kern_symlinkat(td: Thread, target: bytes, dirfd: int, path: bytes) -> None:
+    """symlinkat(2)."""
+    if not target and not td.td_proc.p_sysent.paths.empty_symlink:
+        raise SyscallError(E.ENOENT)
+    found = _new_name(td, dirfd, path)
+    found.ni_dvp.symlink(found.cn_name, target)
+
+
+def sys_symlink(td: Thread, target: int, path: int) -> int:
+    """symlink(2)."""
+    return sys_symlinkat(td, target, AT_FDCWD, path)
+
+
+def sys_symlinkat(td: Thread, target: int, dirfd: int, path: int) -> int:
+    """symlinkat(2)."""
+    kern_symlinkat(td, path_arg(td, target), dirfd, path_arg(td, path))
+    return 0
+
+
+def kern_linkat(
+    td: Thread, olddirfd: int, old: bytes, newdirfd: int, new: bytes, *, follow: bool
+) -> None:
+    """linkat(2)."""
+    link_vnode(td, namei(td, old, follow=follow, dirfd=olddirfd), newdirfd, new)
+
+
+def link_vnode(td: Thread, vp: Vnode, newdirfd: int, new: bytes) -> None:
+    """Give *vp* another name."""
+    if vp.v_type == VDIR and td.td_proc.p_sysent.paths.link_refuses_directory_first:
+        raise SyscallError(E.EPERM)
+    found = _new_name(td, newdirfd, new)
+    if vp.v_type == VDIR:
+        raise SyscallError(E.EPERM)
+    if found.ni_dvp.v_mount is not vp.v_mount:
+        raise SyscallError(E.EXDEV)
+    found.ni_dvp.link(found.cn_name, vp)
+
+
+# -- removing and changing names ---------------------------------------------------------------------------------
 
 
 def _old_name(td: Thread, dirfd: int, path: bytes) -> tuple[Namei, Vnode]:
@@ -248,45 +337,6 @@ def _may_delete(td: Thread, dvp: Vnode, vp: Vnode) -> None:
             raise SyscallError(E.EPERM)
 
 
-def kern_mkdirat(td: Thread, dirfd: int, path: bytes, mode: int) -> None:
-    """mkdirat(2)."""
-    found = _new_name(td, dirfd, path, directory=True)
-    found.ni_dvp.mkdir(found.cn_name, mode & ~td.td_proc.p_fd.fd_cmask & 0o1777)
-
-
-def kern_mkfifoat(td: Thread, dirfd: int, path: bytes, mode: int) -> None:
-    """mkfifoat(2)."""
-    found = _new_name(td, dirfd, path)
-    found.ni_dvp.mknod(found.cn_name, VFIFO, mode & ~td.td_proc.p_fd.fd_cmask & 0o777)
-
-
-def kern_symlinkat(td: Thread, target: bytes, dirfd: int, path: bytes) -> None:
-    """symlinkat(2)."""
-    if not target and not td.td_proc.p_sysent.paths.empty_symlink:
-        raise SyscallError(E.ENOENT)
-    found = _new_name(td, dirfd, path)
-    found.ni_dvp.symlink(found.cn_name, target)
-
-
-def kern_linkat(
-    td: Thread, olddirfd: int, old: bytes, newdirfd: int, new: bytes, *, follow: bool
-) -> None:
-    """linkat(2)."""
-    link_vnode(td, namei(td, old, follow=follow, dirfd=olddirfd), newdirfd, new)
-
-
-def link_vnode(td: Thread, vp: Vnode, newdirfd: int, new: bytes) -> None:
-    """Give *vp* another name."""
-    if vp.v_type == VDIR and td.td_proc.p_sysent.paths.link_refuses_directory_first:
-        raise SyscallError(E.EPERM)
-    found = _new_name(td, newdirfd, new)
-    if vp.v_type == VDIR:
-        raise SyscallError(E.EPERM)
-    if found.ni_dvp.v_mount is not vp.v_mount:
-        raise SyscallError(E.EXDEV)
-    found.ni_dvp.link(found.cn_name, vp)
-
-
 def kern_unlinkat(td: Thread, dirfd: int, path: bytes) -> None:
     """unlinkat(2) of what is no directory."""
     found, vp = _old_name(td, dirfd, path)
@@ -294,6 +344,12 @@ def kern_unlinkat(td: Thread, dirfd: int, path: bytes) -> None:
         raise SyscallError(td.td_proc.p_sysent.paths.unlink_directory)
     _may_delete(td, found.ni_dvp, vp)
     found.ni_dvp.remove(found.cn_name, vp)
+
+
+def sys_unlink(td: Thread, path: int) -> int:
+    """unlink(2)."""
+    kern_unlinkat(td, AT_FDCWD, path_arg(td, path))
+    return 0
 
 
 def kern_rmdirat(td: Thread, dirfd: int, path: bytes) -> None:
@@ -309,6 +365,12 @@ def kern_rmdirat(td: Thread, dirfd: int, path: bytes) -> None:
         raise SyscallError(E.EBUSY)
     _may_delete(td, found.ni_dvp, vp)
     found.ni_dvp.rmdir(found.cn_name, vp)
+
+
+def sys_rmdir(td: Thread, path: int) -> int:
+    """rmdir(2)."""
+    kern_rmdirat(td, AT_FDCWD, path_arg(td, path))
+    return 0
 
 
 def kern_renameat(
@@ -365,114 +427,44 @@ def _is_below(vp: Vnode, directory: Vnode) -> bool:
     return False
 
 
-# -- attributes ---------------------------------------------------------------------------------
+def sys_rename(td: Thread, old: int, new: int) -> int:
+    """rename(2)."""
+    return sys_renameat(td, AT_FDCWD, old, AT_FDCWD, new)
 
 
-def _must_own(td: Thread, vp: Vnode) -> None:
-    cred = td.td_proc.p_ucred
-    if cred.cr_uid not in (0, vp.getattr().va_uid):
-        raise SyscallError(E.EPERM)
+def sys_renameat(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int) -> int:
+    """renameat(2)."""
+    kern_renameat(td, olddirfd, path_arg(td, old), newdirfd, path_arg(td, new))
+    return 0
 
 
-def setfmode(td: Thread, vp: Vnode, mode: int) -> None:
-    """chmod(2) on a vnode.  FreeBSD: setfmode()."""
-    if not vp.writable():
-        raise SyscallError(E.EROFS)
-    _must_own(td, vp)
-    vp.setattr(VattrSet(va_mode=mode & 0o7777))
+# -- reading links ---------------------------------------------------------------------------------
 
 
-def setfown(td: Thread, vp: Vnode, uid: int, gid: int) -> None:
-    """chown(2) on a vnode; 0xFFFFFFFF leaves an id alone.  FreeBSD: setfown()."""
-    if not vp.writable():
-        raise SyscallError(E.EROFS)
-    cred = td.td_proc.p_ucred
-    vap = vp.getattr()
-    new_uid = None if uid == 0xFFFFFFFF else uid
-    new_gid = None if gid == 0xFFFFFFFF else gid
-    if cred.cr_uid != 0:
-        foreign = new_gid is not None and new_gid not in (cred.cr_gid, *cred.cr_groups)
-        if cred.cr_uid != vap.va_uid or new_uid not in (None, vap.va_uid) or foreign:
-            raise SyscallError(E.EPERM)
-    if new_uid is not None or new_gid is not None:
-        vp.setattr(VattrSet(va_uid=new_uid, va_gid=new_gid))
-
-
-def setutimes(td: Thread, vp: Vnode, atime: int | None, mtime: int | None, *, now: bool) -> None:
-    """Set times in nanoseconds, None leaving one alone.  FreeBSD: setutimes()."""
-    if not vp.writable():
-        raise SyscallError(E.EROFS)
-    if atime is None and mtime is None:
-        return
-    cred = td.td_proc.p_ucred
-    if cred.cr_uid not in (0, vp.getattr().va_uid):
-        if not now:
-            raise SyscallError(E.EPERM)
-        vp.access(VWRITE, cred)
-    vp.setattr(VattrSet(va_atime=atime, va_mtime=mtime, now=now))
-
-
-def kern_truncate(td: Thread, path: bytes, length: int) -> None:
-    """truncate(2)."""
-    if length < 0:
+def kern_readlinkat(td: Thread, dirfd: int, path: bytes) -> bytes:
+    """readlinkat(2): the whole target."""
+    vp = namei(td, path, follow=False, dirfd=dirfd)
+    if vp.v_type != VLNK:
         raise SyscallError(E.EINVAL)
-    vp = namei(td, path)
-    if vp.v_type == VDIR:
-        raise SyscallError(E.EISDIR)
-    if vp.v_type != VREG:
+    return vp.readlink()
+
+
+def sys_readlink(td: Thread, path: int, buf: int, count: int) -> int:
+    """readlink(2)."""
+    return sys_readlinkat(td, AT_FDCWD, path, buf, count)
+
+
+def sys_readlinkat(td: Thread, dirfd: int, path: int, buf: int, count: int) -> int:
+    """readlinkat(2): as much of the target as fits, without a NUL."""
+    rules = td.td_proc.p_sysent.paths
+    if rules.readlink_needs_room and not 0 < count < 1 << 63:
         raise SyscallError(E.EINVAL)
-    vp.access(VWRITE, td.td_proc.p_ucred)
-    if vp.v_textcount:
-        raise SyscallError(E.ETXTBSY)
-    _check_growth(td, vp, length)
-    vn_truncate(vp, length)
-
-
-def kern_ftruncate(td: Thread, fd: int, length: int) -> None:
-    """ftruncate(2)."""
-    fp = td.td_proc.p_fd.fget_path(fd)
-    if length < 0 or not fp.f_flag & FWRITE:
-        raise SyscallError(E.EINVAL)
-    if fp.f_vnode is not None:
-        _check_growth(td, fp.f_vnode, length)
-    file_ops(fp).fo_truncate(td, fp, length)
-
-
-def _check_growth(td: Thread, vp: Vnode, length: int) -> None:
-    """RLIMIT_FSIZE, where the ABI holds truncation to it too."""
-    if td.td_proc.p_sysent.files.truncate_obeys_fsize and vp.v_type == VREG:
-        size = vp.v_size()
-        if length > size and vn_rlimit_fsize(td, vp, size, length - size) < length - size:
-            vn_rlimit_fsize(td, vp, length, 1)
-
-
-def kern_fsync(td: Thread, fd: int, *, data_only: bool) -> None:
-    """fsync(2), fdatasync(2); dirty mapped pages go first."""
-    fp = td.td_proc.p_fd.fget_path(fd)
-    if fp.f_vnode is None:
-        raise SyscallError(E.EINVAL)
-    sync_pages(fp.f_vnode)
-    fp.f_vnode.fsync(data_only=data_only)
-
-
-def sync_pages(vp: Vnode) -> None:
-    """Write the dirty mapped pages of *vp* to its store.  FreeBSD: vm_object_page_clean() in VOP_FSYNC."""
-    vnode_pager_flush(vp, 0, 0)
-
-
-def kern_allocate(td: Thread, fd: int, offset: int, length: int) -> None:
-    """posix_fallocate(2)."""
-    if offset < 0 or length <= 0:
-        raise SyscallError(E.EINVAL)
-    if offset + length > OFF_MAX:
-        raise SyscallError(E.EFBIG)
-    fp = td.td_proc.p_fd.fget(fd, FWRITE)
-    if fp.f_vnode is None:
-        raise SyscallError(E.ESPIPE)
-    vp = file_vnode(fp)
-    if vp.v_type != VREG:
-        raise SyscallError(E.ENODEV)
-    if vn_rlimit_fsize(td, vp, offset, length) < length:
-        vn_rlimit_fsize(td, vp, offset + length, 1)
-    vp.allocate(offset, length)
-
+    name = path_arg(td, path)
+    if rules.readlink_of_descriptor and not name and dirfd != AT_FDCWD:
+        target = td.td_proc.p_fd.getvnode(dirfd).readlink()
+    else:
+        target = kern_readlinkat(td, dirfd, name)
+    target = target[:count]
+    if target:
+        copyout(td, buf, target)
+    return len(target)

@@ -147,7 +147,7 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
 def dupfdopen(td: Thread, fd: int, needs: int, fmode: int) -> File:
     """What opening a name for descriptor *fd* gives: the same open file again, if it is open for *needs*.
 
-    For a Linux program a regular file is opened anew, with an offset of its own.  FreeBSD: dupfdopen().
+    Where the ABI says so, a regular file is opened anew, with an offset of its own.  FreeBSD: dupfdopen().
     """
     fp = td.td_proc.p_fd.fget(fd)
     if td.td_proc.p_sysent.files.devfd_reopens and fp.f_vnode is not None and fp.f_vnode.v_type == VREG:

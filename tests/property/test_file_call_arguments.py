@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel_model.abi.freebsd64 import sys_file as freebsd
-from kernel_model.abi.linux64 import sys_file as linux
+from kernel_model.abi.linux64 import linux_file as linux
 from kernel_model.kern.sysent import SIGNED32, UNSIGNED32
 from tests.unit.file_host import BAD, SCRATCH, FileHost
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.freebsd64 import sys_file as freebsd
-from kernel_model.abi.linux64 import sys_file as linux
+from kernel_model.abi.linux64 import linux_file as linux
 from kernel_model.errno import TO_LINUX
 from kernel_model.errors import SyscallError
 from kernel_model.fs.hostfd import stdio_files

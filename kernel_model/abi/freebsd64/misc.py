@@ -62,11 +62,19 @@ def sys_getlogin(td: Thread, namebuf: int, size: int) -> int:
     return 0
 
 
+GRND_NONBLOCK = 1
+GRND_RANDOM = 2
+GRND_INSECURE = 4
+GETRANDOM_MAX = 32 << 20
+"""Bytes that one call gives at most."""
+
+
 def sys_getrandom(td: Thread, buf: int, size: int, flags: int) -> int:
     """getrandom(2)."""
-    if flags & ~7 or flags & 6 == 6:
+    exclusive = GRND_RANDOM | GRND_INSECURE
+    if flags & ~(GRND_NONBLOCK | exclusive) or flags & exclusive == exclusive:
         raise SyscallError(EINVAL)
-    size = min(size, 32 << 20)
+    size = min(size, GETRANDOM_MAX)
     copyout(td, buf, td.td_proc.kernel.random_bytes(size))
     return size
 
@@ -94,6 +102,10 @@ def sys_sched_getcpu(td: Thread) -> int:
     return 0
 
 
+PRIO_PROCESS, PRIO_PGRP, PRIO_USER = range(3)
+PRIO_MIN, PRIO_MAX = -20, 20
+
+
 def sys_getpriority(td: Thread, which: int, who: int) -> int:
     """getpriority(2): the nice value."""
     _which(td, which, who)
@@ -103,19 +115,20 @@ def sys_getpriority(td: Thread, which: int, who: int) -> int:
 def sys_setpriority(td: Thread, which: int, who: int, value: int) -> int:
     """setpriority(2): the nice value is kept, nothing competes."""
     _which(td, which, who)
-    td.td_proc.p_nice = max(-20, min(value, 20))
+    td.td_proc.p_nice = max(PRIO_MIN, min(value, PRIO_MAX))
     return 0
 
 
 def _which(td: Thread, which: int, who: int) -> None:
-    if not 0 <= which <= 2:
+    if not PRIO_PROCESS <= which <= PRIO_USER:
         raise SyscallError(EINVAL)
     if who not in (0, td.td_proc.p_pid):
         raise SyscallError(ESRCH)
 
 
-_SCHED_PRIORITIES = {1: (0, 31), 2: (0, 103), 3: (0, 31)}
-"""FIFO, OTHER, RR: lowest and highest."""
+SCHED_FIFO, SCHED_OTHER, SCHED_RR = 1, 2, 3
+_SCHED_PRIORITIES = {SCHED_FIFO: (0, 31), SCHED_OTHER: (0, 103), SCHED_RR: (0, 31)}
+"""Lowest and highest of each policy."""
 
 
 def sys_sched_get_priority_max(td: Thread, policy: int) -> int:
@@ -136,20 +149,23 @@ def sys_sched_getscheduler(td: Thread, pid: int) -> int:
     """sched_getscheduler(2): SCHED_OTHER."""
     if pid not in (0, td.td_proc.p_pid):
         raise SyscallError(ESRCH)
-    return 2
+    return SCHED_OTHER
 
 
 # -- procctl ------------------------------------------------------------------------------------------------
 
+P_PID = 0
 PROC_STACKGAP_CTL = 17
 PROC_STACKGAP_STATUS = 18
 STACKGAP_ENABLE, STACKGAP_DISABLE, STACKGAP_ENABLE_EXEC, STACKGAP_DISABLE_EXEC = 1, 2, 4, 8
+_NOW = STACKGAP_ENABLE | STACKGAP_DISABLE
+_AT_EXEC = STACKGAP_ENABLE_EXEC | STACKGAP_DISABLE_EXEC
 
 
 def sys_procctl(td: Thread, idtype: int, id_: int, cmd: int, data: int) -> int:
     """procctl(2): the stack gap, from 12 on."""
     proc = td.td_proc
-    if idtype == 0 and id_ not in (0, proc.p_pid):
+    if idtype == P_PID and id_ not in (0, proc.p_pid):
         raise SyscallError(ESRCH)
     if cmd == PROC_STACKGAP_CTL and proc.kernel.release.stkgap_disable:
         return _stackgap_ctl(td, fuword32(td, data))
@@ -168,9 +184,8 @@ def sys_procctl(td: Thread, idtype: int, id_: int, cmd: int, data: int) -> int:
 def _stackgap_ctl(td: Thread, state: int) -> int:
     """FreeBSD: stackgap_ctl(): what is off cannot be put on again for this image."""
     proc = td.td_proc
-    now = state & (STACKGAP_ENABLE | STACKGAP_DISABLE)
-    later = state & (STACKGAP_ENABLE_EXEC | STACKGAP_DISABLE_EXEC)
-    if state & ~0xF or now == 3 or later == 12:
+    now, later = state & _NOW, state & _AT_EXEC
+    if state & ~(_NOW | _AT_EXEC) or now == _NOW or later == _AT_EXEC:
         raise SyscallError(EINVAL)
     if now == STACKGAP_ENABLE and proc.p_flag2 & P2_STKGAP_DISABLE:
         raise SyscallError(EINVAL)
@@ -198,15 +213,20 @@ def sys_utrace(td: Thread, addr: int, size: int) -> int:
     return 0
 
 
+MAXLOGNAME = 33
+"""Bytes of a log-in name with its NUL."""
+MAXMODNAME = 1024
+
+
 def sys_setlogin(td: Thread, name: int) -> int:
     """setlogin(2)."""
-    _ = copyinstr(td, name, 33)
+    _ = copyinstr(td, name, MAXLOGNAME)
     raise SyscallError(EPERM)
 
 
 def sys_modfind(td: Thread, name: int) -> int:
     """modfind(2), kldfind(2): no modules."""
-    _ = copyinstr(td, name, 1024)
+    _ = copyinstr(td, name, MAXMODNAME)
     raise SyscallError(ENOENT)
 
 

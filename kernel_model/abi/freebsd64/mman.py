@@ -10,6 +10,7 @@ from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_mman import kern_mmap
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.vm import vm_mmap
+from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
@@ -90,7 +91,7 @@ def sys_munlockall(td: Thread) -> int:
 
 def sys_getpagesize(td: Thread) -> int:
     """getpagesize(2) of 4.3BSD."""
-    return 4096
+    return PAGE_SIZE
 
 
 SYSCALLS: dict[int, Sysent] = {

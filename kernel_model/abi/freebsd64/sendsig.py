@@ -26,7 +26,9 @@ from kernel_model.abi.freebsd64.ucontext import (
     SF_UC,
     SIZEOF_MCONTEXT,
     SIZEOF_SIGFRAME,
+    SIZEOF_SIGINFO,
     SIZEOF_UCONTEXT,
+    UC_FLAGS,
     UC_MCONTEXT,
     MContext,
     pack_mcontext,
@@ -35,13 +37,13 @@ from kernel_model.abi.freebsd64.ucontext import (
     pack_stack,
 )
 from kernel_model.errno import EINVAL, EJUSTRETURN
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
 from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_T, PSL_USERINIT
 from kernel_model.kern.signalvar import KSigInfo, SigAction
 from kernel_model.kern.signo import BUS_OBJERR, SA_ONSTACK, SA_SIGINFO, SIGBUS, SIGILL
-from kernel_model.kern.trap import T_PROTFLT, trap
+from kernel_model.kern.trap import IDT_GP, T_PROTFLT, trap
 from kernel_model.vm.vm_param import VM_MAXUSER_ADDRESS, WORD_MASK
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     else:
         sp = frame.rsp - RED_ZONE
     sp = (sp - SIZEOF_SIGFRAME) & ~0xF & WORD_MASK
-    info = pack_siginfo(ksi) if action.sa_flags & SA_SIGINFO else bytes(80)
+    info = pack_siginfo(ksi) if action.sa_flags & SA_SIGINFO else bytes(SIZEOF_SIGINFO)
     image = b"".join(
         (
             action.sa_handler.to_bytes(8, "little"),
@@ -80,10 +82,11 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
             context,
             bytes(8),
             pack_stack(stack.ss_sp, stack.ss_size, stack.flags_at(frame.rsp)),
-            bytes(SIZEOF_UCONTEXT - UC_MCONTEXT - SIZEOF_MCONTEXT - 32),
+            bytes(SIZEOF_UCONTEXT - UC_FLAGS),
             info,
         )
     )
+    kassert(len(image) == SIZEOF_SIGFRAME, "frame of %d bytes", len(image))
     try:
         copyout(td, sp, image)
     except SyscallError:
@@ -125,7 +128,7 @@ def sys_sigreturn(td: Thread, sigcntxp: int) -> int:
     if context.flags & MC_HASFPXSTATE:
         raise SyscallError(EINVAL)
     set_context(td, context)
-    kern_sigprocmask(td, SIG_SETMASK, int.from_bytes(data[:16], "little"))
+    kern_sigprocmask(td, SIG_SETMASK, int.from_bytes(data[:UC_MCONTEXT], "little"))
     td.td_ast = True
     return EJUSTRETURN
 
@@ -146,5 +149,5 @@ def set_context(td: Thread, context: MContext) -> None:
     td.td_cpu.set_frame(context.frame)
     for address in (context.frame.rip, context.frame.fs_base, context.frame.gs_base):
         if VM_MAXUSER_ADDRESS <= address < (1 << 64) - VM_MAXUSER_ADDRESS:
-            trap(td, 13)
+            trap(td, IDT_GP)
             break

@@ -13,6 +13,7 @@ from kernel_model.abi.freebsd64.ucontext import (
     MC_FLAG_MASK,
     MC_HASFPXSTATE,
     SIZEOF_MCONTEXT,
+    SIZEOF_STACK,
     SIZEOF_UCONTEXT,
     UC_MCONTEXT,
     MContext,
@@ -103,7 +104,7 @@ def sys_sigaltstack(td: Thread, ss: int, oss: int) -> int:
     old = td.td_sigstk
     before = pack_stack(old.ss_sp, old.ss_size, old.flags_at(sp))
     if ss:
-        new_sp, size, flags = unpack_stack(copyin(td, ss, 24))
+        new_sp, size, flags = unpack_stack(copyin(td, ss, SIZEOF_STACK))
         if old.holds(sp):
             raise SyscallError(EPERM)
         if flags & ~SS_DISABLE:
@@ -225,7 +226,7 @@ def sys_setcontext(td: Thread, ucp: int) -> int:
     before = td.td_cpu.get_frame()
     context.frame.rflags = (context.frame.rflags & PSL_USERCHANGE) | (before.rflags & ~PSL_USERCHANGE)
     set_context(td, context)
-    _ = kern_sigprocmask(td, SIG_SETMASK, int.from_bytes(data[:16], "little"))
+    _ = kern_sigprocmask(td, SIG_SETMASK, int.from_bytes(data[:SIZEOF_SIGSET], "little"))
     td.td_ast = True
     return EJUSTRETURN
 

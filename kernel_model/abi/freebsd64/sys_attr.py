@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.abi.freebsd64 import structs_file as st
 from kernel_model.errors import SyscallError
-from kernel_model.kern import sys_file as f
-from kernel_model.kern import vfs_syscalls as vfs
+from kernel_model.kern import vfs_attr
 from kernel_model.kern.copyin import copyout
-from kernel_model.kern.sys_file import path_arg
-from kernel_model.kern.vfs_lookup import AT_FDCWD, namei
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, path_arg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,21 +37,21 @@ def _stat_calls(pack: Callable[[Vattr], bytes]) -> tuple[Handler, Handler, Handl
     """stat, fstat, lstat and fstatat with one layout of struct stat."""
 
     def sys_stat(td: Thread, path: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path))))
+        copyout(td, buf, pack(vfs_attr.kern_statat(td, AT_FDCWD, path_arg(td, path))))
         return 0
 
     def sys_fstat(td: Thread, fd: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_fstat(td, fd)))
+        copyout(td, buf, pack(vfs_attr.kern_fstat(td, fd)))
         return 0
 
     def sys_lstat(td: Thread, path: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
+        copyout(td, buf, pack(vfs_attr.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
         return 0
 
     def sys_fstatat(td: Thread, dirfd: int, path: int, buf: int, flag: int) -> int:
         at_flags(flag, AT_SYMLINK_NOFOLLOW)
         follow = not flag & AT_SYMLINK_NOFOLLOW
-        copyout(td, buf, pack(vfs.kern_statat(td, dirfd, path_arg(td, path), follow=follow)))
+        copyout(td, buf, pack(vfs_attr.kern_statat(td, dirfd, path_arg(td, path), follow=follow)))
         return 0
 
     return sys_stat, sys_fstat, sys_lstat, sys_fstatat
@@ -67,11 +65,11 @@ def _statfs_calls(pack: Callable[[Statfs], bytes], size: int) -> tuple[Handler, 
     """statfs, fstatfs and getfsstat with one layout of struct statfs."""
 
     def sys_statfs(td: Thread, path: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_statfs(td, path_arg(td, path))))
+        copyout(td, buf, pack(vfs_attr.kern_statfs(td, path_arg(td, path))))
         return 0
 
     def sys_fstatfs(td: Thread, fd: int, buf: int) -> int:
-        copyout(td, buf, pack(vfs.kern_fstatfs(td, fd)))
+        copyout(td, buf, pack(vfs_attr.kern_fstatfs(td, fd)))
         return 0
 
     def sys_getfsstat(td: Thread, buf: int, bufsize: int, mode: int) -> int:
@@ -97,14 +95,14 @@ def mounted(td: Thread) -> list[Vnode]:
 
 def sys_eaccess(td: Thread, path: int, amode: int) -> int:
     """eaccess(2)."""
-    vfs.kern_accessat(td, AT_FDCWD, path_arg(td, path), amode, effective=True)
+    vfs_attr.kern_accessat(td, AT_FDCWD, path_arg(td, path), amode, effective=True)
     return 0
 
 
 def sys_faccessat(td: Thread, dirfd: int, path: int, amode: int, flag: int) -> int:
     """faccessat(2)."""
     at_flags(flag, AT_EACCESS)
-    vfs.kern_accessat(td, dirfd, path_arg(td, path), amode, effective=bool(flag & AT_EACCESS))
+    vfs_attr.kern_accessat(td, dirfd, path_arg(td, path), amode, effective=bool(flag & AT_EACCESS))
     return 0
 
 
@@ -112,7 +110,7 @@ def sys_fchmodat(td: Thread, dirfd: int, path: int, mode: int, flag: int) -> int
     """fchmodat(2)."""
     at_flags(flag, AT_SYMLINK_NOFOLLOW)
     follow = not flag & AT_SYMLINK_NOFOLLOW
-    vfs.setfmode(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), mode)
+    vfs_attr.setfmode(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), mode)
     return 0
 
 
@@ -125,7 +123,7 @@ def sys_fchownat(td: Thread, dirfd: int, path: int, uid: int, gid: int, flag: in
     """fchownat(2)."""
     at_flags(flag, AT_SYMLINK_NOFOLLOW)
     follow = not flag & AT_SYMLINK_NOFOLLOW
-    vfs.setfown(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), uid, gid)
+    vfs_attr.setfown(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), uid, gid)
     return 0
 
 
@@ -141,7 +139,7 @@ def sys_chflags(td: Thread, path: int, flags: int) -> int:
 
 def sys_fchflags(td: Thread, fd: int, flags: int) -> int:
     """fchflags(2)."""
-    _ = f.file_vnode_at(td, fd)
+    _ = vfs_attr.file_vnode_at(td, fd)
     if flags:
         raise SyscallError(E.EOPNOTSUPP)
     return 0
@@ -149,31 +147,31 @@ def sys_fchflags(td: Thread, fd: int, flags: int) -> int:
 
 def sys_futimes(td: Thread, fd: int, times: int) -> int:
     """futimes(2)."""
-    when = f.read_timevals(td, times)
-    return f.set_times(td, f.file_vnode_at(td, fd), when)
+    when = vfs_attr.read_timevals(td, times)
+    return vfs_attr.set_times(td, vfs_attr.file_vnode_at(td, fd), when)
 
 
 def sys_lutimes(td: Thread, path: int, times: int) -> int:
     """lutimes(2)."""
-    when = f.read_timevals(td, times)
-    return f.set_times(td, namei(td, path_arg(td, path), follow=False), when)
+    when = vfs_attr.read_timevals(td, times)
+    return vfs_attr.set_times(td, namei(td, path_arg(td, path), follow=False), when)
 
 
 def sys_futimesat(td: Thread, dirfd: int, path: int, times: int) -> int:
     """futimesat(2)."""
-    when = f.read_timevals(td, times)
-    return f.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
+    when = vfs_attr.read_timevals(td, times)
+    return vfs_attr.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
 
 
 def sys_futimens(td: Thread, fd: int, times: int) -> int:
     """futimens(2)."""
-    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
-    return f.set_times(td, f.file_vnode_at(td, fd), when)
+    when = vfs_attr.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
+    return vfs_attr.set_times(td, vfs_attr.file_vnode_at(td, fd), when)
 
 
 def sys_utimensat(td: Thread, dirfd: int, path: int, times: int, flag: int) -> int:
     """utimensat(2)."""
     at_flags(flag, AT_SYMLINK_NOFOLLOW)
-    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
+    when = vfs_attr.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
     follow = not flag & AT_SYMLINK_NOFOLLOW
-    return f.set_times(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), when)
+    return vfs_attr.set_times(td, namei(td, path_arg(td, path), follow=follow, dirfd=dirfd), when)

@@ -11,8 +11,8 @@ from kernel_model import errno as E
 from kernel_model.abi.freebsd64 import structs_file as st
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_descrip import FCNTLFLAGS, O_EXEC, File, getmaxfd
-from kernel_model.kern.kern_flock import F_UNLCK, getlk, setlk
+from kernel_model.kern.kern_descrip import FCNTLFLAGS, O_ACCMODE, O_EXEC, File, getmaxfd
+from kernel_model.kern.kern_flock import F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, getlk, setlk
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETOWN, F_SETOWN, F_OGETLK, F_OSETLK, F_OSETLKW, F_DUP2FD, F_GETLK,
     F_SETLK, F_SETLKW, _, F_READAHEAD, F_RDAHEAD, F_DUPFD_CLOEXEC, F_DUP2FD_CLOEXEC,
 ) = range(19)  # fmt: skip
-
-
+FD_CLOEXEC = 1
 _LOCKS = (F_GETLK, F_SETLK, F_SETLKW, F_OGETLK, F_OSETLK, F_OSETLKW)
 
 
@@ -40,7 +39,7 @@ def sys_fcntl(td: Thread, fd: int, cmd: int, arg: int) -> int:
     if cmd == F_GETFD:
         return int(fd in fdesc.fd_cloexec)
     if cmd == F_SETFD:
-        (fdesc.fd_cloexec.add if arg & 1 else fdesc.fd_cloexec.discard)(fd)
+        (fdesc.fd_cloexec.add if arg & FD_CLOEXEC else fdesc.fd_cloexec.discard)(fd)
         return 0
     if cmd in _LOCKS:
         return _fcntl_lock(td, fd, cmd, arg)
@@ -52,7 +51,7 @@ def _fcntl_file(fp: File, cmd: int, arg: int, number: int) -> int:
     if cmd == F_GETFL:
         return fp.f_flag if fp.f_flag & O_EXEC else fp.f_flag - 1
     if cmd == F_SETFL:
-        fp.f_flag = fp.f_flag & ~FCNTLFLAGS | (arg & ~3) & FCNTLFLAGS
+        fp.f_flag = fp.f_flag & ~FCNTLFLAGS | (arg & ~O_ACCMODE) & FCNTLFLAGS
         return 0
     if cmd == F_GETOWN:
         return fp.f_owner
@@ -76,7 +75,8 @@ def _fcntl_lock(td: Thread, fd: int, cmd: int, arg: int) -> int:
             answer = st.pack_flock(F_UNLCK, request[1], request[2], request[3], 0)
         else:
             length = 0 if blocker.end < 0 else blocker.end - blocker.start
-            answer = st.pack_flock(3 if blocker.exclusive else 1, 0, blocker.start, length, blocker.pid)
+            kind = F_WRLCK if blocker.exclusive else F_RDLCK
+            answer = st.pack_flock(kind, SEEK_SET, blocker.start, length, blocker.pid)
         copyout(td, arg, answer[:size])
         return 0
     setlk(td, fd, request, wait=cmd in (F_SETLKW, F_OSETLKW))

@@ -15,8 +15,8 @@ from kernel_model.abi.freebsd64.sys_attr import at_flags
 from kernel_model.abi.freebsd64.sys_fcntl import sys_fcntl
 from kernel_model.abi.freebsd64.sys_ioctl import sys_ioctl
 from kernel_model.errors import SyscallError
-from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
+from kernel_model.kern import vfs_attr
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_copyfile import copy_file_range
@@ -29,13 +29,12 @@ from kernel_model.kern.kern_descrip import (
 )
 from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.signo import CANTMASK
-from kernel_model.kern.sys_file import path_arg
-from kernel_model.kern.sys_pipe import kern_pipe
+from kernel_model.kern.sys_pipe import PIPE_BUF, kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.uipc_shm import SHM_ANON, kern_shm_open, kern_shm_unlink
-from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, vn_fullpath
-from kernel_model.kern.vnode import VCHR, VDIR, VLNK
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, path_arg, vn_fullpath
+from kernel_model.kern.vnode import NAME_MAX, PATH_MAX, S_IFIFO, S_IFMT, VCHR, VDIR, VLNK, VREG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,17 +45,26 @@ if TYPE_CHECKING:
 
 AT_SYMLINK_FOLLOW = 0x400
 AT_REMOVEDIR = 0x800
+SHM_ALLOW_SEALING = 0x1
+SHM_GROW_ON_WRITE = 0x2
+POSIX_FADV_NORMAL = 0
+POSIX_FADV_NOREUSE = 5
+SIZEOF_SIGSET = 16
+OPEN_FLAGS = 0x3FFFFF
+"""open(2)'s flags up to O_VERIFY, FreeBSD 12's last; O_PATH and later ones are dropped."""
+
+
 # -- opening ---------------------------------------------------------------------------------
 
 
 def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
     """open(2)."""
-    return vfs.kern_openat(td, AT_FDCWD, path_arg(td, path), flags & 0x3FFFFF, mode)
+    return sys_openat(td, AT_FDCWD, path, flags, mode)
 
 
 def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
     """openat(2)."""
-    return vfs.kern_openat(td, dirfd, path_arg(td, path), flags & 0x3FFFFF, mode)
+    return vfs.kern_openat(td, dirfd, path_arg(td, path), flags & OPEN_FLAGS, mode)
 
 
 def sys_closefrom(td: Thread, low: int) -> int:
@@ -111,7 +119,7 @@ def sys_shm_unlink(td: Thread, path: int) -> int:
 
 def sys_shm_open2(td: Thread, path: int, flags: int, mode: int, shmflags: int, name: int) -> int:
     """shm_open2(2) of FreeBSD 13, under memfd_create(3); seals are not kept."""
-    if shmflags & ~0x3:
+    if shmflags & ~(SHM_ALLOW_SEALING | SHM_GROW_ON_WRITE):
         raise SyscallError(E.EINVAL)
     return sys_shm_open(td, path, flags, mode)
 
@@ -200,7 +208,7 @@ def sys_mkfifoat(td: Thread, dirfd: int, path: int, mode: int) -> int:
 
 def sys_mknodat(td: Thread, dirfd: int, path: int, mode: int, dev: int) -> int:
     """mknodat(2): only a FIFO can be made."""
-    if mode & 0o170000 != 0o010000:
+    if mode & S_IFMT != S_IFIFO:
         raise SyscallError(E.EPERM)
     return sys_mkfifoat(td, dirfd, path, mode)
 
@@ -212,16 +220,35 @@ def sys_mknod11(td: Thread, path: int, mode: int, dev: int) -> int:
 
 # -- pathconf ---------------------------------------------------------------------------------
 
-_PATHCONF = {1: 32767, 4: 255, 5: 1024, 6: 512, 7: 1, 8: 1, 16: 64, 59: 0, 61: 0, 63: 0, 64: 0, 21: 512}
-"""_PC_LINK_MAX, NAME_MAX, PATH_MAX, PIPE_BUF, CHOWN_RESTRICTED, NO_TRUNC, FILESIZEBITS, ACL_EXTENDED, CAP_PRESENT,
-MAC_PRESENT, ACL_NFS4, MIN_HOLE_SIZE."""
-_PATHCONF_TTY = {2: 255, 3: 255, 9: 255}
+_PC_LINK_MAX = 1
+_PC_MAX_CANON = 2
+_PC_MAX_INPUT = 3
+_PC_NAME_MAX = 4
+_PC_PATH_MAX = 5
+_PC_PIPE_BUF = 6
+_PC_CHOWN_RESTRICTED = 7
+_PC_NO_TRUNC = 8
+_PC_VDISABLE = 9
+_PC_FILESIZEBITS = 16
+_PC_MIN_HOLE_SIZE = 21
+_PC_ACL_EXTENDED = 59
+_PC_CAP_PRESENT = 61
+_PC_MAC_PRESENT = 63
+_PC_ACL_NFS4 = 64
+_PATHCONF = {
+    _PC_LINK_MAX: 32767, _PC_NAME_MAX: NAME_MAX, _PC_PATH_MAX: PATH_MAX, _PC_PIPE_BUF: PIPE_BUF,
+    _PC_CHOWN_RESTRICTED: 1, _PC_NO_TRUNC: 1, _PC_FILESIZEBITS: 64, _PC_ACL_EXTENDED: 0, _PC_CAP_PRESENT: 0,
+    _PC_MAC_PRESENT: 0, _PC_ACL_NFS4: 0, _PC_MIN_HOLE_SIZE: 512,
+}  # fmt: skip
+_PATHCONF_FILE = (_PC_LINK_MAX, _PC_NAME_MAX, _PC_PATH_MAX)
+"""Asked only of files, directories and links."""
+_PATHCONF_TTY = {_PC_MAX_CANON: 255, _PC_MAX_INPUT: 255, _PC_VDISABLE: 255}
 
 
 def vnode_pathconf(vp: Vnode, name: int) -> int:
     """The configurable value *name* of *vp*; EINVAL when it has none."""
     table = _PATHCONF_TTY if vp.v_type == VCHR and name in _PATHCONF_TTY else _PATHCONF
-    if name not in table or (name in (1, 4, 5) and vp.v_type not in (VDIR, VLNK, 1)):
+    if name not in table or (name in _PATHCONF_FILE and vp.v_type not in (VDIR, VLNK, VREG)):
         raise SyscallError(E.EINVAL)
     return table[name]
 
@@ -241,8 +268,8 @@ def sys_fpathconf(td: Thread, fd: int, name: int) -> int:
     fp = td.td_proc.p_fd.fget(fd)
     if fp.f_vnode is not None:
         return vnode_pathconf(fp.f_vnode, name)
-    if name == 6:
-        return 512
+    if name == _PC_PIPE_BUF:
+        return PIPE_BUF
     raise SyscallError(E.EINVAL)
 
 
@@ -271,7 +298,7 @@ def sys_ppoll(td: Thread, fds: int, nfds: int, ts: int, set_: int) -> int:
 def _set_mask(td: Thread, va: int) -> None:
     """Replace the signal mask until the return to user mode.  FreeBSD: TDP_OLDMASK in kern_poll()."""
     if va:
-        mask = int.from_bytes(copyin(td, va, 16), "little")
+        mask = int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little")
         td.td_oldsigmask = td.td_sigmask
         td.td_sigmask = mask & ~CANTMASK
         td.td_ast = True
@@ -280,7 +307,7 @@ def _set_mask(td: Thread, va: int) -> None:
 def sys_posix_fallocate(td: Thread, fd: int, offset: int, length: int) -> int:
     """posix_fallocate(2): the error is the return value."""
     try:
-        vfs.kern_allocate(td, fd, offset, length)
+        vfs_attr.kern_allocate(td, fd, offset, length)
     except SyscallError as error:
         return error.errno
     return 0
@@ -293,7 +320,7 @@ def sys_posix_fadvise(td: Thread, fd: int, offset: int, length: int, advice: int
         return E.EBADF
     if not fp.f_ops.fo_seekable(fp):
         return E.ESPIPE
-    if not 0 <= advice <= 5 or offset < 0 or length < 0:
+    if not POSIX_FADV_NORMAL <= advice <= POSIX_FADV_NOREUSE or offset < 0 or length < 0:
         return E.EINVAL
     return 0
 
@@ -315,40 +342,40 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     3: Sysent("read", "fbu", FULL, io.sys_read),
     4: Sysent("write", "fbu", FULL, io.sys_write),
     5: Sysent("open", "sxo", FULL, sys_open),
-    6: Sysent("close", "f", FULL, f.sys_close),
+    6: Sysent("close", "f", FULL, vfs.sys_close),
     9: Sysent("link", "ss", FULL, sys_link),
-    10: Sysent("unlink", "s", FULL, f.sys_unlink),
-    12: Sysent("chdir", "s", FULL, f.sys_chdir),
-    13: Sysent("fchdir", "f", FULL, f.sys_fchdir),
+    10: Sysent("unlink", "s", FULL, vfs.sys_unlink),
+    12: Sysent("chdir", "s", FULL, vfs.sys_chdir),
+    13: Sysent("fchdir", "f", FULL, vfs.sys_fchdir),
     14: Sysent("freebsd11_mknod", "sod", PARTIAL, sys_mknod11, "only FIFOs"),
-    15: Sysent("chmod", "so", PARTIAL, f.sys_chmod, "no set-id bits on files"),
-    16: Sysent("chown", "snn", FULL, f.sys_chown),
-    33: Sysent("access", "sx", FULL, f.sys_access),
+    15: Sysent("chmod", "so", PARTIAL, vfs_attr.sys_chmod, "no set-id bits on files"),
+    16: Sysent("chown", "snn", FULL, vfs_attr.sys_chown),
+    33: Sysent("access", "sx", FULL, vfs_attr.sys_access),
     34: Sysent("chflags", "sq", STUB, attr.sys_chflags, "no file flags"),
     35: Sysent("fchflags", "fq", STUB, attr.sys_fchflags, "no file flags"),
-    36: Sysent("sync", "", FULL, f.sys_sync),
-    41: Sysent("dup", "f", FULL, f.sys_dup),
+    36: Sysent("sync", "", FULL, vfs.sys_sync),
+    41: Sysent("dup", "f", FULL, vfs.sys_dup),
     42: Sysent("freebsd10_pipe", "", FULL, sys_freebsd10_pipe),
     54: Sysent("ioctl", "fqp", PARTIAL, sys_ioctl, "terminals and FIO*"),
-    57: Sysent("symlink", "ss", FULL, f.sys_symlink),
-    58: Sysent("readlink", "sbu", FULL, f.sys_readlink),
-    60: Sysent("umask", "o", FULL, f.sys_umask),
-    61: Sysent("chroot", "s", FULL, f.sys_chroot),
+    57: Sysent("symlink", "ss", FULL, vfs.sys_symlink),
+    58: Sysent("readlink", "sbu", FULL, vfs.sys_readlink),
+    60: Sysent("umask", "o", FULL, vfs.sys_umask),
+    61: Sysent("chroot", "s", FULL, vfs.sys_chroot),
     89: Sysent("getdtablesize", "", FULL, sys_getdtablesize),
-    90: Sysent("dup2", "ff", FULL, f.sys_dup2),
+    90: Sysent("dup2", "ff", FULL, vfs.sys_dup2),
     92: Sysent("fcntl", "fdq", FULL, sys_fcntl),
     93: Sysent("select", "dpppp", FULL, sys_select),
-    95: Sysent("fsync", "f", FULL, f.sys_fsync),
+    95: Sysent("fsync", "f", FULL, vfs.sys_fsync),
     120: Sysent("readv", "fpn", FULL, io.sys_readv),
     121: Sysent("writev", "fpn", FULL, io.sys_writev),
-    123: Sysent("fchown", "fnn", FULL, f.sys_fchown),
-    124: Sysent("fchmod", "fo", PARTIAL, f.sys_fchmod, "no set-id bits on files"),
-    128: Sysent("rename", "ss", FULL, f.sys_rename),
+    123: Sysent("fchown", "fnn", FULL, vfs_attr.sys_fchown),
+    124: Sysent("fchmod", "fo", PARTIAL, vfs_attr.sys_fchmod, "no set-id bits on files"),
+    128: Sysent("rename", "ss", FULL, vfs.sys_rename),
     131: Sysent("flock", "fx", FULL, sys_flock),
-    132: Sysent("mkfifo", "so", FULL, f.sys_mkfifo),
-    136: Sysent("mkdir", "so", FULL, f.sys_mkdir),
-    137: Sysent("rmdir", "s", FULL, f.sys_rmdir),
-    138: Sysent("utimes", "sp", FULL, f.sys_utimes),
+    132: Sysent("mkfifo", "so", FULL, vfs.sys_mkfifo),
+    136: Sysent("mkdir", "so", FULL, vfs.sys_mkdir),
+    137: Sysent("rmdir", "s", FULL, vfs.sys_rmdir),
+    138: Sysent("utimes", "sp", FULL, vfs_attr.sys_utimes),
     188: Sysent("freebsd11_stat", "sp", FULL, attr.SYS_STAT11),
     189: Sysent("freebsd11_fstat", "fp", FULL, attr.SYS_FSTAT11),
     190: Sysent("freebsd11_lstat", "sp", FULL, attr.SYS_LSTAT11),
@@ -357,7 +384,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     196: Sysent("freebsd11_getdirentries", "fbnp", FULL, _GETDIRENTRIES11),
     206: Sysent("futimes", "fp", FULL, attr.sys_futimes),
     209: Sysent("poll", "pnd", FULL, sys_poll),
-    254: Sysent("lchown", "snn", FULL, f.sys_lchown),
+    254: Sysent("lchown", "snn", FULL, vfs_attr.sys_lchown),
     272: Sysent("freebsd11_getdents", "fbu", FULL, sys_getdents11),
     274: Sysent("lchmod", "so", FULL, attr.sys_lchmod),
     276: Sysent("lutimes", "sp", FULL, attr.sys_lutimes),
@@ -371,9 +398,9 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     397: Sysent("freebsd11_fstatfs", "fp", FULL, attr.SYS_FSTATFS11),
     475: Sysent("pread", "fbul", FULL, io.sys_pread),
     476: Sysent("pwrite", "fbul", FULL, io.sys_pwrite),
-    478: Sysent("lseek", "fld", FULL, f.sys_lseek),
-    479: Sysent("truncate", "sl", FULL, f.sys_truncate),
-    480: Sysent("ftruncate", "fl", FULL, f.sys_ftruncate),
+    478: Sysent("lseek", "fld", FULL, vfs.sys_lseek),
+    479: Sysent("truncate", "sl", FULL, vfs_attr.sys_truncate),
+    480: Sysent("ftruncate", "fl", FULL, vfs_attr.sys_ftruncate),
     482: Sysent("shm_open", "pxo", FULL, sys_shm_open),
     483: Sysent("shm_unlink", "s", FULL, sys_shm_unlink),
     489: Sysent("faccessat", "fsxx", FULL, attr.sys_faccessat),
@@ -382,13 +409,13 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     493: Sysent("freebsd11_fstatat", "fspx", FULL, attr.SYS_FSTATAT11),
     494: Sysent("futimesat", "fsp", FULL, attr.sys_futimesat),
     495: Sysent("linkat", "fsfsx", FULL, sys_linkat),
-    496: Sysent("mkdirat", "fso", FULL, f.sys_mkdirat),
+    496: Sysent("mkdirat", "fso", FULL, vfs.sys_mkdirat),
     497: Sysent("mkfifoat", "fso", FULL, sys_mkfifoat),
     498: Sysent("freebsd11_mknodat", "fsod", PARTIAL, sys_mknodat, "only FIFOs"),
     499: Sysent("openat", "fsxo", FULL, sys_openat),
-    500: Sysent("readlinkat", "fsbu", FULL, f.sys_readlinkat),
-    501: Sysent("renameat", "fsfs", FULL, f.sys_renameat),
-    502: Sysent("symlinkat", "sfs", FULL, f.sys_symlinkat),
+    500: Sysent("readlinkat", "fsbu", FULL, vfs.sys_readlinkat),
+    501: Sysent("renameat", "fsfs", FULL, vfs.sys_renameat),
+    502: Sysent("symlinkat", "sfs", FULL, vfs.sys_symlinkat),
     503: Sysent("unlinkat", "fsx", FULL, sys_unlinkat),
     509: Sysent("closefrom", "d", FULL, sys_closefrom),
     513: Sysent("lpathconf", "sd", FULL, sys_lpathconf),
@@ -399,7 +426,7 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     545: Sysent("ppoll", "pnpp", FULL, sys_ppoll),
     546: Sysent("futimens", "fp", FULL, attr.sys_futimens),
     547: Sysent("utimensat", "fspx", FULL, attr.sys_utimensat),
-    550: Sysent("fdatasync", "f", FULL, f.sys_fdatasync),
+    550: Sysent("fdatasync", "f", FULL, vfs.sys_fdatasync),
     551: Sysent("fstat", "fp", FULL, attr.SYS_FSTAT),
     552: Sysent("fstatat", "fspx", FULL, attr.SYS_FSTATAT),
     554: Sysent("getdirentries", "fbup", FULL, _GETDIRENTRIES),

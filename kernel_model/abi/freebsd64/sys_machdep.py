@@ -20,6 +20,10 @@ AMD64_SET_GSBASE = 131
 CPUSET_SIZE = 32
 """Bytes of cpuset_t: 256 processors."""
 CPU_MAXSIZE_BYTES = 128
+CPU_WHICH_TID = 1
+CPU_WHICH_PID = 2
+DEFAULT_CPUSET = 1
+"""Number of the set that every process starts in."""
 
 
 def sys_sysarch(td: Thread, op: int, parms: int) -> int:
@@ -47,7 +51,7 @@ def sys_sysarch(td: Thread, op: int, parms: int) -> int:
 def _check(td: Thread, which: int, id_: int, size: int) -> None:
     if not CPUSET_SIZE <= size <= CPU_MAXSIZE_BYTES:
         raise SyscallError(ERANGE)
-    if which in (1, 2) and id_ not in (-1, td.td_tid, td.td_proc.p_pid):
+    if which in (CPU_WHICH_TID, CPU_WHICH_PID) and id_ not in (-1, td.td_tid, td.td_proc.p_pid):
         raise SyscallError(ESRCH)
 
 
@@ -74,8 +78,8 @@ def sys_cpuset_setaffinity(
 
 
 def sys_cpuset_getid(td: Thread, level: int, which: int, id_: int, setid: int) -> int:
-    """cpuset_getid(2): set 1, the default one."""
-    suword32(td, setid, 1)
+    """cpuset_getid(2): the default set."""
+    suword32(td, setid, DEFAULT_CPUSET)
     return 0
 
 

@@ -33,7 +33,23 @@ from kernel_model.kern.signo import (
     TRAP_TRACE,
     signame,
 )
-from kernel_model.kern.trap import FLOAT_VECTORS, T_PAGEFLT, fputrap
+from kernel_model.kern.trap import (
+    FLOAT_VECTORS,
+    IDT_AC,
+    IDT_BP,
+    IDT_BR,
+    IDT_DB,
+    IDT_DE,
+    IDT_FPUGP,
+    IDT_GP,
+    IDT_NP,
+    IDT_OF,
+    IDT_SS,
+    IDT_TS,
+    IDT_UD,
+    T_PAGEFLT,
+    fputrap,
+)
 from kernel_model.vm.vm_param import (
     KERN_NAMES,
     KERN_OUT_OF_BOUNDS,
@@ -53,18 +69,18 @@ P_OSREL_SIGSEGV = 700004
 BUS_PAGE_FAULT = T_PAGEFLT
 
 TRAP_SIGNALS: dict[int, tuple[int, int, str]] = {
-    0: (SIGFPE, FPE_INTDIV, "#DE -> SIGFPE/FPE_INTDIV"),
-    1: (SIGTRAP, TRAP_TRACE, "#DB -> SIGTRAP/TRAP_TRACE"),
-    3: (SIGTRAP, TRAP_BRKPT, "#BP -> SIGTRAP/TRAP_BRKPT"),
-    4: (SIGFPE, FPE_INTOVF, "#OF -> SIGFPE/FPE_INTOVF"),
-    5: (SIGFPE, FPE_FLTSUB, "#BR -> SIGFPE/FPE_FLTSUB"),
-    6: (SIGILL, ILL_PRVOPC, "#UD -> SIGILL/ILL_PRVOPC"),
-    9: (SIGILL, ILL_COPROC, "coprocessor overrun -> SIGILL/ILL_COPROC"),
-    10: (SIGBUS, BUS_OBJERR, "#TS -> SIGBUS/BUS_OBJERR"),
-    11: (SIGBUS, BUS_ADRERR, "#NP -> SIGBUS/BUS_ADRERR"),
-    12: (SIGBUS, BUS_ADRERR, "#SS -> SIGBUS/BUS_ADRERR"),
-    13: (SIGBUS, BUS_OBJERR, "#GP -> SIGBUS/BUS_OBJERR"),
-    17: (SIGBUS, BUS_ADRALN, "#AC -> SIGBUS/BUS_ADRALN"),
+    IDT_DE: (SIGFPE, FPE_INTDIV, "#DE -> SIGFPE/FPE_INTDIV"),
+    IDT_DB: (SIGTRAP, TRAP_TRACE, "#DB -> SIGTRAP/TRAP_TRACE"),
+    IDT_BP: (SIGTRAP, TRAP_BRKPT, "#BP -> SIGTRAP/TRAP_BRKPT"),
+    IDT_OF: (SIGFPE, FPE_INTOVF, "#OF -> SIGFPE/FPE_INTOVF"),
+    IDT_BR: (SIGFPE, FPE_FLTSUB, "#BR -> SIGFPE/FPE_FLTSUB"),
+    IDT_UD: (SIGILL, ILL_PRVOPC, "#UD -> SIGILL/ILL_PRVOPC"),
+    IDT_FPUGP: (SIGILL, ILL_COPROC, "coprocessor overrun -> SIGILL/ILL_COPROC"),
+    IDT_TS: (SIGBUS, BUS_OBJERR, "#TS -> SIGBUS/BUS_OBJERR"),
+    IDT_NP: (SIGBUS, BUS_ADRERR, "#NP -> SIGBUS/BUS_ADRERR"),
+    IDT_SS: (SIGBUS, BUS_ADRERR, "#SS -> SIGBUS/BUS_ADRERR"),
+    IDT_GP: (SIGBUS, BUS_OBJERR, "#GP -> SIGBUS/BUS_OBJERR"),
+    IDT_AC: (SIGBUS, BUS_ADRALN, "#AC -> SIGBUS/BUS_ADRALN"),
 }
 """x86 vector to (signal, code, words)."""
 

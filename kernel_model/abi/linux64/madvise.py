@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64.mman import for_mapped, linux_page_range, mapped_until, unsupported
+from kernel_model.abi.linux64.linux_mmap import for_mapped, linux_page_range, mapped_until
+from kernel_model.abi.linux64.linux_util import linux_msg
 from kernel_model.errno import EINTR, EINVAL, ENOMEM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent
+from kernel_model.vm import vm_map_advise as bsd
 from kernel_model.vm import vm_mmap
-from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
-from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_map_flags import (
-    MAP_ENTRY_USER_WIRED,
+from kernel_model.vm.vm import (
+    VM_INHERIT_COPY,
+    VM_INHERIT_DEFAULT,
+    VM_INHERIT_NONE,
+    VM_INHERIT_SHARE,
+    VM_INHERIT_ZERO,
+    VM_PROT_READ,
+    VM_PROT_WRITE,
 )
+from kernel_model.vm.vm_fault import vm_fault
+from kernel_model.vm.vm_map_flags import MAP_ENTRY_USER_WIRED
 from kernel_model.vm.vm_object import vm_object_reference
 from kernel_model.vm.vm_object_pages import vm_object_page_remove
 from kernel_model.vm.vm_param import (
@@ -36,20 +44,41 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
 
+MADV_NORMAL = 0
+MADV_RANDOM = 1
+MADV_SEQUENTIAL = 2
+MADV_WILLNEED = 3
 MADV_DONTNEED = 4
 MADV_FREE = 8
 MADV_REMOVE = 9
 MADV_DONTFORK = 10
 MADV_DOFORK = 11
+MADV_MERGEABLE = 12
+MADV_UNMERGEABLE = 13
+MADV_HUGEPAGE = 14
+MADV_NOHUGEPAGE = 15
+MADV_DONTDUMP = 16
+MADV_DODUMP = 17
 MADV_WIPEONFORK = 18
 MADV_KEEPONFORK = 19
+MADV_COLD = 20
+MADV_PAGEOUT = 21
 MADV_POPULATE_READ = 22
 MADV_POPULATE_WRITE = 23
-_BSD_ADVICE = {0: 0, 1: 1, 2: 2, 3: 3, MADV_FREE: 5}
+_BSD_ADVICE = {
+    MADV_NORMAL: bsd.MADV_NORMAL, MADV_RANDOM: bsd.MADV_RANDOM, MADV_SEQUENTIAL: bsd.MADV_SEQUENTIAL,
+    MADV_WILLNEED: bsd.MADV_WILLNEED, MADV_FREE: bsd.MADV_FREE,
+}  # fmt: skip
 """Advice that FreeBSD knows as well."""
-_HARMLESS = frozenset((12, 13, 14, 15, 16, 17, 20, 21))
+_HARMLESS = frozenset((
+    MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP, MADV_DODUMP, MADV_COLD,
+    MADV_PAGEOUT,
+))  # fmt: skip
 """KSM, huge pages, core dumps, cold and pageout: nothing here depends on them."""
-_INHERIT = {MADV_DONTFORK: 2, MADV_DOFORK: 1, MADV_WIPEONFORK: 3, MADV_KEEPONFORK: 1}
+_INHERIT = {
+    MADV_DONTFORK: VM_INHERIT_NONE, MADV_DOFORK: VM_INHERIT_COPY, MADV_WIPEONFORK: VM_INHERIT_ZERO,
+    MADV_KEEPONFORK: VM_INHERIT_COPY,
+}  # fmt: skip
 
 
 def sys_madvise(td: Thread, addr: int, size: int, advice: int) -> int:
@@ -65,7 +94,7 @@ def sys_madvise(td: Thread, addr: int, size: int, advice: int) -> int:
     if start == end:
         return 0
     if advice == MADV_REMOVE:
-        unsupported(td, "MADV_REMOVE")
+        linux_msg(td, "flag", "MADV_REMOVE")
         raise SyscallError(EINVAL)
     if populate:
         return _madvise_populate(td, start, end, write=advice == MADV_POPULATE_WRITE)
@@ -78,7 +107,7 @@ def _advise(td: Thread, map_: VmMap, start: VmOffset, end: VmOffset, advice: int
         discard(map_, start, end)
     elif advice in _INHERIT:
         if map_.inherit(start, end, _INHERIT[advice]) != KERN_SUCCESS:
-            unsupported(td, "MADV_WIPEONFORK")
+            linux_msg(td, "flag", "MADV_WIPEONFORK")
             raise SyscallError(EINVAL)
     elif advice in _BSD_ADVICE:
         _ = map_.madvise(start, end, _BSD_ADVICE[advice])
@@ -118,7 +147,7 @@ def discard(map_: VmMap, start: VmOffset, end: VmOffset) -> None:
 
 def _discard_entry(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> None:
     obj = entry.vm_object
-    if obj is None or entry.inheritance == 0:
+    if obj is None or entry.inheritance == VM_INHERIT_SHARE:
         return
     first = (entry.offset + start - entry.start) >> PAGE_SHIFT
     count = (end - start) >> PAGE_SHIFT
@@ -150,7 +179,7 @@ def _replace(map_: VmMap, entry: VmMapEntry, start: VmOffset, end: VmOffset) -> 
         cow = vm_mmap.docow_flags(vm_mmap.MAP_PRIVATE, writecounted=False)
     if map_.fixed(obj, offset, start, end - start, prot, maxprot, cow) != KERN_SUCCESS:
         raise SyscallError(ENOMEM)
-    if inheritance != 1:
+    if inheritance != VM_INHERIT_DEFAULT:
         _ = map_.inherit(start, end, inheritance)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64.mman import TASK_SIZE, for_mapped, linux_page_range, mapped_until
+from kernel_model.abi.linux64.linux_mmap import TASK_SIZE, for_mapped, linux_page_range, mapped_until
 from kernel_model.errno import (
     EBUSY,
     EFAULT,
@@ -48,8 +48,7 @@ MS_SYNC = 4
 MCL_CURRENT = 1
 MCL_FUTURE = 2
 MCL_ONFAULT = 4
-
-
+MLOCK_ONFAULT = 1
 _INCORE = bytes(info & 1 for info in range(256))
 """MINCORE_* to Linux's one bit."""
 
@@ -138,7 +137,7 @@ def sys_mlock(td: Thread, addr: int, size: int) -> int:
 
 def sys_mlock2(td: Thread, addr: int, size: int, flags: int) -> int:
     """mlock2(2): MLOCK_ONFAULT locks at once here."""
-    if flags & ~1:
+    if flags & ~MLOCK_ONFAULT:
         raise SyscallError(EINVAL)
     return sys_mlock(td, addr, size)
 

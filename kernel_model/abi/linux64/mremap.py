@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.abi.linux64.mman import TASK_SIZE, map_error, mapped_until
+from kernel_model.abi.linux64.linux_mmap import TASK_SIZE, map_error, mapped_until
 from kernel_model.errno import EAGAIN, EFAULT, EINVAL, ENOMEM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent

@@ -19,11 +19,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.linux64.signo import code_to_linux, mask_to_bsd, mask_to_linux, to_linux
-from kernel_model.errno import EJUSTRETURN
-from kernel_model.errors import SyscallError
+from kernel_model.errno import EFAULT, EJUSTRETURN
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
-from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_T, TrapFrame
+from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_RF, PSL_T, TrapFrame
 from kernel_model.kern.signalvar import KSigInfo, SigAction
 from kernel_model.kern.signo import (
     SA_ONSTACK,
@@ -40,7 +40,7 @@ from kernel_model.kern.signo import (
     SIGTRAP,
     SS_DISABLE,
 )
-from kernel_model.kern.trap import T_PAGEFLT, VECTOR_OF_TRAP, trap
+from kernel_model.kern.trap import IDT_GP, T_PAGEFLT, VECTOR_OF_TRAP, trap
 from kernel_model.vm.vm_param import VM_MAXUSER_ADDRESS, WORD_MASK
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
         return False
     old_stack = struct.pack("<Qi4xQ", stack.ss_sp, linux_ss_flags(stack.flags_at(frame.rsp)), stack.ss_size)
     context = _pack_ucontext(frame, ksi, old_stack, mask_to_linux(mask), fpstate)
+    kassert(sp & 0xF == 8, "frame at %#x", sp)
     image = action.sa_restorer.to_bytes(8, "little") + context + pack_siginfo(ksi)
     try:
         copyout(td, fpstate, td.td_cpu.get_fpregs())
@@ -147,7 +148,7 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     frame.rax = 0
     frame.rsp = sp
     frame.rip = action.sa_handler
-    frame.rflags &= ~(PSL_T | PSL_D | 0x10000)
+    frame.rflags &= ~(PSL_T | PSL_D | PSL_RF)
     td.td_cpu.set_frame(frame)
     td.td_cpu.set_fpregs(_FRESH_FPU)
     return True
@@ -183,7 +184,7 @@ def _restore(td: Thread, frame: TrapFrame) -> None:
     if fpstate:
         fpregs = copyin(td, fpstate, FPSTATE)
         if int.from_bytes(fpregs[24:28], "little") & ~MXCSR_MASK:
-            raise SyscallError(14)
+            raise SyscallError(EFAULT)
     mask = int.from_bytes(data[UC_SIGMASK : UC_SIGMASK + 8], "little")
     new = TrapFrame(fs_base=frame.fs_base, gs_base=frame.gs_base)
     for index, name in enumerate(_REGS):
@@ -195,7 +196,7 @@ def _restore(td: Thread, frame: TrapFrame) -> None:
     sp, flags, size = struct.unpack_from("<Qi4xQ", data, UC_STACK)
     restore_altstack(td, sp, flags, size)
     if cs != USER_CS or VM_MAXUSER_ADDRESS <= new.rip < (1 << 64) - VM_MAXUSER_ADDRESS:
-        trap(td, 13)
+        trap(td, IDT_GP)
 
 
 def restore_altstack(td: Thread, sp: int, flags: int, size: int) -> None:

@@ -22,6 +22,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from kernel_model import errno as E
+from kernel_model.abi.linux64.sendsig import LINUX_MINSIGSTKSZ
 from kernel_model.errors import SyscallError, kassert, some
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.elf_common import (
@@ -60,7 +61,6 @@ PLATFORM: Final = b"x86_64\0"
 HWCAP: Final = 0x078BFBFD
 """EDX of CPUID 1 on the processor that Unicorn plays."""
 CLKTCK: Final = 100
-MINSIGSTKSZ: Final = 2048
 
 
 def linux_copyout_strings(imgp: ImageParams) -> int:
@@ -125,7 +125,7 @@ def auxargs(imgp: ImageParams, platform_at: int) -> list[AuxEntry]:
     args = some(imgp.auxargs, "auxargs")
     cred = imgp.newcred or imgp.proc.p_ucred
     return [
-        (LINUX_AT_MINSIGSTKSZ, MINSIGSTKSZ),
+        (LINUX_AT_MINSIGSTKSZ, LINUX_MINSIGSTKSZ),
         (LINUX_AT_HWCAP, HWCAP),
         (AT_PAGESZ, PAGE_SIZE),
         (LINUX_AT_CLKTCK, CLKTCK),

@@ -10,6 +10,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from kernel_model.kern.kern_flock import F_RDLCK, F_UNLCK, F_WRLCK
 from kernel_model.kern.vnode import VTTOIF
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ ST_NOSUID = 0x2
 ST_VALID = 0x20
 
 L_RDLCK, L_WRLCK, L_UNLCK = 0, 1, 2
-_LOCK_IN = {L_RDLCK: 1, L_WRLCK: 3, L_UNLCK: 2}
-LOCK_OUT = {1: L_RDLCK, 3: L_WRLCK, 2: L_UNLCK}
+_LOCK_IN = {L_RDLCK: F_RDLCK, L_WRLCK: F_WRLCK, L_UNLCK: F_UNLCK}
+LOCK_OUT = {bsd: linux for linux, bsd in _LOCK_IN.items()}
 """FreeBSD's F_RDLCK, F_WRLCK, F_UNLCK to Linux's numbers."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from kernel_model.abi.linux64 import madvise, misc, mlock, mman, mremap, signal, sys_file
+from kernel_model.abi.linux64 import linux_file, linux_misc, linux_mmap, linux_signal, madvise, mlock, mremap
 from kernel_model.abi.linux64.syscalls import SYSCALLS
 from kernel_model.kern.sysent import Sysent
 
@@ -27,7 +27,7 @@ def table() -> dict[int, Sysent]:
         number: Sysent(name, "pppppp", caveat=MISSING.get(number, ""))
         for number, name in SYSCALLS.items()
     }
-    rows.update(sys_file.FILES_SYSCALLS)
-    for part in (mman, mremap, madvise, mlock, signal, misc):
+    rows.update(linux_file.FILES_SYSCALLS)
+    for part in (linux_mmap, mremap, madvise, mlock, linux_signal, linux_misc):
         rows.update(part.SYSCALLS)
     return rows

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
+from kernel_model.abi.linux64.linux_time import COARSE_CLOCKS, linux_to_native_clockid
 from kernel_model.abi.linux64.sendsig import sendsig, sendsig_failed
 from kernel_model.abi.linux64.signo import linux_sigprop, to_linux
-from kernel_model.abi.linux64.time import COARSE_CLOCKS, linux_to_native_clockid
 from kernel_model.abi.linux64.trap import (
     fault_signal,
     linux_fetch_syscall_args,

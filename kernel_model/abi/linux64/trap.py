@@ -27,7 +27,18 @@ from kernel_model.kern.signo import (
     SIGTRAP,
     TRAP_TRACE,
 )
-from kernel_model.kern.trap import FLOAT_VECTORS, fputrap
+from kernel_model.kern.trap import (
+    FLOAT_VECTORS,
+    IDT_AC,
+    IDT_BP,
+    IDT_DB,
+    IDT_DE,
+    IDT_FPUGP,
+    IDT_NP,
+    IDT_SS,
+    IDT_UD,
+    fputrap,
+)
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import KERN_NAMES, WORD_MASK, KernReturn, VmOffset
 
@@ -37,14 +48,14 @@ if TYPE_CHECKING:
     from kernel_model.kern.sysentvec import SyscallArgs
 
 TRAP_SIGNALS: dict[int, tuple[int, int, bool, str]] = {
-    0: (SIGFPE, FPE_INTDIV, True, "#DE -> SIGFPE/FPE_INTDIV"),
-    1: (SIGTRAP, TRAP_TRACE, True, "#DB -> SIGTRAP/TRAP_TRACE"),
-    3: (SIGTRAP, SI_KERNEL, False, "#BP -> SIGTRAP/SI_KERNEL"),
-    6: (SIGILL, ILL_ILLOPN, True, "#UD -> SIGILL/ILL_ILLOPN"),
-    9: (SIGFPE, SI_KERNEL, False, "coprocessor overrun -> SIGFPE/SI_KERNEL"),
-    11: (SIGBUS, SI_KERNEL, False, "#NP -> SIGBUS/SI_KERNEL"),
-    12: (SIGBUS, SI_KERNEL, False, "#SS -> SIGBUS/SI_KERNEL"),
-    17: (SIGBUS, BUS_ADRALN, False, "#AC -> SIGBUS/BUS_ADRALN"),
+    IDT_DE: (SIGFPE, FPE_INTDIV, True, "#DE -> SIGFPE/FPE_INTDIV"),
+    IDT_DB: (SIGTRAP, TRAP_TRACE, True, "#DB -> SIGTRAP/TRAP_TRACE"),
+    IDT_BP: (SIGTRAP, SI_KERNEL, False, "#BP -> SIGTRAP/SI_KERNEL"),
+    IDT_UD: (SIGILL, ILL_ILLOPN, True, "#UD -> SIGILL/ILL_ILLOPN"),
+    IDT_FPUGP: (SIGFPE, SI_KERNEL, False, "coprocessor overrun -> SIGFPE/SI_KERNEL"),
+    IDT_NP: (SIGBUS, SI_KERNEL, False, "#NP -> SIGBUS/SI_KERNEL"),
+    IDT_SS: (SIGBUS, SI_KERNEL, False, "#SS -> SIGBUS/SI_KERNEL"),
+    IDT_AC: (SIGBUS, BUS_ADRALN, False, "#AC -> SIGBUS/BUS_ADRALN"),
 }
 """x86 vector to (signal, code, whether si_addr is rip, words)."""
 

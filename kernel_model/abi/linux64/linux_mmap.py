@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.abi.linux64.linux_util import linux_msg
 from kernel_model.errno import (
     EACCES,
     EBADF,
@@ -26,7 +27,6 @@ from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_PATH
 from kernel_model.kern.kern_mman import vn_mmap
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vnode import VREG
-from kernel_model.ktrace import Unsupported
 from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
@@ -157,7 +157,7 @@ def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, o
         if fp.f_flag & O_PATH:
             raise SyscallError(EBADF)
     if flags & MAP_HUGETLB:
-        unsupported(td, "MAP_HUGETLB")
+        linux_msg(td, "flag", "MAP_HUGETLB")
         raise SyscallError(EINVAL if fp is not None else ENOMEM)
     if size == 0:
         raise SyscallError(EINVAL)
@@ -180,13 +180,6 @@ def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, o
     if flags & (MAP_LOCKED | MAP_POPULATE):
         _populate(td, addr, size, vmprot, lock=bool(flags & MAP_LOCKED))
     return addr
-
-
-def unsupported(td: Thread, name: str) -> None:
-    """Tell that a flag or an advice is not modelled."""
-    kt = td.td_proc.kernel.ktrace
-    if kt.unsupported is not None:
-        kt.emit(Unsupported("flag", name, pid=td.td_proc.p_pid))
 
 
 def _place(proc: Proc, addr: VmOffset, size: VmOffset, flags: int) -> tuple[VmOffset, VmOffset]:

@@ -10,10 +10,25 @@ import struct
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
+from kernel_model.abi.linux64 import linux_stats as attr
 from kernel_model.abi.linux64 import structs_file as st
-from kernel_model.abi.linux64 import sys_attr as attr
-from kernel_model.abi.linux64.signo import mask_to_bsd
-from kernel_model.abi.linux64.sys_attr import (
+from kernel_model.abi.linux64.linux_fcntl import (
+    LINUX_O_CLOEXEC,
+    LINUX_O_CREAT,
+    LINUX_O_DIRECT,
+    LINUX_O_DIRECTORY,
+    LINUX_O_NOFOLLOW,
+    LINUX_O_NONBLOCK,
+    LINUX_O_PATH,
+    LINUX_O_TMPFILE,
+    LINUX_O_TRUNC,
+    LINUX_O_WRONLY,
+    flags_in,
+    sys_fcntl,
+)
+from kernel_model.abi.linux64.linux_ioctl import sys_ioctl
+from kernel_model.abi.linux64.linux_signal import SIZEOF_SIGSET
+from kernel_model.abi.linux64.linux_stats import (
     AT_EMPTY_PATH,
     AT_REMOVEDIR,
     AT_SYMLINK_FOLLOW,
@@ -21,11 +36,10 @@ from kernel_model.abi.linux64.sys_attr import (
     known_flags,
     vnode_at,
 )
-from kernel_model.abi.linux64.sys_fcntl import flags_in, sys_fcntl
-from kernel_model.abi.linux64.sys_ioctl import sys_ioctl
+from kernel_model.abi.linux64.signo import mask_to_bsd
 from kernel_model.errors import SyscallError
-from kernel_model.kern import sys_file as f
 from kernel_model.kern import sys_generic as io
+from kernel_model.kern import vfs_attr
 from kernel_model.kern import vfs_syscalls as vfs
 from kernel_model.kern.copyin import copyin, copyinstr, copyout
 from kernel_model.kern.kern_copyfile import MAXPHYS_COPY, copy_between, copy_file_range, read_offset, write_offset
@@ -37,16 +51,16 @@ from kernel_model.kern.kern_descrip import (
     O_APPEND,
     O_CREAT,
     O_EXCL,
+    O_WRONLY,
 )
 from kernel_model.kern.kern_flock import sys_flock
 from kernel_model.kern.signo import CANTMASK
-from kernel_model.kern.sys_file import path_arg
 from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.uipc_shm import install_memory, new_memory
-from kernel_model.kern.vfs_lookup import AT_FDCWD
-from kernel_model.kern.vnode import VDIR
+from kernel_model.kern.vfs_lookup import AT_FDCWD, path_arg
+from kernel_model.kern.vnode import S_IFIFO, S_IFMT, S_IFREG, VDIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,13 +69,18 @@ if TYPE_CHECKING:
     from kernel_model.kern.sysent import Handler
     from kernel_model.kern.vnode import Dirent
 
-LINUX_O_TMPFILE = 0x400000
-LINUX_O_PATH = 0x200000
-LINUX_O_PATH_FLAGS = LINUX_O_PATH | 0xB0000
-"""With O_PATH only O_DIRECTORY, O_NOFOLLOW and O_CLOEXEC are looked at."""
-LINUX_O_CREATE_DIRECTORY = 0x10040
-LINUX_O_CLOEXEC = 0x80000
-LINUX_O_NONBLOCK = 0x800
+LINUX_O_PATH_FLAGS = LINUX_O_PATH | LINUX_O_DIRECTORY | LINUX_O_NOFOLLOW | LINUX_O_CLOEXEC
+"""What is looked at with O_PATH."""
+LINUX_O_CREATE_DIRECTORY = LINUX_O_CREAT | LINUX_O_DIRECTORY
+S_IALLUGO = 0o7777
+CLOSE_RANGE_UNSHARE = 0x2
+CLOSE_RANGE_CLOEXEC = 0x4
+MFD_CLOEXEC = 0x1
+MFD_ALLOW_SEALING = 0x2
+MFD_NAME_MAX = 250
+"""Bytes of a memfd's name with its NUL: NAME_MAX without "memfd:"."""
+POSIX_FADV_NORMAL = 0
+POSIX_FADV_NOREUSE = 5
 
 
 # -- opening ---------------------------------------------------------------------------------
@@ -76,7 +95,7 @@ def sys_openat(td: Thread, dirfd: int, path: int, flags: int, mode: int) -> int:
         flags &= LINUX_O_PATH_FLAGS
     if flags & LINUX_O_CREATE_DIRECTORY == LINUX_O_CREATE_DIRECTORY:
         raise SyscallError(E.EINVAL)
-    return vfs.kern_openat(td, dirfd, name, flags_in(flags), mode & 0o7777)
+    return vfs.kern_openat(td, dirfd, name, flags_in(flags), mode & S_IALLUGO)
 
 
 def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
@@ -86,16 +105,16 @@ def sys_open(td: Thread, path: int, flags: int, mode: int) -> int:
 
 def sys_creat(td: Thread, path: int, mode: int) -> int:
     """creat(2)."""
-    return sys_openat(td, AT_FDCWD, path, 0x241, mode)
+    return sys_openat(td, AT_FDCWD, path, LINUX_O_CREAT | LINUX_O_WRONLY | LINUX_O_TRUNC, mode)
 
 
 def sys_close_range(td: Thread, low: int, high: int, flags: int) -> int:
     """close_range(2), also with CLOSE_RANGE_CLOEXEC."""
-    known_flags(flags, 0x4 | 0x2)
+    known_flags(flags, CLOSE_RANGE_CLOEXEC | CLOSE_RANGE_UNSHARE)
     if high < low:
         raise SyscallError(E.EINVAL)
     fdesc = td.td_proc.p_fd
-    if flags & 0x4:
+    if flags & CLOSE_RANGE_CLOEXEC:
         fdesc.fd_cloexec.update(fd for fd in fdesc.fd_files if low <= fd <= high)
     else:
         fdesc.close_range(low, high, td.td_proc)
@@ -112,7 +131,7 @@ def sys_dup3(td: Thread, old: int, new: int, flags: int) -> int:
 
 def sys_pipe2(td: Thread, fildes: int, flags: int) -> int:
     """pipe2(2)."""
-    known_flags(flags, LINUX_O_CLOEXEC | LINUX_O_NONBLOCK | 0x4000)
+    known_flags(flags, LINUX_O_CLOEXEC | LINUX_O_NONBLOCK | LINUX_O_DIRECT)
     fds = kern_pipe(td, flags_in(flags))
     try:
         copyout(td, fildes, struct.pack("<ii", *fds))
@@ -130,10 +149,10 @@ def sys_pipe(td: Thread, fildes: int) -> int:
 
 def sys_memfd_create(td: Thread, name: int, flags: int) -> int:
     """memfd_create(2); with MFD_ALLOW_SEALING sealing is still refused later."""
-    known_flags(flags, 0x3)
-    label = copyinstr(td, name, 250)
+    known_flags(flags, MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    label = copyinstr(td, name, MFD_NAME_MAX)
     vp = new_memory(td, b"/memfd:" + label, 0o777)
-    return install_memory(td, vp, FREAD | FWRITE, cloexec=bool(flags & 1))
+    return install_memory(td, vp, FREAD | FWRITE, cloexec=bool(flags & MFD_CLOEXEC))
 
 
 # -- directories and names ---------------------------------------------------------------------------------
@@ -190,11 +209,11 @@ def sys_renameat2(td: Thread, olddirfd: int, old: int, newdirfd: int, new: int, 
 
 def sys_mknodat(td: Thread, dirfd: int, path: int, mode: int, dev: int) -> int:
     """mknodat(2): a regular file or a FIFO."""
-    kind = mode & 0o170000
-    if kind == 0o010000:
+    kind = mode & S_IFMT
+    if kind == S_IFIFO:
         vfs.kern_mkfifoat(td, dirfd, path_arg(td, path), mode)
-    elif kind in (0, 0o100000):
-        fd = vfs.kern_openat(td, dirfd, path_arg(td, path), 1 | O_CREAT | O_EXCL, mode & 0o7777)
+    elif kind in (0, S_IFREG):
+        fd = vfs.kern_openat(td, dirfd, path_arg(td, path), O_WRONLY | O_CREAT | O_EXCL, mode & S_IALLUGO)
         td.td_proc.p_fd.close(fd)
     else:
         raise SyscallError(E.EPERM)
@@ -239,7 +258,7 @@ def _timed(td: Thread, va: int, timeout: int | None, unit: int, wait: Callable[[
     began = clock.nanouptime()
     count = wait()
     left = max(0, timeout - (clock.nanouptime() - began)) if timeout else 0
-    copyout(td, va, struct.pack("<qq", left // f.NSEC, left % f.NSEC // unit))
+    copyout(td, va, struct.pack("<qq", left // vfs_attr.NSEC, left % vfs_attr.NSEC // unit))
     return count
 
 
@@ -247,10 +266,10 @@ def _set_mask(td: Thread, va: int, size: int) -> None:
     """Replace the signal mask until the return to user mode."""
     if va == 0:
         return
-    if size != 8:
+    if size != SIZEOF_SIGSET:
         raise SyscallError(E.EINVAL)
     td.td_oldsigmask = td.td_sigmask
-    td.td_sigmask = mask_to_bsd(int.from_bytes(copyin(td, va, 8), "little")) & ~CANTMASK
+    td.td_sigmask = mask_to_bsd(int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little")) & ~CANTMASK
     td.td_ast = True
 
 
@@ -289,7 +308,7 @@ def sys_fadvise64(td: Thread, fd: int, offset: int, length: int, advice: int) ->
     fp = td.td_proc.p_fd.fget_path(fd)
     if fp.f_type in (DTYPE_PIPE, DTYPE_FIFO):
         raise SyscallError(E.ESPIPE)
-    if not 0 <= advice <= 5 or length < 0:
+    if not POSIX_FADV_NORMAL <= advice <= POSIX_FADV_NOREUSE or length < 0:
         raise SyscallError(E.EINVAL)
     return 0
 
@@ -307,7 +326,7 @@ def sys_fallocate(td: Thread, fd: int, mode: int, offset: int, length: int) -> i
         raise SyscallError(E.EINVAL)
     if mode:
         raise SyscallError(E.EOPNOTSUPP)
-    vfs.kern_allocate(td, fd, offset, length)
+    vfs_attr.kern_allocate(td, fd, offset, length)
     return 0
 
 
@@ -319,7 +338,7 @@ def sys_syncfs(td: Thread, fd: int) -> int:
 
 def sys_sync_file_range(td: Thread, fd: int, offset: int, count: int, flags: int) -> int:
     """sync_file_range(2): more than asked."""
-    return f.sys_fdatasync(td, fd)
+    return vfs.sys_fdatasync(td, fd)
 
 
 def sys_preadv2(td: Thread, fd: int, iov: int, count: int, low: int, high: int, flags: int) -> int:
@@ -363,68 +382,68 @@ FILES_SYSCALLS: dict[int, Sysent] = {
     0: Sysent("read", "fbu", FULL, io.sys_read),
     1: Sysent("write", "fbu", FULL, io.sys_write),
     2: Sysent("open", "sxo", PARTIAL, sys_open, "no O_TMPFILE"),
-    3: Sysent("close", "f", FULL, f.sys_close),
+    3: Sysent("close", "f", FULL, vfs.sys_close),
     4: Sysent("stat", "sp", FULL, attr.sys_stat),
     5: Sysent("fstat", "fp", FULL, attr.sys_fstat),
     6: Sysent("lstat", "sp", FULL, attr.sys_lstat),
     7: Sysent("poll", "pnd", FULL, sys_poll),
-    8: Sysent("lseek", "fld", FULL, f.sys_lseek),
+    8: Sysent("lseek", "fld", FULL, vfs.sys_lseek),
     16: Sysent("ioctl", "fxp", PARTIAL, sys_ioctl, "terminals and FIO*"),
     17: Sysent("pread64", "fbul", FULL, io.sys_pread),
     18: Sysent("pwrite64", "fbul", FULL, io.sys_pwrite),
     19: Sysent("readv", "fpu", FULL, io.sys_readv),
     20: Sysent("writev", "fpu", FULL, io.sys_writev),
-    21: Sysent("access", "sx", FULL, f.sys_access),
+    21: Sysent("access", "sx", FULL, vfs_attr.sys_access),
     22: Sysent("pipe", "p", FULL, sys_pipe),
     23: Sysent("select", "dpppp", FULL, sys_select),
-    32: Sysent("dup", "f", FULL, f.sys_dup),
-    33: Sysent("dup2", "ff", FULL, f.sys_dup2),
+    32: Sysent("dup", "f", FULL, vfs.sys_dup),
+    33: Sysent("dup2", "ff", FULL, vfs.sys_dup2),
     40: Sysent("sendfile", "ffpu", FULL, sys_sendfile),
     72: Sysent("fcntl", "fdq", PARTIAL, sys_fcntl, "no OFD locks, leases, seals"),
     73: Sysent("flock", "fx", FULL, sys_flock),
-    74: Sysent("fsync", "f", FULL, f.sys_fsync),
-    75: Sysent("fdatasync", "f", FULL, f.sys_fdatasync),
-    76: Sysent("truncate", "sl", FULL, f.sys_truncate),
-    77: Sysent("ftruncate", "fl", FULL, f.sys_ftruncate),
+    74: Sysent("fsync", "f", FULL, vfs.sys_fsync),
+    75: Sysent("fdatasync", "f", FULL, vfs.sys_fdatasync),
+    76: Sysent("truncate", "sl", FULL, vfs_attr.sys_truncate),
+    77: Sysent("ftruncate", "fl", FULL, vfs_attr.sys_ftruncate),
     78: Sysent("getdents", "fbn", FULL, _dir_call(st.pack_dirent)),
     79: Sysent("getcwd", "bu", FULL, sys_getcwd),
-    80: Sysent("chdir", "s", FULL, f.sys_chdir),
-    81: Sysent("fchdir", "f", FULL, f.sys_fchdir),
-    82: Sysent("rename", "ss", FULL, f.sys_rename),
-    83: Sysent("mkdir", "so", FULL, f.sys_mkdir),
-    84: Sysent("rmdir", "s", FULL, f.sys_rmdir),
+    80: Sysent("chdir", "s", FULL, vfs.sys_chdir),
+    81: Sysent("fchdir", "f", FULL, vfs.sys_fchdir),
+    82: Sysent("rename", "ss", FULL, vfs.sys_rename),
+    83: Sysent("mkdir", "so", FULL, vfs.sys_mkdir),
+    84: Sysent("rmdir", "s", FULL, vfs.sys_rmdir),
     85: Sysent("creat", "so", FULL, sys_creat),
     86: Sysent("link", "ss", FULL, sys_link),
-    87: Sysent("unlink", "s", FULL, f.sys_unlink),
-    88: Sysent("symlink", "ss", FULL, f.sys_symlink),
-    89: Sysent("readlink", "sbd", FULL, f.sys_readlink),
-    90: Sysent("chmod", "so", PARTIAL, f.sys_chmod, "no set-id bits on files"),
-    91: Sysent("fchmod", "fo", PARTIAL, f.sys_fchmod, "no set-id bits on files"),
-    92: Sysent("chown", "snn", FULL, f.sys_chown),
-    93: Sysent("fchown", "fnn", FULL, f.sys_fchown),
-    94: Sysent("lchown", "snn", FULL, f.sys_lchown),
-    95: Sysent("umask", "o", FULL, f.sys_umask),
+    87: Sysent("unlink", "s", FULL, vfs.sys_unlink),
+    88: Sysent("symlink", "ss", FULL, vfs.sys_symlink),
+    89: Sysent("readlink", "sbd", FULL, vfs.sys_readlink),
+    90: Sysent("chmod", "so", PARTIAL, vfs_attr.sys_chmod, "no set-id bits on files"),
+    91: Sysent("fchmod", "fo", PARTIAL, vfs_attr.sys_fchmod, "no set-id bits on files"),
+    92: Sysent("chown", "snn", FULL, vfs_attr.sys_chown),
+    93: Sysent("fchown", "fnn", FULL, vfs_attr.sys_fchown),
+    94: Sysent("lchown", "snn", FULL, vfs_attr.sys_lchown),
+    95: Sysent("umask", "o", FULL, vfs.sys_umask),
     132: Sysent("utime", "sp", FULL, attr.sys_utime),
     133: Sysent("mknod", "son", PARTIAL, sys_mknod, "files and FIFOs"),
     137: Sysent("statfs", "sp", FULL, attr.sys_statfs),
     138: Sysent("fstatfs", "fp", FULL, attr.sys_fstatfs),
-    161: Sysent("chroot", "s", FULL, f.sys_chroot),
-    162: Sysent("sync", "", FULL, f.sys_sync),
+    161: Sysent("chroot", "s", FULL, vfs.sys_chroot),
+    162: Sysent("sync", "", FULL, vfs.sys_sync),
     187: Sysent("readahead", "flu", STUB, sys_readahead, "no effect"),
     217: Sysent("getdents64", "fbn", FULL, _dir_call(st.pack_dirent64)),
     221: Sysent("fadvise64", "flld", STUB, sys_fadvise64, "checked, without effect"),
-    235: Sysent("utimes", "sp", FULL, f.sys_utimes),
+    235: Sysent("utimes", "sp", FULL, vfs_attr.sys_utimes),
     257: Sysent("openat", "fsxo", PARTIAL, sys_openat, "no O_TMPFILE"),
-    258: Sysent("mkdirat", "fso", FULL, f.sys_mkdirat),
+    258: Sysent("mkdirat", "fso", FULL, vfs.sys_mkdirat),
     259: Sysent("mknodat", "fson", PARTIAL, sys_mknodat, "files and FIFOs"),
     260: Sysent("fchownat", "fsnnx", FULL, attr.sys_fchownat),
     261: Sysent("futimesat", "fsp", FULL, attr.sys_futimesat),
     262: Sysent("newfstatat", "fspx", FULL, attr.sys_newfstatat),
     263: Sysent("unlinkat", "fsx", FULL, sys_unlinkat),
-    264: Sysent("renameat", "fsfs", FULL, f.sys_renameat),
+    264: Sysent("renameat", "fsfs", FULL, vfs.sys_renameat),
     265: Sysent("linkat", "fsfsx", FULL, sys_linkat),
-    266: Sysent("symlinkat", "sfs", FULL, f.sys_symlinkat),
-    267: Sysent("readlinkat", "fsbd", FULL, f.sys_readlinkat),
+    266: Sysent("symlinkat", "sfs", FULL, vfs.sys_symlinkat),
+    267: Sysent("readlinkat", "fsbd", FULL, vfs.sys_readlinkat),
     268: Sysent("fchmodat", "fso", PARTIAL, attr.sys_fchmodat, "no set-id bits on files"),
     269: Sysent("faccessat", "fsx", FULL, attr.sys_faccessat),
     270: Sysent("pselect6", "dppppp", FULL, sys_pselect6),

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.abi.linux64 import structs_file as st
 from kernel_model.errors import SyscallError
-from kernel_model.kern import sys_file as f
-from kernel_model.kern import vfs_syscalls as vfs
+from kernel_model.kern import vfs_attr
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.sys_file import path_arg
-from kernel_model.kern.vfs_lookup import AT_FDCWD, namei
+from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, path_arg
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
@@ -50,19 +48,19 @@ def vnode_at(td: Thread, dirfd: int, path: int, flags: int) -> Vnode:
 
 def sys_stat(td: Thread, path: int, buf: int) -> int:
     """stat(2)."""
-    copyout(td, buf, st.pack_stat(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path))))
+    copyout(td, buf, st.pack_stat(vfs_attr.kern_statat(td, AT_FDCWD, path_arg(td, path))))
     return 0
 
 
 def sys_lstat(td: Thread, path: int, buf: int) -> int:
     """lstat(2)."""
-    copyout(td, buf, st.pack_stat(vfs.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
+    copyout(td, buf, st.pack_stat(vfs_attr.kern_statat(td, AT_FDCWD, path_arg(td, path), follow=False)))
     return 0
 
 
 def sys_fstat(td: Thread, fd: int, buf: int) -> int:
     """fstat(2)."""
-    copyout(td, buf, st.pack_stat(vfs.kern_fstat(td, fd)))
+    copyout(td, buf, st.pack_stat(vfs_attr.kern_fstat(td, fd)))
     return 0
 
 
@@ -71,8 +69,8 @@ def _vattr_at(td: Thread, dirfd: int, path: int, flags: int) -> Vattr:
     if not name and flags & AT_EMPTY_PATH:
         if dirfd == AT_FDCWD:
             return td.td_proc.p_fd.fd_cdir.getattr()
-        return vfs.kern_fstat(td, dirfd)
-    return vfs.kern_statat(td, dirfd, name, follow=not flags & AT_SYMLINK_NOFOLLOW)
+        return vfs_attr.kern_fstat(td, dirfd)
+    return vfs_attr.kern_statat(td, dirfd, name, follow=not flags & AT_SYMLINK_NOFOLLOW)
 
 
 def sys_newfstatat(td: Thread, dirfd: int, path: int, buf: int, flags: int) -> int:
@@ -93,7 +91,7 @@ def sys_statx(td: Thread, dirfd: int, path: int, flags: int, mask: int, buf: int
         vp = namei(td, name, follow=not flags & AT_SYMLINK_NOFOLLOW, dirfd=dirfd)
     else:
         vp = td.td_proc.p_fd.fd_cdir if dirfd == AT_FDCWD else td.td_proc.p_fd.fget(dirfd).f_vnode
-    vap = vfs.kern_fstat(td, dirfd) if vp is None else vp.getattr()
+    vap = vfs_attr.kern_fstat(td, dirfd) if vp is None else vp.getattr()
     if mask & st.STATX_BTIME and vp is not None:
         vap.va_birthtime = vp.birthtime()
     copyout(td, buf, st.pack_statx(vap))
@@ -102,13 +100,13 @@ def sys_statx(td: Thread, dirfd: int, path: int, flags: int, mask: int, buf: int
 
 def sys_statfs(td: Thread, path: int, buf: int) -> int:
     """statfs(2)."""
-    copyout(td, buf, st.pack_statfs(vfs.kern_statfs(td, path_arg(td, path))))
+    copyout(td, buf, st.pack_statfs(vfs_attr.kern_statfs(td, path_arg(td, path))))
     return 0
 
 
 def sys_fstatfs(td: Thread, fd: int, buf: int) -> int:
     """fstatfs(2)."""
-    copyout(td, buf, st.pack_statfs(vfs.kern_fstatfs(td, fd)))
+    copyout(td, buf, st.pack_statfs(vfs_attr.kern_fstatfs(td, fd)))
     return 0
 
 
@@ -123,47 +121,47 @@ def sys_faccessat2(td: Thread, dirfd: int, path: int, amode: int, flags: int) ->
     if amode & ~7:
         raise SyscallError(E.EINVAL)
     vp = vnode_at(td, dirfd, path, flags)
-    vfs.vnode_access(td, vp, amode, effective=bool(flags & AT_EACCESS))
+    vfs_attr.vnode_access(td, vp, amode, effective=bool(flags & AT_EACCESS))
     return 0
 
 
 def sys_fchmodat(td: Thread, dirfd: int, path: int, mode: int) -> int:
     """fchmodat(2)."""
-    vfs.setfmode(td, vnode_at(td, dirfd, path, 0), mode)
+    vfs_attr.setfmode(td, vnode_at(td, dirfd, path, 0), mode)
     return 0
 
 
 def sys_fchownat(td: Thread, dirfd: int, path: int, uid: int, gid: int, flags: int) -> int:
     """fchownat(2)."""
     known_flags(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
-    vfs.setfown(td, vnode_at(td, dirfd, path, flags), uid, gid)
+    vfs_attr.setfown(td, vnode_at(td, dirfd, path, flags), uid, gid)
     return 0
 
 
 def sys_utime(td: Thread, path: int, times: int) -> int:
     """utime(2): whole seconds."""
     if times == 0:
-        when = f.NOW
+        when = vfs_attr.NOW
     else:
         atime, mtime = struct.unpack("<qq", copyin(td, times, 16))
-        when = (atime * f.NSEC, mtime * f.NSEC, False)
-    return f.set_times(td, namei(td, path_arg(td, path)), when)
+        when = (atime * vfs_attr.NSEC, mtime * vfs_attr.NSEC, False)
+    return vfs_attr.set_times(td, namei(td, path_arg(td, path)), when)
 
 
 def sys_futimesat(td: Thread, dirfd: int, path: int, times: int) -> int:
     """futimesat(2)."""
-    when = f.read_timevals(td, times)
+    when = vfs_attr.read_timevals(td, times)
     if path == 0:
-        return f.set_times(td, f.file_vnode_at(td, dirfd), when)
-    return f.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
+        return vfs_attr.set_times(td, vfs_attr.file_vnode_at(td, dirfd), when)
+    return vfs_attr.set_times(td, namei(td, path_arg(td, path), dirfd=dirfd), when)
 
 
 def sys_utimensat(td: Thread, dirfd: int, path: int, times: int, flags: int) -> int:
     """utimensat(2); a null path means the descriptor itself."""
     known_flags(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)
-    when = f.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
+    when = vfs_attr.read_timespecs(td, times, UTIME_NOW, UTIME_OMIT)
     if path == 0:
         if flags:
             raise SyscallError(E.EINVAL)
-        return f.set_times(td, f.file_vnode_at(td, dirfd), when)
-    return f.set_times(td, vnode_at(td, dirfd, path, flags), when)
+        return vfs_attr.set_times(td, vfs_attr.file_vnode_at(td, dirfd), when)
+    return vfs_attr.set_times(td, vnode_at(td, dirfd, path, flags), when)

@@ -15,6 +15,8 @@ from kernel_model.kern.kern_descrip import (
     DTYPE_FIFO,
     DTYPE_PIPE,
     DTYPE_VNODE,
+    FREAD,
+    FWRITE,
     O_APPEND,
     O_ASYNC,
     O_CLOEXEC,
@@ -31,36 +33,55 @@ from kernel_model.kern.kern_descrip import (
     File,
     getmaxfd,
 )
-from kernel_model.kern.kern_flock import getlk, setlk
+from kernel_model.kern.kern_flock import SEEK_SET, getlk, setlk
 from kernel_model.kern.sys_pipe import PIPE_SIZE
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
 
+LINUX_O_WRONLY = 0x1
+LINUX_O_ACCMODE = 0x3
+LINUX_O_CREAT = 0x40
+LINUX_O_EXCL = 0x80
+LINUX_O_NOCTTY = 0x100
+LINUX_O_TRUNC = 0x200
+LINUX_O_APPEND = 0x400
+LINUX_O_NONBLOCK = 0x800
+LINUX_O_DSYNC = 0x1000
+LINUX_O_ASYNC = 0x2000
+LINUX_O_DIRECT = 0x4000
+LINUX_O_LARGEFILE = 0x8000
+LINUX_O_DIRECTORY = 0x10000
+LINUX_O_NOFOLLOW = 0x20000
+LINUX_O_CLOEXEC = 0x80000
+LINUX_O_PATH = 0x200000
+LINUX_O_TMPFILE = 0x400000
+"""The bit that O_TMPFILE has beside O_DIRECTORY."""
 _FLAGS = (
-    (0x40, O_CREAT), (0x80, O_EXCL), (0x100, O_NOCTTY), (0x200, O_TRUNC), (0x400, O_APPEND), (0x800, O_NONBLOCK),
-    (0x1000, O_FSYNC), (0x2000, O_ASYNC), (0x4000, O_DIRECT), (0x10000, O_DIRECTORY), (0x20000, O_NOFOLLOW),
-    (0x80000, O_CLOEXEC), (0x200000, O_PATH),
+    (LINUX_O_CREAT, O_CREAT), (LINUX_O_EXCL, O_EXCL), (LINUX_O_NOCTTY, O_NOCTTY), (LINUX_O_TRUNC, O_TRUNC),
+    (LINUX_O_APPEND, O_APPEND), (LINUX_O_NONBLOCK, O_NONBLOCK), (LINUX_O_DSYNC, O_FSYNC), (LINUX_O_ASYNC, O_ASYNC),
+    (LINUX_O_DIRECT, O_DIRECT), (LINUX_O_DIRECTORY, O_DIRECTORY), (LINUX_O_NOFOLLOW, O_NOFOLLOW),
+    (LINUX_O_CLOEXEC, O_CLOEXEC), (LINUX_O_PATH, O_PATH),
 )  # fmt: skip
 """Linux's open flags and FreeBSD's.  O_LARGEFILE, O_NOATIME and the second half of O_SYNC have no meaning here."""
-LINUX_O_LARGEFILE = 0x8000
 _STATUS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT
 
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETLK, F_SETLK, F_SETLKW, F_SETOWN, F_GETOWN = range(10)
 F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW = 36, 37, 38
+FD_CLOEXEC = 1
 F_DUPFD_CLOEXEC, F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS = 1030, 1031, 1032, 1033, 1034
 
 
 def flags_in(flags: int) -> int:
     """Linux's open flags as FreeBSD's."""
-    return flags & 3 | sum(freebsd for linux, freebsd in _FLAGS if flags & linux)
+    return flags & LINUX_O_ACCMODE | sum(freebsd for linux, freebsd in _FLAGS if flags & linux)
 
 
 def flags_out(fp: File) -> int:
     """What F_GETFL tells of *fp*."""
     if fp.f_flag & O_PATH:
-        return 0x200000
-    access = (fp.f_flag & 3) - 1
+        return LINUX_O_PATH
+    access = (fp.f_flag & (FREAD | FWRITE)) - 1
     large = LINUX_O_LARGEFILE if fp.f_type == DTYPE_VNODE else 0
     return access | large | sum(linux for linux, freebsd in _FLAGS if fp.f_flag & freebsd & ~O_CREAT)
 
@@ -76,7 +97,7 @@ def sys_fcntl(td: Thread, fd: int, cmd: int, arg: int) -> int:
     if cmd == F_GETFD:
         return int(fd in fdesc.fd_cloexec)
     if cmd == F_SETFD:
-        (fdesc.fd_cloexec.add if arg & 1 else fdesc.fd_cloexec.discard)(fd)
+        (fdesc.fd_cloexec.add if arg & FD_CLOEXEC else fdesc.fd_cloexec.discard)(fd)
         return 0
     if cmd == F_GETFL:
         return flags_out(fp)
@@ -116,6 +137,6 @@ def _fcntl_lock(td: Thread, fd: int, cmd: int, arg: int) -> int:
     else:
         kind = st.L_WRLCK if blocker.exclusive else st.L_RDLCK
         length = 0 if blocker.end < 0 else blocker.end - blocker.start
-        answer = st.pack_flock(kind, 0, blocker.start, length, blocker.pid)
+        answer = st.pack_flock(kind, SEEK_SET, blocker.start, length, blocker.pid)
     copyout(td, arg, answer)
     return 0

@@ -12,6 +12,7 @@ from kernel_model.abi.linux64.sendsig import (
     LINUX_MINSIGSTKSZ,
     LINUX_SS_DISABLE,
     LINUX_SS_ONSTACK,
+    SIZEOF_SIGINFO,
     linux_ss_flags,
     pack_siginfo,
     sys_rt_sigreturn,
@@ -27,7 +28,17 @@ from kernel_model.abi.linux64.signo import (
 from kernel_model.errno import EAGAIN, EINVAL, ENOMEM, EPERM, ESRCH
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyout
-from kernel_model.kern.kern_sig import kern_kill, kern_sigaction, kern_sigprocmask, psignal, sigpending, tdsendsignal
+from kernel_model.kern.kern_sig import (
+    SIG_BLOCK,
+    SIG_SETMASK,
+    SIG_UNBLOCK,
+    kern_kill,
+    kern_sigaction,
+    kern_sigprocmask,
+    psignal,
+    sigpending,
+    tdsendsignal,
+)
 from kernel_model.kern.kern_synch import kern_sigsuspend, kern_sigtimedwait
 from kernel_model.kern.kern_time import read_timespec
 from kernel_model.kern.signalvar import KSigInfo, SigAction, StackT
@@ -55,6 +66,10 @@ _FLAGS = (
 )  # fmt: skip
 _SIGACTION = struct.Struct("<QQQQ")
 _STACK = struct.Struct("<Qi4xQ")
+SIZEOF_SIGSET = 8
+LINUX_SIG_BLOCK, LINUX_SIG_UNBLOCK, LINUX_SIG_SETMASK = range(3)
+_HOW = {LINUX_SIG_BLOCK: SIG_BLOCK, LINUX_SIG_UNBLOCK: SIG_UNBLOCK, LINUX_SIG_SETMASK: SIG_SETMASK}
+"""Linux's ways of rt_sigprocmask(2) to FreeBSD's."""
 
 
 def _signo(linux: int) -> int:
@@ -65,13 +80,13 @@ def _signo(linux: int) -> int:
 
 
 def _read_mask(td: Thread, va: int, size: int) -> int:
-    if size != 8:
+    if size != SIZEOF_SIGSET:
         raise SyscallError(EINVAL)
-    return mask_to_bsd(int.from_bytes(copyin(td, va, 8), "little"))
+    return mask_to_bsd(int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little"))
 
 
 def _pack_mask(mask: int) -> bytes:
-    return mask_to_linux(mask).to_bytes(8, "little")
+    return mask_to_linux(mask).to_bytes(SIZEOF_SIGSET, "little")
 
 
 # -- actions and masks --------------------------------------------------------------------------------------
@@ -79,11 +94,11 @@ def _pack_mask(mask: int) -> bytes:
 
 def sys_rt_sigaction(td: Thread, signo: int, act: int, oact: int, size: int) -> int:
     """rt_sigaction(2)."""
-    if size != 8:
+    if size != SIZEOF_SIGSET:
         raise SyscallError(EINVAL)
     new = None
     if act:
-        handler, flags, restorer, mask = _SIGACTION.unpack(copyin(td, act, 32))
+        handler, flags, restorer, mask = _SIGACTION.unpack(copyin(td, act, _SIGACTION.size))
         bsd = sum(bit for linux, bit in _FLAGS if flags & linux)
         kept = restorer if flags & SA_RESTORER else 0
         new = SigAction(handler, bsd, mask_to_bsd(mask), kept)
@@ -98,14 +113,14 @@ def sys_rt_sigaction(td: Thread, signo: int, act: int, oact: int, size: int) -> 
 
 def sys_rt_sigprocmask(td: Thread, how: int, set_: int, oset: int, size: int) -> int:
     """rt_sigprocmask(2)."""
-    if size != 8:
+    if size != SIZEOF_SIGSET:
         raise SyscallError(EINVAL)
     old = td.td_sigmask
     if set_:
         mask = _read_mask(td, set_, size)
-        if not 0 <= how <= 2:
+        if how not in _HOW:
             raise SyscallError(EINVAL)
-        _ = kern_sigprocmask(td, how + 1, mask)
+        _ = kern_sigprocmask(td, _HOW[how], mask)
     if oset:
         copyout(td, oset, _pack_mask(old))
     return 0
@@ -113,7 +128,7 @@ def sys_rt_sigprocmask(td: Thread, how: int, set_: int, oset: int, size: int) ->
 
 def sys_rt_sigpending(td: Thread, set_: int, size: int) -> int:
     """rt_sigpending(2)."""
-    if size > 8:
+    if size > SIZEOF_SIGSET:
         raise SyscallError(EINVAL)
     copyout(td, set_, _pack_mask(sigpending(td))[:size])
     return 0
@@ -135,7 +150,7 @@ def sys_sigaltstack(td: Thread, ss: int, oss: int) -> int:
     old = td.td_sigstk
     before = _STACK.pack(old.ss_sp, linux_ss_flags(old.flags_at(rsp)), old.ss_size)
     if ss:
-        sp, flags, size = _STACK.unpack(copyin(td, ss, 24))
+        sp, flags, size = _STACK.unpack(copyin(td, ss, _STACK.size))
         if old.holds(rsp):
             raise SyscallError(EPERM)
         if flags not in (0, LINUX_SS_ONSTACK, LINUX_SS_DISABLE):
@@ -195,7 +210,7 @@ def sys_tgkill(td: Thread, tgid: int, tid: int, signo: int) -> int:
 
 def _read_info(td: Thread, signo: int, info: int) -> KSigInfo:
     """A siginfo_t that the program made up: what it says of the sender is passed on."""
-    data = copyin(td, info, 128)
+    data = copyin(td, info, SIZEOF_SIGINFO)
     code = struct.unpack_from("<i", data, 8)[0]
     pid, uid, value = struct.unpack_from("<iIQ", data, 16)
     number = _signo(signo) if signo else 0

@@ -1,7 +1,7 @@
 """The other Linux calls of a program with one thread: ids, time, resources, threads, the machine.
 
-FreeBSD: sys/compat/linux/linux_misc.c, linux_futex.c, sys/amd64/linux/linux_machdep.c.
-Linux: kernel/sys.c, kernel/futex/, arch/x86/kernel/process_64.c for checks and errnos.
+FreeBSD: sys/compat/linux/linux_misc.c, sys/amd64/linux/linux_machdep.c.
+Linux: kernel/sys.c, arch/x86/kernel/process_64.c for checks and errnos.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from kernel_model.abi.linux64 import linux_futex, linux_resource, linux_time
+from kernel_model.abi.linux64.linux_util import linux_msg
 from kernel_model.errno import (
-    EAGAIN,
     EBADF,
     ECHILD,
     EINVAL,
@@ -18,42 +19,40 @@ from kernel_model.errno import (
     ENOTSOCK,
     EPERM,
     ESRCH,
-    ETIMEDOUT,
 )
 from kernel_model.errors import SyscallError
 from kernel_model.kern import kern_prot as prot
 from kernel_model.kern import kern_resource as resource
 from kernel_model.kern import kern_time as time
-from kernel_model.kern.copyin import copyin, copyinstr, copyout, fuword32, suword32
+from kernel_model.kern.copyin import copyin, copyout, suword32
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
-from kernel_model.kern.kern_synch import sleep_forever, sleep_until
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
 from kernel_model.kern.sysent import Support, Sysent
-from kernel_model.ktrace import Unsupported
+from kernel_model.kern.vfs_lookup import AT_FDCWD, path_arg
 from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
 
+TASK_COMM_LEN = 16
+"""Bytes of a thread's name with its NUL."""
+
 FULL, PARTIAL, STUB, NONE = Support.FULL, Support.PARTIAL, Support.STUB, Support.NONE
 
 
-def unsupported(td: Thread, what: str, name: str, number: int = 0) -> None:
-    """Tell that a form of a call is missing."""
-    kt = td.td_proc.kernel.ktrace
-    if kt.unsupported is not None:
-        kt.emit(Unsupported(what, name, number, pid=td.td_proc.p_pid))
-
-
 # -- the machine --------------------------------------------------------------------------------------------
+
+
+NEW_UTS_LEN = 64
+"""Bytes of a field of struct new_utsname, without its NUL."""
 
 
 def sys_uname(td: Thread, buf: int) -> int:
     """uname(2)."""
     kernel = td.td_proc.kernel
     fields = (LINUX_OSNAME, kernel.hostname, LINUX_RELEASE, LINUX_VERSION, "x86_64", "(none)")
-    copyout(td, buf, b"".join(field.encode()[:64].ljust(65, b"\0") for field in fields))
+    copyout(td, buf, b"".join(field.encode()[:NEW_UTS_LEN].ljust(NEW_UTS_LEN + 1, b"\0") for field in fields))
     return 0
 
 
@@ -98,11 +97,19 @@ def sys_arch_prctl(td: Thread, code: int, addr: int) -> int:
     raise SyscallError(EINVAL)
 
 
+GRND_NONBLOCK = 1
+GRND_RANDOM = 2
+GRND_INSECURE = 4
+GETRANDOM_MAX = 32 << 20
+"""Bytes that one call gives at most."""
+
+
 def sys_getrandom(td: Thread, buf: int, size: int, flags: int) -> int:
     """getrandom(2)."""
-    if flags & ~7 or flags & 6 == 6:
+    exclusive = GRND_RANDOM | GRND_INSECURE
+    if flags & ~(GRND_NONBLOCK | exclusive) or flags & exclusive == exclusive:
         raise SyscallError(EINVAL)
-    size = min(size, 32 << 20)
+    size = min(size, GETRANDOM_MAX)
     copyout(td, buf, td.td_proc.kernel.random_bytes(size))
     return size
 
@@ -110,11 +117,15 @@ def sys_getrandom(td: Thread, buf: int, size: int, flags: int) -> int:
 # -- the process --------------------------------------------------------------------------------------------
 
 
+PER_QUERY = 0xFFFFFFFF
+"""A persona that only asks for the present one."""
+
+
 def sys_personality(td: Thread, persona: int) -> int:
     """personality(2): READ_IMPLIES_EXEC has an effect; there is no randomisation to turn off."""
     proc = td.td_proc
     old = proc.p_personality
-    if persona != 0xFFFFFFFF:
+    if persona != PER_QUERY:
         proc.p_personality = persona
     return old
 
@@ -133,18 +144,19 @@ PR_GET_NO_NEW_PRIVS = 39
 PR_SET_THP_DISABLE = 41
 PR_GET_THP_DISABLE = 42
 PR_SET_VMA = 0x53564D41
+TIMER_SLACK_NS = 50_000
 
 
 def sys_prctl(td: Thread, option: int, arg2: int, arg3: int, arg4: int, arg5: int) -> int:
     """prctl(2): names, dumpable, and what a program asks at its start."""
     proc = td.td_proc
     if option == PR_SET_NAME:
-        name = copyin(td, arg2, 16).split(b"\0")[0][:15]
+        name = copyin(td, arg2, TASK_COMM_LEN).split(b"\0")[0][: TASK_COMM_LEN - 1]
         td.td_name = name.decode("latin-1")
         return 0
     if option == PR_GET_NAME:
-        name = (td.td_name or proc.p_comm).encode("latin-1")[:15]
-        copyout(td, arg2, name.ljust(16, b"\0"))
+        name = (td.td_name or proc.p_comm).encode("latin-1")[: TASK_COMM_LEN - 1]
+        copyout(td, arg2, name.ljust(TASK_COMM_LEN, b"\0"))
         return 0
     if option == PR_SET_DUMPABLE:
         if arg2 not in (0, 1):
@@ -154,7 +166,7 @@ def sys_prctl(td: Thread, option: int, arg2: int, arg3: int, arg4: int, arg5: in
     if option == PR_GET_PDEATHSIG:
         suword32(td, arg2, 0)
         return 0
-    answers = {PR_GET_DUMPABLE: proc.p_dumpable, PR_GET_TIMERSLACK: 50000, PR_GET_THP_DISABLE: 0,
+    answers = {PR_GET_DUMPABLE: proc.p_dumpable, PR_GET_TIMERSLACK: TIMER_SLACK_NS, PR_GET_THP_DISABLE: 0,
                PR_SET_TIMERSLACK: 0, PR_SET_PDEATHSIG: 0, PR_CAPBSET_READ: 1}  # fmt: skip
     if option in answers:
         return answers[option]
@@ -163,13 +175,17 @@ def sys_prctl(td: Thread, option: int, arg2: int, arg3: int, arg4: int, arg5: in
     if option == PR_GET_NO_NEW_PRIVS:
         return 0
     if option != PR_SET_VMA:  # the C library names its arenas and does not mind
-        unsupported(td, "prctl", f"option {option}", option)
+        linux_msg(td, "prctl", f"option {option}", option)
     raise SyscallError(EINVAL)
+
+
+_WAIT4_OPTIONS = 0xE000000F
+"""WNOHANG, WUNTRACED, WEXITED, WCONTINUED; __WNOTHREAD, __WALL, __WCLONE."""
 
 
 def sys_wait4(td: Thread, pid: int, status: int, options: int, rusage: int) -> int:
     """wait4(2): there are no children."""
-    if options & ~0xE000000F:
+    if options & ~_WAIT4_OPTIONS:
         raise SyscallError(EINVAL)
     raise SyscallError(ECHILD)
 
@@ -179,13 +195,17 @@ def sys_waitid(td: Thread, which: int, pid: int, info: int, options: int, rusage
     raise SyscallError(ECHILD)
 
 
+PRIO_PROCESS, PRIO_PGRP, PRIO_USER = range(3)
+MIN_NICE, MAX_NICE = -20, 19
+
+
 def sys_getpriority(td: Thread, which: int, who: int) -> int:
     """getpriority(2): 20 minus the nice value."""
     if not 0 <= which <= 2:
         raise SyscallError(EINVAL)
     if who not in (0, td.td_proc.p_pid):
         raise SyscallError(ESRCH)
-    return 20 - td.td_proc.p_nice
+    return MAX_NICE + 1 - td.td_proc.p_nice
 
 
 def sys_setpriority(td: Thread, which: int, who: int, value: int) -> int:
@@ -194,7 +214,7 @@ def sys_setpriority(td: Thread, which: int, who: int, value: int) -> int:
         raise SyscallError(EINVAL)
     if who not in (0, td.td_proc.p_pid):
         raise SyscallError(ESRCH)
-    td.td_proc.p_nice = max(-20, min(value, 19))
+    td.td_proc.p_nice = max(MIN_NICE, min(value, MAX_NICE))
     return 0
 
 
@@ -207,85 +227,9 @@ def sys_set_tid_address(td: Thread, tidptr: int) -> int:
     return td.td_tid
 
 
-def sys_set_robust_list(td: Thread, head: int, size: int) -> int:
-    """set_robust_list(2)."""
-    if size != 24:
-        raise SyscallError(EINVAL)
-    td.td_robust_list = head
-    return 0
-
-
-def sys_get_robust_list(td: Thread, pid: int, head: int, size: int) -> int:
-    """get_robust_list(2)."""
-    if pid not in (0, td.td_tid):
-        raise SyscallError(ESRCH)
-    copyout(td, size, (24).to_bytes(8, "little"))
-    copyout(td, head, td.td_robust_list.to_bytes(8, "little"))
-    return 0
-
-
 def sys_rseq(td: Thread, rseq: int, size: int, flags: int, sig: int) -> int:
     """rseq(2): not there; the C library does without, so no event says so."""
     raise SyscallError(ENOSYS)
-
-
-FUTEX_CMD_MASK = ~(128 | 256)
-FUTEX_CLOCK_REALTIME = 256
-
-
-def sys_futex(td: Thread, uaddr: int, op: int, val: int, timeout: int, uaddr2: int, val3: int) -> int:
-    """futex(2) with one thread: a wake finds nobody; a wait ends by time, by a signal, or never."""
-    if uaddr & 3:
-        raise SyscallError(EINVAL)
-    command = op & FUTEX_CMD_MASK
-    if command in (0, 9):
-        return _futex_wait(td, uaddr, op, val, timeout, absolute=command == 9)
-    if command in (1, 10, 3):
-        return 0
-    if command == 4:
-        if fuword32(td, uaddr) != val3:
-            raise SyscallError(EAGAIN)
-        return 0
-    if command == 5:
-        _futex_wake_op(td, uaddr2, val3)
-        return 0
-    unsupported(td, "futex", f"operation {command}", command)
-    raise SyscallError(ENOSYS)
-
-
-def _futex_wait(
-    td: Thread, uaddr: int, op: int, val: int, timeout: int, *, absolute: bool
-) -> int:
-    clock = td.td_proc.kernel.clock
-    span = time.read_timespec(td, timeout) if timeout else None
-    if fuword32(td, uaddr) != val:
-        raise SyscallError(EAGAIN)
-    if span is None:
-        sleep_forever(td, "futex")
-    due = clock.nanouptime() + span
-    if absolute:
-        due -= clock.nanotime() if op & FUTEX_CLOCK_REALTIME else clock.nanouptime()
-    error = sleep_until(td, due)
-    raise SyscallError(error or ETIMEDOUT)
-
-
-def _futex_wake_op(td: Thread, uaddr2: int, val3: int) -> None:
-    operation, operand = val3 >> 28 & 0xF, val3 >> 12 & 0xFFF
-    if operand & 0x800:
-        operand -= 0x1000
-    if operation & 8:
-        operand = 1 << (operand & 31)
-    old = fuword32(td, uaddr2)
-    new = {
-        0: operand,
-        1: old + operand,
-        2: old | operand,
-        3: old & ~operand,
-        4: old ^ operand,
-    }.get(operation & 7)
-    if new is None:
-        raise SyscallError(ENOSYS)
-    suword32(td, uaddr2, new)
 
 
 # -- scheduling ---------------------------------------------------------------------------------------------
@@ -323,7 +267,13 @@ def sys_getcpu(td: Thread, cpu: int, node: int) -> int:
     return 0
 
 
-_SCHED_PRIORITIES = {0: (0, 0), 1: (1, 99), 2: (1, 99), 3: (0, 0), 5: (0, 0), 6: (0, 0)}
+SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE, SCHED_DEADLINE = 0, 1, 2, 3, 5, 6
+_SCHED_PRIORITIES = {
+    SCHED_OTHER: (0, 0), SCHED_FIFO: (1, 99), SCHED_RR: (1, 99), SCHED_BATCH: (0, 0), SCHED_IDLE: (0, 0),
+    SCHED_DEADLINE: (0, 0),
+}  # fmt: skip
+"""Lowest and highest of each policy."""
+RR_TIMESLICE_NS = 4_000_000
 
 
 def sys_sched_get_priority_max(td: Thread, policy: int) -> int:
@@ -344,7 +294,7 @@ def sys_sched_getscheduler(td: Thread, pid: int) -> int:
     """sched_getscheduler(2): SCHED_OTHER."""
     if pid not in (0, td.td_tid, td.td_proc.p_pid):
         raise SyscallError(ESRCH)
-    return 0
+    return SCHED_OTHER
 
 
 def sys_sched_getparam(td: Thread, pid: int, param: int) -> int:
@@ -357,7 +307,7 @@ def sys_sched_getparam(td: Thread, pid: int, param: int) -> int:
 def sys_sched_rr_get_interval(td: Thread, pid: int, tp: int) -> int:
     """sched_rr_get_interval(2): the slice of a machine that slices nothing."""
     _ = sys_sched_getscheduler(td, pid)
-    copyout(td, tp, time.pack_timespec(4_000_000))
+    copyout(td, tp, time.pack_timespec(RR_TIMESLICE_NS))
     return 0
 
 
@@ -375,24 +325,31 @@ def sys_sethostname(td: Thread, name: int, size: int) -> int:
     """sethostname(2)."""
     if td.td_proc.p_ucred.cr_uid != 0:
         raise SyscallError(EPERM)
-    if not 0 <= size <= 64:
+    if not 0 <= size <= NEW_UTS_LEN:
         raise SyscallError(EINVAL)
     td.td_proc.kernel.hostname = copyin(td, name, size).decode("latin-1")
     return 0
 
 
+CAPABILITY_VERSION_1 = 0x19980330
+CAPABILITY_VERSION_2 = 0x20071026
+CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITY_WORDS = {CAPABILITY_VERSION_1: 1, CAPABILITY_VERSION_2: 2, CAPABILITY_VERSION_3: 2}
+CAP_LAST_CAP = 40
+
+
 def sys_capget(td: Thread, header: int, data: int) -> int:
     """capget(2): the super-user has all capabilities, others none."""
     version, _pid = struct.unpack("<Ii", copyin(td, header, 8))
-    count = {0x19980330: 1, 0x20071026: 2, 0x20080522: 2}.get(version)
+    count = _CAPABILITY_WORDS.get(version)
     if count is None:
-        suword32(td, header, 0x20080522)
+        suword32(td, header, CAPABILITY_VERSION_3)
         if data:
             raise SyscallError(EINVAL)
         return 0
-    every = 0xFFFFFFFF if td.td_proc.p_ucred.cr_uid == 0 else 0
-    high = 0x1FF if every else 0
-    sets = struct.pack("<III", every, every, 0) + struct.pack("<III", high, high, 0)
+    every = (1 << CAP_LAST_CAP + 1) - 1 if td.td_proc.p_ucred.cr_uid == 0 else 0
+    low, high = every & 0xFFFFFFFF, every >> 32
+    sets = struct.pack("<III", low, low, 0) + struct.pack("<III", high, high, 0)
     if data:
         copyout(td, data, sets[: 12 * count])
     return 0
@@ -400,9 +357,9 @@ def sys_capget(td: Thread, header: int, data: int) -> int:
 
 def sys_execveat(td: Thread, fd: int, path: int, argv: int, envv: int, flags: int) -> int:
     """execveat(2), for absolute paths and AT_FDCWD."""
-    name = copyinstr(td, path, 4096)
-    if flags or (fd != -100 and name[:1] != b"/"):
-        unsupported(td, "execveat", "a descriptor or flags")
+    name = path_arg(td, path)
+    if flags or (fd != AT_FDCWD and name[:1] != b"/"):
+        linux_msg(td, "execveat", "a descriptor or flags")
         raise SyscallError(ENOSYS)
     return sys_execve(td, path, argv, envv)
 
@@ -411,7 +368,7 @@ SYSCALLS: dict[int, Sysent] = {
     24: Sysent("sched_yield", "", FULL, sys_sched_yield),
     35: Sysent("nanosleep", "pp", FULL, time.sys_nanosleep),
     36: Sysent("getitimer", "np", FULL, time.sys_getitimer),
-    37: Sysent("alarm", "n", FULL, time.sys_alarm),
+    37: Sysent("alarm", "n", FULL, linux_time.sys_alarm),
     38: Sysent("setitimer", "npp", FULL, time.sys_setitimer),
     39: Sysent("getpid", "", FULL, prot.sys_getpid),
     48: Sysent("shutdown", "fd", STUB, _no_socket, "no sockets"),
@@ -424,10 +381,10 @@ SYSCALLS: dict[int, Sysent] = {
     61: Sysent("wait4", "dpxp", PARTIAL, sys_wait4, "no children"),
     63: Sysent("uname", "p", FULL, sys_uname),
     96: Sysent("gettimeofday", "pp", FULL, time.sys_gettimeofday),
-    97: Sysent("getrlimit", "np", FULL, resource.linux_getrlimit),
+    97: Sysent("getrlimit", "np", FULL, linux_resource.linux_getrlimit),
     98: Sysent("getrusage", "dp", PARTIAL, resource.sys_getrusage, "all time is user time"),
     99: Sysent("sysinfo", "p", FULL, sys_sysinfo),
-    100: Sysent("times", "p", PARTIAL, time.sys_times, "all time is user time"),
+    100: Sysent("times", "p", PARTIAL, linux_time.sys_times, "all time is user time"),
     102: Sysent("getuid", "", FULL, prot.sys_getuid),
     104: Sysent("getgid", "", FULL, prot.sys_getgid),
     105: Sysent("setuid", "n", FULL, prot.sys_setuid),
@@ -461,12 +418,12 @@ SYSCALLS: dict[int, Sysent] = {
     148: Sysent("sched_rr_get_interval", "dp", FULL, sys_sched_rr_get_interval),
     157: Sysent("prctl", "dpppp", PARTIAL, sys_prctl, "names, dumpable, a few questions"),
     158: Sysent("arch_prctl", "xp", FULL, sys_arch_prctl),
-    160: Sysent("setrlimit", "np", FULL, resource.linux_setrlimit),
+    160: Sysent("setrlimit", "np", FULL, linux_resource.linux_setrlimit),
     164: Sysent("settimeofday", "pp", FULL, time.sys_clock_settime),
     170: Sysent("sethostname", "pd", FULL, sys_sethostname),
     186: Sysent("gettid", "", FULL, prot.sys_gettid),
-    201: Sysent("time", "p", FULL, time.sys_time),
-    202: Sysent("futex", "pxnppn", PARTIAL, sys_futex, "one thread; no PI futexes"),
+    201: Sysent("time", "p", FULL, linux_time.sys_time),
+    202: Sysent("futex", "pxnppn", PARTIAL, linux_futex.sys_futex, "one thread; no PI futexes"),
     203: Sysent("sched_setaffinity", "dup", FULL, sys_sched_setaffinity),
     204: Sysent("sched_getaffinity", "dup", FULL, sys_sched_getaffinity),
     218: Sysent("set_tid_address", "p", FULL, sys_set_tid_address),
@@ -476,9 +433,9 @@ SYSCALLS: dict[int, Sysent] = {
     230: Sysent("clock_nanosleep", "dxpp", FULL, time.sys_clock_nanosleep),
     231: Sysent("exit_group", "d", FULL, sys_exit),
     247: Sysent("waitid", "ddpxp", PARTIAL, sys_waitid, "no children"),
-    273: Sysent("set_robust_list", "pu", STUB, sys_set_robust_list, "kept, never walked"),
-    274: Sysent("get_robust_list", "dpp", FULL, sys_get_robust_list),
-    302: Sysent("prlimit64", "dnpp", PARTIAL, resource.linux_prlimit64, "this process only"),
+    273: Sysent("set_robust_list", "pu", STUB, linux_futex.sys_set_robust_list, "kept, never walked"),
+    274: Sysent("get_robust_list", "dpp", FULL, linux_futex.sys_get_robust_list),
+    302: Sysent("prlimit64", "dnpp", PARTIAL, linux_resource.linux_prlimit64, "this process only"),
     309: Sysent("getcpu", "pp", FULL, sys_getcpu),
     318: Sysent("getrandom", "bux", FULL, sys_getrandom),
     322: Sysent("execveat", "fsppx", PARTIAL, sys_execveat, "absolute paths and AT_FDCWD"),
