@@ -55,7 +55,6 @@ NT_GNU_ABI_TAG: Final = 1
 
 FREEBSD_ABI_VENDOR: Final = b"FreeBSD\0"
 GNU_ABI_VENDOR: Final = b"GNU\0"
-GNU_ABI_LINUX: Final = 0
 GNU_ABI_KFREEBSD: Final = 3
 
 NT_FREEBSD_FCTL_ASLR_DISABLE: Final = 0x1
@@ -302,20 +301,14 @@ def freebsd_trans_osrel(desc: bytes) -> int | None:
 def kfreebsd_trans_osrel(desc: bytes) -> int | None:
     """Debian GNU/kFreeBSD's earliest kernel, as a __FreeBSD_version.  FreeBSD: kfreebsd_trans_osrel()."""
     kind, major, minor, patch = struct.unpack("<4I", desc)
-    return None if kind != GNU_ABI_KFREEBSD else _int32(major * 100000 + minor * 1000 + patch)
+    return None if kind != GNU_ABI_KFREEBSD else int32_of(major * 100000 + minor * 1000 + patch)
 
 
-def linux_trans_osrel(desc: bytes) -> int | None:
-    """The earliest Linux kernel the program runs on, version << 16.  FreeBSD: linux_trans_osrel()."""
-    kind, version, major, minor = struct.unpack("<4I", desc)
-    return None if kind != GNU_ABI_LINUX else _int32((version << 16) + (major << 8) + minor)
-
-
-def _int32(value: int) -> int:
+def int32_of(value: int) -> int:
+    """A version as p_osrel, an int, holds it."""
     return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
 FREEBSD_BRANDNOTE: Final = Brandnote(FREEBSD_ABI_VENDOR, NT_FREEBSD_ABI_TAG, 4, freebsd_trans_osrel)
 KFREEBSD_BRANDNOTE: Final = Brandnote(GNU_ABI_VENDOR, NT_GNU_ABI_TAG, 16, kfreebsd_trans_osrel)
-LINUX_BRANDNOTE: Final = Brandnote(GNU_ABI_VENDOR, NT_GNU_ABI_TAG, 16, linux_trans_osrel)
 FCTL_NOTE: Final = Brandnote(FREEBSD_ABI_VENDOR, NT_FREEBSD_FEATURE_CTL, 4)

@@ -20,12 +20,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kernel_model.errors import kassert
 from kernel_model.ktrace.events import FAULT, Cause, Counters, FaultEvent
 from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.vm import VM_PROT_WRITE
 from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP
 
 SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
@@ -110,6 +112,7 @@ class FaultRecorder:
 
     def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> int:
         """The fault that began last is decided; returns its sequence number."""
+        kassert(self.stack, "a fault ends that did not begin")
         fault = self.stack.pop()
         self.vm.listen(fault.outer)
         self.kt.cause = fault.cause
@@ -201,7 +204,7 @@ def entry_state(entry: VmMapEntry, number: int = -1) -> EntryState:
 
 def saved_guard(entry: VmMapEntry) -> int:
     """The guard bytes that a stack gap remembers (FreeBSD 12 and newer: next_read)."""
-    return int(entry.next_read) if entry.eflags & 0x60000 else 0
+    return int(entry.next_read) if entry.eflags & (MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP) else 0
 
 
 def vnode_path(obj: VmObject) -> str:

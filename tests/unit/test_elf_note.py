@@ -2,15 +2,14 @@
 
 import struct
 
+from kernel_model.abi.linux64.linux_elf import LINUX_BRANDNOTE, linux_trans_osrel
 from kernel_model.kern.imgact_elf_brand import (
     FCTL_NOTE,
     FREEBSD_BRANDNOTE,
     KFREEBSD_BRANDNOTE,
-    LINUX_BRANDNOTE,
     find_note,
     freebsd_trans_osrel,
     kfreebsd_trans_osrel,
-    linux_trans_osrel,
 )
 from tests.unit.elf_files import freebsd_note, gnu_note, note
 
