@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errno import EFAULT, ENAMETOOLONG
-from kernel_model.errors import SyscallError, panic
+from kernel_model.errors import SyscallError, kassert, panic
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_page import vm_page_unwire, vm_page_wire
@@ -184,6 +184,7 @@ def _hold(cnt: VmMeter, seen: list[VmPage], held: list[VmPage]) -> None:
     if cnt.v_free_count < cnt.v_free_min + _HOLD_BELOW:
         if len(seen) > cnt.v_page_count >> 2:
             raise SyscallError(EFAULT)
+        kassert(len(held) <= len(seen), "copyin: %d pages held of %d", len(held), len(seen))
         for m in seen[len(held) :]:
             vm_page_wire(m)
             held.append(m)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
+from kernel_model.kern.proc import P_INEXEC
 from kernel_model.ktrace.events import EXEC, Cause, ExecStage
 from kernel_model.vm.vm_kern import ARG_MAX
 from kernel_model.vm.vm_param import PAGE_SIZE
@@ -97,6 +98,7 @@ class ImageArgs:
         if length > self.stringspace:
             raise ExecError(E.E2BIG, f"arguments and environment are longer than {self.arg_max} bytes")
         self.stringspace -= length
+        kassert(0 <= self.stringspace <= self.arg_max, "exec arguments: %d bytes left", self.stringspace)
 
 
 @dataclass(slots=True, eq=False)
@@ -185,6 +187,7 @@ class ImageParams:
 
         FreeBSD: vn_rdwr(UIO_READ).  Callers bound *size*.
         """
+        kassert(offset >= 0 and size >= 0, "execve reads %d bytes at %d", size, offset)
         if offset + size > self.attr.va_size:
             return None
         buf = bytearray(size)
@@ -202,6 +205,7 @@ class ImageParams:
         commit, registers, failed.
         """
         proc = self.td.td_proc
+        kassert(proc.p_flag & P_INEXEC, "execve %s: process %d is not in execve", stage, proc.p_pid)
         kernel = proc.kernel
         kt = kernel.ktrace
         kt.cause = Cause(EXEC, stage, pid=proc.p_pid)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.elf_common import (
     EI_CLASS,
     EI_DATA,
@@ -205,6 +205,7 @@ def _activate(
         "activate", brand=brand.name, why=choice.why, entry=ehdr.e_entry, type=ehdr.e_type, bias=imgp.et_dyn_addr,
         interpreter=path_text(interp or b""),
     )  # fmt: skip
+    kassert(imgp.proc.kernel.sysvecs.get(sysent.name) is sysent, "ABI %s is not registered", sysent.name)
     exec_new_vmspace(imgp, sysent)
     proc.p_sysent = sysent
     if imgp.release.exec_stack_after_interpreter:
@@ -231,6 +232,7 @@ def _activate(
         hdr_eflags=ehdr.e_flags,
         interpreted=interp is not None,
     )
+    kassert(imgp.vmspace_destroyed and proc.p_vmspace.vm_ssize > 0, "execve: no stack")
     imgp.interpreted = False
     proc.p_osrel = choice.osrel
     proc.p_fctl0 = choice.fctl0
@@ -284,6 +286,7 @@ def _load_file(imgp: ImageParams, path: bytes, addr: int) -> int:
         if fault:
             raise ExecError(E.ENOEXEC, fault)
         ehdr, phdrs = _headers(interp)
+        kassert(imgp.vmspace_destroyed, "load_file: the old image is still there")
         rbase = 0 if ehdr.e_type == ET_EXEC else addr
         base = load_sections(interp, phdrs, rbase)
         imgp.entry_addr = (ehdr.e_entry + rbase) & WORD_MASK

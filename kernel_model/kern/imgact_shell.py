@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
+from kernel_model.errors import kassert
 from kernel_model.kern.imgact import MAXSHELLCMDLEN, ExecError
 from kernel_model.kern.vnode import PATH_MAX
 
@@ -36,6 +37,7 @@ def exec_shell_imgact(imgp: ImageParams) -> bool:
     name, option = _split(line)
     words = [name, option, imgp.args.fname] if option else [name, imgp.args.fname]
     imgp.args.replace_argv0(words)
+    kassert(imgp.args.argv[0] == name and not imgp.vmspace_destroyed, "script: interpreter %r", name)
     imgp.interpreter_name = name
     return True
 

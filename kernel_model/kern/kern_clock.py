@@ -24,6 +24,7 @@ _ITIMER_SIGNAL = {ITIMER_REAL: SIGALRM, ITIMER_VIRTUAL: SIGVTALRM, ITIMER_PROF: 
 
 def itimer_now(proc: Proc, which: int) -> int:
     """The time on the clock of timer *which*: real time, or what the process has used."""
+    kassert(which in _ITIMER_SIGNAL, "itimer %d", which)
     clock = proc.kernel.clock
     return clock.nanouptime() if which == ITIMER_REAL else clock.cputime()
 

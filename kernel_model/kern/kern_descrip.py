@@ -202,6 +202,7 @@ class FileDesc:
 
     def fdalloc(self, td: LimitedThread, minfd: int = 0) -> int:
         """The lowest free descriptor from *minfd* on; EMFILE at RLIMIT_NOFILE.  FreeBSD: fdalloc()."""
+        kassert(minfd >= 0, "fdalloc: from %d on", minfd)
         fd = max(minfd, self.fd_freefile)
         files = self.fd_files
         while fd in files:
@@ -219,6 +220,7 @@ class FileDesc:
         return fd
 
     def _set(self, fd: int, fp: File, *, cloexec: bool) -> None:
+        kassert(fd >= 0 and fd not in self.fd_files, "finstall: descriptor %d is taken", fd)
         fp.f_count += 1
         self.fd_files[fd] = fp
         if cloexec:
@@ -261,7 +263,9 @@ class FileDesc:
 
     def copy(self) -> FileDesc:
         """The table of a forked child: the same files, shared offsets.  FreeBSD: fdcopy()."""
+        kassert(self.fd_cloexec <= self.fd_files.keys(), "fdcopy: %r is not open", self.fd_cloexec)
         for fp in self.fd_files.values():
+            kassert(fp.f_count > 0, "fdcopy: a file without references")
             fp.f_count += 1
         return FileDesc(
             self.fd_cdir, self.fd_rdir, self.fd_cmask,
@@ -272,6 +276,7 @@ class FileDesc:
         """Close what is marked close-on-exec.  FreeBSD: fdcloseexec()."""
         for fd in sorted(self.fd_cloexec):
             self.close(fd, owner)
+        kassert(not self.fd_cloexec, "fdcloseexec: %r are open", self.fd_cloexec)
 
     def close_range(self, low: int, high: int, owner: object = None) -> None:
         """Close every open descriptor in ``[low, high]``.  FreeBSD: kern_close_range()."""
@@ -282,6 +287,8 @@ class FileDesc:
     def free(self, owner: object = None) -> None:
         """The process exits: close all.  FreeBSD: fdescfree()."""
         self.close_range(0, OFF_MAX, owner)
+        kassert(not self.fd_files and not self.fd_cloexec, "fdescfree: %r are open", self.fd_files.keys())
+        kassert(self.fd_freefile == 0, "fdescfree: first free descriptor %d", self.fd_freefile)
 
 
 def file_vnode(fp: File) -> Vnode:

@@ -388,6 +388,8 @@ def exec_new_vmspace(imgp: ImageParams, sysent: SysentVec) -> None:
     This is the point of no return.
     """
     proc = imgp.proc
+    kassert(proc.p_flag & P_INEXEC, "exec_new_vmspace: process %d is not in execve", proc.p_pid)
+    kassert(not imgp.vmspace_destroyed, "exec_new_vmspace: the old image has gone already")
     imgp.stage("new_vmspace")
     imgp.vmspace_destroyed = True
     imgp.sysent = sysent
@@ -416,6 +418,7 @@ def exec_map_stack(imgp: ImageParams) -> None:
 
     The stack has room for kern.maxssiz or for what PT_GNU_STACK says; RLIMIT_STACK only bounds how far it grows.
     """
+    kassert(imgp.vmspace_destroyed, "exec_map_stack: the old image is still there")
     if imgp.release.exec_stack_after_interpreter:
         _map_stack(imgp)
         _map_shared_page(imgp)
@@ -500,6 +503,8 @@ def _commit(imgp: ImageParams) -> None:
     """What outlives the image: descriptors, signals, name, credentials, text file."""
     td = imgp.td
     proc = td.td_proc
+    kassert(proc.p_threads == [td], "execve: process %d has other threads", proc.p_pid)
+    kassert(imgp.sysent is proc.p_sysent, "execve: the image is not of the process's ABI")
     proc.p_fd.close_on_exec(proc)
     execsigs(td)
     proc.p_comm = td.td_name = _comm(imgp)
@@ -516,7 +521,7 @@ def _commit(imgp: ImageParams) -> None:
 def _set_textvp(imgp: ImageParams) -> None:
     """The process runs this file from now on: nobody may write to it."""
     proc = imgp.proc
-    imgp.vp.v_textcount += 1
+    imgp.vp.set_text()
     if proc.p_textvp is not None:
-        proc.p_textvp.v_textcount -= 1
+        proc.p_textvp.unset_text()
     proc.p_textvp = imgp.vp

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kernel_model.errors import kassert
 from kernel_model.ktrace.events import FAULT, Cause, Counters, FaultEvent
 from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_WRITE
+from kernel_model.vm.vm_map_flags import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP
 
 SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
@@ -106,10 +108,12 @@ class FaultRecorder:
 
     def end(self, result: int, signo: int = 0, code: int = 0, translation: str = "") -> int:
         """The fault that began last is decided; returns its sequence number."""
+        kassert(self.stack, "a fault ends that did not begin")
         fault = self.stack.pop()
         vm = self.vm
         probe = vm.probe
         vm.probe, self.kt.cause = fault.probe, fault.cause
+        kassert(isinstance(probe, RecordingProbe), "the probe of fault %d has gone", fault.seq)
         steps = tuple(probe.steps) if isinstance(probe, RecordingProbe) else ()
         self._emit(fault, steps, result, signo, code, translation, 14)
         return fault.seq
@@ -199,7 +203,7 @@ def entry_state(entry: VmMapEntry, number: int = -1) -> EntryState:
 
 def saved_guard(entry: VmMapEntry) -> int:
     """The guard bytes that a stack gap remembers (FreeBSD 12 and newer: next_read)."""
-    return int(entry.next_read) if entry.eflags & 0x60000 else 0
+    return int(entry.next_read) if entry.eflags & (MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP) else 0
 
 
 def vnode_path(obj: VmObject) -> str:

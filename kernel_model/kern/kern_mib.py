@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from kernel_model.errno import EINVAL
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC
 from kernel_model.kern.kern_resource import MAXPROCPERUID
 from kernel_model.kern.kern_time import pack_timeval
@@ -50,6 +50,7 @@ def encode(oid: Oid, value: Value) -> bytes:
         return value.encode() + b"\0"
     if isinstance(value, bytes):
         return value
+    kassert(oid.fmt in SIZES, "sysctl %s: %r is no number", oid.name, oid.fmt)
     size = SIZES[oid.fmt]
     return (value & (1 << 8 * size) - 1).to_bytes(size, "little")
 
@@ -312,6 +313,8 @@ def tree() -> tuple[dict[str, Oid], dict[tuple[int, ...], Oid], dict[str, tuple[
             if node not in numbers:
                 numbers[node] = (*numbers[".".join(parts[: depth - 1])], fresh)
                 fresh += 1
-    return oids, {numbers[name]: oid for name, oid in oids.items()}, numbers
+    by_number = {numbers[name]: oid for name, oid in oids.items()}
+    kassert(len(by_number) == len(oids), "sysctl: two names have one number")
+    return oids, by_number, numbers
 
 

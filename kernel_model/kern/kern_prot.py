@@ -97,6 +97,7 @@ def sys_setsid(td: Thread) -> int:
     if any(other.p_pgid == proc.p_pid for other in proc.kernel.procs.values()):
         raise SyscallError(EPERM)
     proc.p_pgid = proc.p_sid = proc.p_pid
+    kassert(proc.p_pid in proc.kernel.procs, "setsid: process %d is not in the table", proc.p_pid)
     return proc.p_pid
 
 

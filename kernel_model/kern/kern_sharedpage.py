@@ -32,6 +32,7 @@ def shared_page_obj(kernel: Kernel, sysent: SysentVec) -> VmObject | None:
         kassert(len(contents) <= PAGE_SIZE, "trampoline of %s outside its page", sysent.name)
         obj = phys_pager_allocate(kernel.vm, "shared page", contents.ljust(PAGE_SIZE, b"\0"), 1)
         kernel.shared_pages[sysent.name] = obj
+    kassert(obj.ref_count > 0, "shared page of %s: no reference", sysent.name)
     return obj
 
 

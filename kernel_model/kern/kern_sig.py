@@ -101,6 +101,7 @@ def kern_sigprocmask(td: Thread, how: int, mask: int) -> int:
         td.td_sigmask = mask
     else:
         raise SyscallError(EINVAL)
+    kassert(not td.td_sigmask & CANTMASK, "sigprocmask: mask %#x", td.td_sigmask)
     if td.td_sigqueue or td.td_proc.p_sigqueue:
         td.td_ast = True
     return old
@@ -145,6 +146,7 @@ def interrupted(td: Thread) -> int:
 
 def psignal(proc: Proc, ksi: KSigInfo) -> None:
     """Send a signal to *proc*.  FreeBSD: pksignal()."""
+    kassert(proc.p_threads, "psignal: process %d has no thread", proc.p_pid)
     _send(proc, proc.p_threads[0], proc.p_sigqueue, ksi)
 
 
@@ -172,6 +174,7 @@ def _send(proc: Proc, td: Thread, queue: list[KSigInfo], ksi: KSigInfo) -> None:
             raise SyscallError(EAGAIN)
         if known:
             return
+    kassert(ksi not in queue, "signal %d is queued twice", signo)
     queue.append(ksi)
     if td.td_sigmask & sigmask(signo):
         _tell(td, ksi, "queue")
@@ -183,6 +186,8 @@ def trapsignal(td: Thread, ksi: KSigInfo) -> None:
 
     FreeBSD: trapsignal() with kern.forcesigexit; Linux: force_sig_info().
     """
+    kassert(0 < ksi.ksi_signo < NSIG, "trapsignal: signal %d", ksi.ksi_signo)
+    kassert(not td.td_proc.p_state, "trapsignal: process %d has exited", td.td_proc.p_pid)
     acts = td.td_proc.p_sigacts
     bit = sigmask(ksi.ksi_signo)
     if td.td_sigmask & bit or acts.ps_sigact[ksi.ksi_signo].sa_handler == SIG_IGN:
@@ -222,6 +227,8 @@ def postsig(td: Thread, ksi: KSigInfo) -> None:
     proc = td.td_proc
     acts = proc.p_sigacts
     signo = ksi.ksi_signo
+    kassert(not proc.p_state, "postsig: process %d has exited", proc.p_pid)
+    kassert(ksi.ksi_trap or not td.td_sigmask & sigmask(signo), "postsig: signal %d is blocked", signo)
     action = acts.ps_sigact[signo]
     if action.sa_handler == SIG_DFL or signo == SIGKILL:
         prop = proc.p_sysent.signals.sigprop(signo)
@@ -270,6 +277,7 @@ def _stop(td: Thread, ksi: KSigInfo) -> None:
 
 def sigexit(td: Thread, signo: int) -> None:
     """End the process by *signo*.  FreeBSD: sigexit().  Differs: no core file is written here."""
+    kassert(signo > 0, "sigexit: no signal")
     exit1(td, 0, signo)
 
 
@@ -331,6 +339,7 @@ def out_of_memory(kernel: Kernel) -> bool:
     """
     victim = vm_pageout_oom(proc for proc in kernel.procs.values() if _may_die(proc))
     if victim is not None:
+        kassert(_may_die(victim), "out_of_memory: process %d may not die", victim.p_pid)
         killproc(kernel, victim, "out of swap space")
     return False
 

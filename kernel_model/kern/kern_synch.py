@@ -50,6 +50,7 @@ def sleep_forever(td: Thread, wmesg: str) -> NoReturn:
     Raises: SyscallError, EINTR or ERESTART by the signal; after a kill its number does not matter.
     """
     proc = td.td_proc
+    kassert(not proc.p_state, "sleep_forever: process %d has exited", proc.p_pid)
     error = interrupted(td)
     while not error:
         alarm = next_itimer(proc)
@@ -74,6 +75,7 @@ def kern_sigsuspend(td: Thread, mask: int) -> NoReturn:
 
     FreeBSD: kern_sigsuspend().
     """
+    kassert(td.td_oldsigmask is None, "sigsuspend: thread %d has a mask to go back to", td.td_tid)
     td.td_oldsigmask = td.td_sigmask
     td.td_sigmask = mask & ~CANTMASK
     td.td_ast = True

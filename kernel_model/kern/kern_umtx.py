@@ -36,16 +36,20 @@ UMTX_OP_SEM2_WAIT = 23
 UMTX_OP_SEM2_WAKE = 24
 UMTX_OP_ROBUST_LISTS = 26
 UMTX_ABSTIME = 1
+SIZEOF_TIMESPEC = 16
+SIZEOF_UMTX_TIME = 24
+"""struct _umtx_time: a timespec, flags and the clock; older programs give the timespec alone."""
 USEM_HAS_WAITERS = 0x80000000
-_WAKES = (
+_FIND_NOBODY = (
     UMTX_OP_WAKE, UMTX_OP_WAKE_PRIVATE, UMTX_OP_NWAKE_PRIVATE, UMTX_OP_CV_SIGNAL, UMTX_OP_CV_BROADCAST,
-    UMTX_OP_MUTEX_WAKE, UMTX_OP_MUTEX_WAKE2, UMTX_OP_ROBUST_LISTS,
+    UMTX_OP_MUTEX_WAKE, UMTX_OP_MUTEX_WAKE2, UMTX_OP_SEM_WAKE, UMTX_OP_SEM2_WAKE, UMTX_OP_ROBUST_LISTS,
 )  # fmt: skip
+"""Operations that wake others, or say what a thread that ends holds: with one thread nothing is to be done."""
 
 
 def sys_umtx_op(td: Thread, obj: int, op: int, val: int, uaddr1: int, uaddr2: int) -> int:
     """_umtx_op(2)."""
-    if op in _WAKES:
+    if op in _FIND_NOBODY:
         return 0
     if op == UMTX_OP_WAIT:
         return _wait(td, fuword64(td, obj) == val, uaddr1, uaddr2)
@@ -56,8 +60,6 @@ def sys_umtx_op(td: Thread, obj: int, op: int, val: int, uaddr1: int, uaddr2: in
         if count & ~USEM_HAS_WAITERS == 0:
             suword32(td, obj, count | USEM_HAS_WAITERS)
         return _wait(td, count & ~USEM_HAS_WAITERS == 0, uaddr1, uaddr2)
-    if op in (UMTX_OP_SEM_WAKE, UMTX_OP_SEM2_WAKE):
-        return 0
     kt = td.td_proc.kernel.ktrace
     if kt.unsupported is not None:
         kt.emit(Unsupported("_umtx_op", f"operation {op}", op, pid=td.td_proc.p_pid))
@@ -80,10 +82,10 @@ def _wait(td: Thread, equal: bool, uaddr1: int, uaddr2: int) -> int:
 def _due(td: Thread, size: int, va: int) -> int:
     """When a timespec or a struct _umtx_time ends, in nanouptime."""
     flags, clock = 0, CLOCK_MONOTONIC
-    if size <= 16:
-        seconds, nanoseconds = struct.unpack("<qq", copyin(td, va, 16))
+    if size <= SIZEOF_TIMESPEC:
+        seconds, nanoseconds = struct.unpack("<qq", copyin(td, va, SIZEOF_TIMESPEC))
     else:
-        seconds, nanoseconds, flags, clock = struct.unpack("<qqII", copyin(td, va, 24))
+        seconds, nanoseconds, flags, clock = struct.unpack("<qqII", copyin(td, va, SIZEOF_UMTX_TIME))
     if seconds < 0 or not 0 <= nanoseconds < NS:
         raise SyscallError(EINVAL)
     due = td.td_proc.kernel.clock.nanouptime() + int(seconds) * NS + int(nanoseconds)
@@ -120,7 +122,7 @@ def sys_thr_suspend(td: Thread, timeout: int) -> int:
     """thr_suspend(2): nobody can wake the only thread."""
     if not timeout:
         sleep_forever(td, "lthr")
-    error = sleep_until(td, _due(td, 16, timeout))
+    error = sleep_until(td, _due(td, SIZEOF_TIMESPEC, timeout))
     raise SyscallError(error or ETIMEDOUT)
 
 

@@ -1,6 +1,6 @@
 """Which Linux kernel a Linux program is told it runs on: uname(2) and /proc say the same.
 
-FreeBSD: sys/compat/linux/linux_mib.c.
+FreeBSD: sys/compat/linux/linux_mib.c.  It stands below fs and abi, which both ask.
 """
 
 from __future__ import annotations

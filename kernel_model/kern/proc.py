@@ -116,6 +116,7 @@ class ProcLock:
         self.held += 1
 
     def __exit__(self, *_: object) -> None:
+        kassert(self.held > 0, "process lock not owned")
         self.held -= 1
 
     def assert_owned(self) -> None:
@@ -276,6 +277,7 @@ class Kernel:
     def newpid(self) -> int:
         """Hand out the next process or thread id."""
         self.lastpid += 1
+        kassert(self.lastpid not in self.procs, "process id %d is taken", self.lastpid)
         return self.lastpid
 
     def random_bytes(self, count: int) -> bytes:

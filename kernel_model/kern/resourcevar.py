@@ -69,6 +69,7 @@ class Plimit:
     def set(self, which: int, cur: int, max_: int) -> None:
         """Replace both, unchecked; setrlimit(2) is kern_proc_setrlimit()."""
         kassert(0 <= which < len(self.pl_rlimit), "no resource limit has the number %d", which)
+        kassert(0 <= cur <= max_, "limit %d: soft %#x, hard %#x", which, cur, max_)
         self.pl_rlimit[which] = (cur, max_)
 
     def copy(self) -> Plimit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernel_model.errors import kassert
 from kernel_model.kern.signo import (
     NSIG,
     SIG_DFL,
@@ -104,6 +105,7 @@ class SigActs:
 
     def ignores(self, signo: int, sigprop: Callable[[int], int]) -> bool:
         """Whether *signo*, whose default is the ABI's *sigprop*, is dropped when it is sent: ps_sigignore."""
+        kassert(0 < signo < NSIG, "signal %d", signo)
         handler = self.ps_sigact[signo].sa_handler
         if handler == SIG_DFL:
             return bool(sigprop(signo) & SIGPROP_IGNORE) and signo != SIGCONT

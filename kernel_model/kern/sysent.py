@@ -32,6 +32,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from kernel_model.errors import kassert
+
 SyscallReturn = int | tuple[int, int]
 Handler = Callable[..., SyscallReturn]
 """``handler(td, *args)``; the number of arguments is that of the row's letters."""
@@ -82,6 +84,8 @@ def adapter(row: Sysent) -> Callable[[Any, int, int, int, int, int, int], Syscal
     It is compiled from text, once for a row and when first used: a loop over the letters would cost a
     microsecond in each call.
     """
+    kassert(row.handler is not None, "%s has no handler", row.name)
+    kassert(LETTERS.issuperset(row.letters) and len(row.letters) <= 6, "%s takes %r", row.name, row.letters)
     parts = []
     for index, letter in enumerate(row.letters):
         name = f"a{index}"

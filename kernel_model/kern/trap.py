@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.errors import kassert
 from kernel_model.kern.kern_sig import trapsignal, was_killed
 from kernel_model.kern.signalvar import KSigInfo, TrapSignal
 from kernel_model.kern.signo import (
@@ -103,9 +104,9 @@ def trap_pfault(td: Thread, va: VmOffset, access: int, size: int = 0, value: int
     if rv == KERN_SUCCESS:
         recorder.end(rv)
         return True
-    verdict = fault_signal(proc, va, access, rv)
-    seq = recorder.end(rv, verdict.signo, verdict.code, verdict.why)
-    _refuse(td, verdict, va, access, seq)
+    signal = fault_signal(proc, va, access, rv)
+    seq = recorder.end(rv, signal.signo, signal.code, signal.why)
+    _refuse(td, signal, va, access, seq)
     return False
 
 
@@ -115,12 +116,13 @@ def _pfault(proc: Proc, va: VmOffset, access: int) -> KernReturn:
     return vm_fault(proc.p_vmspace.vm_map, va, access)
 
 
-def _refuse(td: Thread, verdict: TrapSignal, va: VmOffset, access: int, fault: int = 0) -> None:
+def _refuse(td: Thread, signal: TrapSignal, va: VmOffset, access: int, fault: int = 0) -> None:
+    kassert(td is td.td_proc.kernel.curthread, "page fault of thread %d, which does not run", td.td_tid)
     trapsignal(
         td,
         KSigInfo(
-            verdict.signo,
-            verdict.code,
+            signal.signo,
+            signal.code,
             ksi_addr=va,
             ksi_trapno=T_PAGEFLT,
             ksi_err=page_fault_error(td.td_proc, va, access),
@@ -165,17 +167,18 @@ def trap(td: Thread, vector: int, error: int = 0, va: VmOffset = 0, access: int 
     *va*, *access* and *size* are of the memory access that caused it, where there is one; they are only recorded.
     FreeBSD: trap().
     """
+    kassert(0 <= vector < 256, "trap: vector %d", vector)
     proc = td.td_proc
     frame = td.td_cpu.get_frame()
-    verdict, addr = proc.p_sysent.sv_transtrap(td, vector, frame)
+    signal, addr = proc.p_sysent.sv_transtrap(td, vector, frame)
     recorder = proc.kernel.ktrace.recorder
     seq = 0
     if recorder is not None:
-        seq = recorder.trap(td, vector, frame.rip, verdict.signo, verdict.code, verdict.why, va, access, size)
+        seq = recorder.trap(td, vector, frame.rip, signal.signo, signal.code, signal.why, va, access, size)
     trapno = TRAP_OF_VECTOR.get(vector, T_PROTFLT)
     trapsignal(
         td,
-        KSigInfo(verdict.signo, verdict.code, ksi_addr=addr, ksi_trapno=trapno, ksi_err=error, ksi_fault=seq),
+        KSigInfo(signal.signo, signal.code, ksi_addr=addr, ksi_trapno=trapno, ksi_err=error, ksi_fault=seq),
     )
 
 

@@ -42,9 +42,9 @@ def new_memory(td: Thread, name: bytes, mode: int) -> ShmVnode:
     """An empty object owned by the caller."""
     cred = td.td_proc.p_ucred
     kernel = td.td_proc.kernel
-    if kernel.shm_store is None:
-        kernel.shm_store = ShmStore(kernel.vm.swap_total)
     store = kernel.shm_store
+    if store is None:
+        store = kernel.shm_store = ShmStore(kernel.vm.swap_total)
     fd = memfd(name or b"shm")
     store.fds.add(fd)
     return ShmVnode(

@@ -229,6 +229,16 @@ class Vnode:
         self.v_usecount += 1
         self.v_writecount += write
 
+    def set_text(self) -> None:
+        """One more process executes this file.  FreeBSD: VOP_SET_TEXT(9)."""
+        kassert(self.v_writecount == 0 or self.v_textcount > 0, "vnode %r: executed while it is written", self)
+        self.v_textcount += 1
+
+    def unset_text(self) -> None:
+        """One process less.  FreeBSD: VOP_UNSET_TEXT(9)."""
+        kassert(self.v_textcount > 0, "vnode %r: nobody executes it", self)
+        self.v_textcount -= 1
+
     def v_decr_usecount(self, *, write: bool) -> None:
         """One open file less.  FreeBSD: v_decr_usecount(), VOP_ADD_WRITECOUNT()."""
         kassert(self.v_usecount > 0, "vnode %r: use count below 0", self)
