@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOTSUP
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_PATH, OFF_MAX
 from kernel_model.kern.vnode import VCHR, VREG
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
@@ -89,6 +89,7 @@ def kern_mmap(td: Thread, addr: VmOffset, size: VmOffset, prot: int, flags: int,
         raise SyscallError(ENOMEM)
     _check_alignment(flags)
     addr = _check_address(proc, addr, size, flags, pageoff)
+    kassert(not (addr | size | pos) & PAGE_MASK or not flags & MAP_FIXED, "mmap: %#x, %#x, %#x", addr, size, pos)
     if size == 0:
         return addr + pageoff
     if release.map_guard and flags & MAP_GUARD:
@@ -218,6 +219,8 @@ def vn_mmap(
         return _mmap_device(proc, vp, addr, size, prot, maxprot, flags)
     if vp.v_type != VREG:
         raise SyscallError(proc.p_sysent.files.mmap_no_file)
+    kassert(not prot & ~maxprot, "mmap: rights %#x of %#x", prot, maxprot)
+    kassert(not foff & PAGE_MASK, "mmap: file offset %#x", foff)
     obj = vnode_pager_alloc(proc.kernel.vm, vp)
     try:
         return vm_mmap_object(proc, addr, size, prot, maxprot, flags, obj, foff)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FEXEC,
@@ -42,7 +42,21 @@ from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
 from kernel_model.kern.sys_pipe import fifo_open
 from kernel_model.kern.sys_poll import seltdwait
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_globalpath
-from kernel_model.kern.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VFIFO, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
+from kernel_model.kern.vnode import (
+    POLLIN,
+    POLLOUT,
+    VBLK,
+    VCHR,
+    VDIR,
+    VEXEC,
+    VFIFO,
+    VLNK,
+    VREAD,
+    VREG,
+    VSOCK,
+    VWRITE,
+    VattrSet,
+)
 from kernel_model.rlimit import RLIMIT_FSIZE
 from kernel_model.vm.pmap import pmap_mappings
 from kernel_model.vm.vm import VM_PROT_EXECUTE
@@ -136,6 +150,7 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
         return dupfdopen(td, *dup, fmode)
     if vp.v_type == VFIFO:
         return fifo_open(td, vp, fmode)
+    kassert(vp.v_type in (VREG, VDIR, VBLK, VCHR), "open of %r", vp)
     vp.open(write=bool(accmode & VWRITE))
     fp = File(VNOPS, DTYPE_VNODE, fmode & FMASK, vp)
     vp.v_incr_usecount(write=bool(fmode & FWRITE))
@@ -174,6 +189,7 @@ def _accmode(td: Thread, vp: Vnode, fmode: int) -> int:
 
 def _lock_new_file(td: Thread, fp: File, fmode: int) -> None:
     """O_SHLOCK and O_EXLOCK; with O_NONBLOCK a lock in the way is EAGAIN."""
+    kassert(fp.f_count == 0, "a new file has %d references", fp.f_count)
     fp.f_count = 1
     try:
         flock_file(td, fp, exclusive=bool(fmode & O_EXLOCK), wait=not fmode & O_NONBLOCK)
@@ -255,6 +271,7 @@ def _tell_code(m: VmPage) -> None:
 
 def vn_truncate(vp: Vnode, length: int) -> None:
     """Set the size of a regular file, of its object and of its mappings.  FreeBSD: vn_truncate()."""
+    kassert(length >= 0 and vp.v_type == VREG, "truncate %r to %d", vp, length)
     vp.setattr(VattrSet(va_size=length))
     if vp.v_object is not None:
         vnode_pager_setsize(vp, length)
@@ -273,6 +290,7 @@ def vn_rlimit_fsize(td: Thread, vp: Vnode, offset: int, count: int) -> int:
     if offset >= limit:
         tdsendsignal(td, KSigInfo(SIGXFSZ, SI_KERNEL))
         raise SyscallError(E.EFBIG)
+    kassert(0 <= offset < limit, "write at %d within %d", offset, limit)
     return limit - offset
 
 
@@ -339,6 +357,7 @@ class VnodeFileOps:
 
     def fo_close(self, fp: File) -> None:
         """vn_closefile()."""
+        kassert(fp.f_count == 0, "close of a file with %d references", fp.f_count)
         vp = file_vnode(fp)
         vp.v_decr_usecount(write=bool(fp.f_flag & FWRITE))
         vp.close()
