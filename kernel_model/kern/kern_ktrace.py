@@ -26,8 +26,8 @@ from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.vm import VM_PROT_WRITE
 from kernel_model.vm.vm_check import StepRecorder
-from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 
 SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
