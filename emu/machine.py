@@ -299,7 +299,7 @@ class Machine:
         if self.strict_alignment:
             from emu.engine.align import AlignmentCheck
 
-            hw.on_code = AlignmentCheck(td, cpu).scan
+            hw.code.on_code = AlignmentCheck(td, cpu).scan
         self.traps = traps
         cpu.set_fpregs(before.get_fpregs())
         cpu.set_frame(before.get_frame())
