@@ -179,7 +179,6 @@ class Machine:
         self.host_signals: tuple[int, ...] = (signal.SIGINT,)
         """Signals of the host that go to the program instead of to us."""
         self.strict_alignment = strict_alignment
-        self.traps: Traps | None = None
         self._open: list[UcPmapHardware] = []
         self._limits = dict(limits or {})
         force_brand(self.kernel, abi)
@@ -292,15 +291,14 @@ class Machine:
         td = self.thread
         before = td.td_cpu
         cpu = UcCpu(hw.create_engine())
-        traps = Traps(td, cpu, hw)
+        traps = Traps(self.kernel, cpu, hw)
         hw.start(vmspace.vm_map, traps)
         traps.attach()
         traps.after = self.verify if self.paranoid else None
         if self.strict_alignment:
             from emu.engine.align import AlignmentCheck
 
-            hw.code.on_code = AlignmentCheck(td, cpu).scan
-        self.traps = traps
+            hw.code.on_code = AlignmentCheck(hw.pmap, cpu).scan
         cpu.set_fpregs(before.get_fpregs())
         cpu.set_frame(before.get_frame())
         td.td_cpu = cpu

@@ -125,8 +125,8 @@ class Fill:
         m, prot, _ = pte
         frame = m.frame
         self._filled.add(vpn)
-        tlb.left -= 1
-        if tlb.left <= 0:
+        left = tlb.left = tlb.left - 1
+        if left <= 0:
             tlb.grow()
             self._filled.add(vpn)
         if frame in self._code_frames or prot & VM_PROT_EXECUTE:

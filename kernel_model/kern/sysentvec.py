@@ -25,7 +25,7 @@ SV_SHP = 0x010000
 """The ABI has a shared page at the top of user space."""
 
 Syscall = Callable[[int, int, int, int, int, int, int], "int | tuple[int, int]"]
-"""``(code, a0 .. a5)`` of the current thread; see subr_syscall.bind()."""
+"""``(code, a0 .. a5)`` of the current thread; made by subr_syscall.bind()."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class KernHost:
         self.vm.pcpu.switch(self.td)
         self.proc.p_threads.append(self.td)
         self.kernel.procs[self.proc.p_pid] = self.proc
-        self.syscall = bind(self.td)
+        self.syscall = bind(self.kernel)
         self.unsupported: list = []
         self.signals: list = []
         self.kernel.ktrace.subscribe(UNSUPPORTED, self.unsupported.append)
