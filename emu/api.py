@@ -23,10 +23,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
-from emu.trace.tracer import symbols_under
+from emu.dump import take_snapshot
+from emu.program.symbols import symbols_under
 from emu.view.why import entry_line, why_text
 from emu.why.blame import Answer, Blame, history_lines
-from emu.why.dump import take_snapshot
 from emu.why.replica import Decision, decide
 from emu.why.verdict import Verdict, judge
 from kernel_model.errors import UsageError

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+from emu.engine.trap import VECTOR_GP
 from emu.program.disasm import disassemble
 from kernel_model.kern.trap import trap
 from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.subr_syscall import Running
     from kernel_model.vm.pmap import Pmap
 
-VECTOR_GP = 13
 LONGEST = 15
 ALIGNMENT = 16
 PATTERN = re.compile(

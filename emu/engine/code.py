@@ -5,11 +5,11 @@ that was executed is remembered here, with the page it held and its addresses, u
 
 * the kernel wrote into it (``code_changed``: read(2) into an executable page, a recycled frame);
 * the program may write into it: a page that was executed is filled without write access, and its first store comes
-  back as a fill;
+  back as a fill (filled with all three rights, every store to it would be six times slower);
 * the frame holds another page now, or the address shows another frame (a store copied the page).
 
 Differs: a page that is written and executed in turn is filled read-write or read-execute, never both, unless an
-instruction writes into its own page: a page with all three rights makes every store to it six times slower.
+instruction writes into its own page.
 Model only: it stands for the processor's instruction cache, which is coherent.
 """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emu.machine import ExecFailed, Machine
+from emu.machine import AST, EXITED, ExecFailed, Machine
 from kernel_model.errors import UsageError
 from tests.bench.programs import code, elf
 
@@ -64,6 +64,17 @@ def test_system_call_that_succeeds_clears_carry(tmp_path: Path) -> None:
 def test_failed_system_call_sets_carry(tmp_path: Path) -> None:
     # mov edi,99; mov eax,6 (close); clc; syscall; jnc bad; cmp eax,9 (EBADF); je ok; bad: ud2; ok:
     assert run(tmp_path, "bf63000000b806000000f80f05730583f80974020f0b") == 0
+
+
+@pytest.mark.parametrize(("text", "reasons"), [("90", [EXITED]), ("cc", [AST, EXITED])])
+def test_a_stop_says_why(tmp_path: Path, text: str, reasons: list[str]) -> None:
+    program = elf(tmp_path / "program", code(text, 1))
+    with Machine(cwd=tmp_path, stdin=None, stdout=None, stderr=None) as machine:
+        machine.execve(str(program), ["program"], {})
+        stops = [machine.step() for _ in reasons]
+        assert [stop.why for stop in stops] == reasons
+        assert {stop.td for stop in stops} == {machine.thread}
+        assert machine.step().why == EXITED, "who has ended does not run again"
 
 
 def test_two_machines_do_not_meet(tmp_path: Path) -> None:
