@@ -25,6 +25,7 @@ from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_WRITE
+from kernel_model.vm.vm_map_flags import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP
 
 SYSCALL_LENGTH = 2
 """Bytes of the SYSCALL instruction."""
@@ -200,7 +201,7 @@ def entry_state(entry: VmMapEntry, number: int = -1) -> EntryState:
 
 def saved_guard(entry: VmMapEntry) -> int:
     """The guard bytes that a stack gap remembers (FreeBSD 12 and newer: next_read)."""
-    return int(entry.next_read) if entry.eflags & 0x60000 else 0
+    return int(entry.next_read) if entry.eflags & (MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP) else 0
 
 
 def vnode_path(obj: VmObject) -> str:
