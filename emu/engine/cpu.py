@@ -16,7 +16,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from emu.engine.raw import REGISTERS, UC_MEM_FETCH, UC_PROT_EXEC, UC_PROT_READ, UC_X86_INS_CPUID, Engine, MachineError
-from kernel_model.kern.machdep import GPR_NAMES, INITIAL_FPCW, INITIAL_MXCSR, TrapFrame
+from kernel_model.kern.machdep import GPR_NAMES, INITIAL_FPCW, INITIAL_MXCSR, SYSCALL_LENGTH, TrapFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CPU_SKYLAKE_CLIENT = 21
 """UC_CPU_X86_SKYLAKE_CLIENT: of Unicorn's models the one with most instructions, without AVX as all of them."""
 FRAME_REGISTERS = (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base")
-SYSCALL_LENGTH = 2
 
 MSR_EFER = 0xC0000080
 MSR_STAR = 0xC0000081

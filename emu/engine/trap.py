@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from emu.engine.cpu import SYSCALL_LENGTH, UcCpu
 from emu.engine.raw import UC_X86_INS_IN, UC_X86_INS_OUT, UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER
 from kernel_model.errno import EJUSTRETURN
-from kernel_model.kern.machdep import PSL_C
+from kernel_model.kern.machdep import PSL_C, SYSCALL_LENGTH
 from kernel_model.kern.subr_syscall import bind
 from kernel_model.kern.trap import trap, trap_pfault
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
@@ -26,6 +25,7 @@ from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from emu.engine.cpu import UcCpu
     from emu.engine.pmap import UcPmapHardware
     from kernel_model.kern.kernel import Kernel
     from kernel_model.kern.subr_syscall import Running

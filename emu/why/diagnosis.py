@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu.why.blame import describe_cause
 from emu.why.case import FAR_FRAME, NEAR_STACK, VECTOR_GP, VECTOR_PF, Case, as_text, describe_range, distance, pages
 from emu.why.counterfactual import file_offset
-from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
-from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vm_param import VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -458,11 +457,6 @@ def _wild(case: Case) -> Diagnosis | None:
     if above is not None:
         gaps.append(f"{describe_range(above)} begins {distance(above.start - addr)} above")
     return Diagnosis("wild", f"wild pointer {addr:#x}{made_of}: {case.access}{case.function}; {', '.join(gaps)}")
-
-
-def limit_text(value: int) -> str:
-    """A limit for people."""
-    return "unlimited" if value >= RLIM_INFINITY else f"{value:,} bytes ({pages(value - value % PAGE_SIZE)})"
 
 
 RULES: tuple[Callable[[Case], Diagnosis | None], ...] = (

@@ -20,15 +20,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kernel_model.kern.machdep import SYSCALL_LENGTH
 from kernel_model.ktrace.events import FAULT, Cause, Counters, FaultEvent
 from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.probe import RecordingProbe
 from kernel_model.vm.vm import VM_PROT_WRITE
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP
-
-SYSCALL_LENGTH = 2
-"""Bytes of the SYSCALL instruction."""
 
 if TYPE_CHECKING:
     from kernel_model.kern.kernel import Kernel

@@ -19,6 +19,8 @@ PSL_T = 0x100
 PSL_D = 0x400
 PSL_USERINIT = 0x202
 """rflags of a fresh program: interrupts on, the always-one bit."""
+SYSCALL_LENGTH = 2
+"""Bytes of the SYSCALL instruction."""
 INITIAL_FPCW = 0x37F
 INITIAL_MXCSR = 0x1F80
 

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from kernel_model.errno import EJUSTRETURN, ENOSYS, ERESTART
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_sig import KSigInfo, tdsendsignal
+from kernel_model.kern.machdep import SYSCALL_LENGTH
 from kernel_model.kern.signo import SIGSYS
 from kernel_model.kern.sysent import SyscallReturn, Sysent, adapter
 from kernel_model.ktrace import Unsupported
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.sysentvec import Syscall, SysentVec
 
     Call = Callable[[Thread, int, int, int, int, int, int], SyscallReturn]
-
-SYSCALL_LENGTH = 2
-"""Bytes of the SYSCALL instruction."""
 
 
 class Running(Protocol):
