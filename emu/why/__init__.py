@@ -4,6 +4,7 @@ Model only.  The words of this room, each for one thing, in the order in which t
 
     FaultEvent      the record of a fault: what was accessed, what was there, every check with its operands, the result
     evidence        what only a refused fault's record has: snapshot of the map, registers, code and stack (emu.dump)
+    TrapSignal      the signal that it became, with its code (kernel_model.kern.trap)
     refusal         the check of the record that said no
     Cause           who changed a map: a system call, a fault, a signal, execve (kernel_model.ktrace)
     Blame           the changes of a map with their causes; asked for an address it gives an Answer

@@ -106,8 +106,8 @@ _NEAR_STACK = 4096
 """A non-canonical address this near to rsp belongs to a push, pop, call or ret: #SS instead of #GP."""
 
 
-class Verdict(NamedTuple):
-    """The signal of a refused access."""
+class TrapSignal(NamedTuple):
+    """The signal that an exception becomes, and why in words."""
 
     signo: int
     code: int
@@ -140,9 +140,9 @@ def trap_pfault(td: Thread, va: VmOffset, access: int, size: int = 0, value: int
     if rv == KERN_SUCCESS:
         recorder.end(rv)
         return True
-    verdict = fault_signal(proc, va, access, rv)
-    seq = recorder.end(rv, verdict.signo, verdict.code, verdict.why)
-    _refuse(td, verdict, va, access, seq)
+    sig = fault_signal(proc, va, access, rv)
+    seq = recorder.end(rv, sig.signo, sig.code, sig.why)
+    _refuse(td, sig, va, access, seq)
     return False
 
 
@@ -152,12 +152,12 @@ def _pfault(proc: Proc, va: VmOffset, access: int) -> KernReturn:
     return vm_fault(proc.p_vmspace.vm_map, va, access)
 
 
-def _refuse(td: Thread, verdict: Verdict, va: VmOffset, access: int, fault: int = 0) -> None:
+def _refuse(td: Thread, sig: TrapSignal, va: VmOffset, access: int, fault: int = 0) -> None:
     trapsignal(
         td,
         KSigInfo(
-            verdict.signo,
-            verdict.code,
+            sig.signo,
+            sig.code,
             ksi_addr=va,
             ksi_trapno=T_PAGEFLT,
             ksi_err=page_fault_error(td.td_proc, va, access),
@@ -180,10 +180,10 @@ def page_fault_error(proc: Proc, va: VmOffset, access: int) -> int:
     return error
 
 
-def fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdict:
+def fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> TrapSignal:
     """Which signal and code the refusal *rv* of vm_fault becomes.  FreeBSD: vm_fault_trap()."""
     if rv == KERN_RESOURCE_SHORTAGE and was_killed(proc):
-        return Verdict(SIGKILL, SI_KERNEL, "memory ran out, and this process was chosen -> SIGKILL")
+        return TrapSignal(SIGKILL, SI_KERNEL, "memory ran out, and this process was chosen -> SIGKILL")
     if proc.p_sysent.is_linux:
         return _linux_fault_signal(proc, va, access, rv)
     bounds = proc.kernel.release.fault_past_object == "bounds"
@@ -191,30 +191,30 @@ def fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdi
         translation = proc.kernel.tunables.get("machdep.prot_fault_translation", 0)
         if translation == 0 and proc.p_osrel < P_OSREL_SIGSEGV:
             why = f"KERN_PROTECTION_FAILURE, p_osrel {proc.p_osrel} < {P_OSREL_SIGSEGV} -> SIGBUS"
-            return Verdict(SIGBUS, BUS_PAGE_FAULT, why)
+            return TrapSignal(SIGBUS, BUS_PAGE_FAULT, why)
         if translation == 1:
             why = "KERN_PROTECTION_FAILURE, machdep.prot_fault_translation 1 -> SIGBUS"
-            return Verdict(SIGBUS, BUS_PAGE_FAULT, why)
-        verdict = Verdict(SIGSEGV, SEGV_ACCERR, "SEGV_ACCERR")
+            return TrapSignal(SIGBUS, BUS_PAGE_FAULT, why)
+        sig = TrapSignal(SIGSEGV, SEGV_ACCERR, "SEGV_ACCERR")
     elif rv == KERN_OUT_OF_BOUNDS:
-        verdict = Verdict(SIGBUS, BUS_OBJERR, "BUS_OBJERR")
+        sig = TrapSignal(SIGBUS, BUS_OBJERR, "BUS_OBJERR")
     elif rv == KERN_RESOURCE_SHORTAGE and bounds:
-        verdict = Verdict(SIGBUS, BUS_OOMERR, "BUS_OOMERR")
+        sig = TrapSignal(SIGBUS, BUS_OOMERR, "BUS_OOMERR")
     else:
-        verdict = Verdict(SIGSEGV, SEGV_MAPERR, "SEGV_MAPERR")
-    why = f"{KERN_NAMES[rv]} -> {signame(verdict.signo)}/{verdict.why}"
-    return Verdict(verdict.signo, verdict.code, why)
+        sig = TrapSignal(SIGSEGV, SEGV_MAPERR, "SEGV_MAPERR")
+    why = f"{KERN_NAMES[rv]} -> {signame(sig.signo)}/{sig.why}"
+    return TrapSignal(sig.signo, sig.code, why)
 
 
-def _linux_fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> Verdict:
+def _linux_fault_signal(proc: Proc, va: VmOffset, access: int, rv: KernReturn) -> TrapSignal:
     """What a Linux program sees: past the end of a file SIGBUS, in a hole MAPERR, against rights ACCERR."""
     found, entry = proc.p_vmspace.vm_map.lookup_entry(va)
     name = KERN_NAMES[rv]
     if not found or entry.eflags & MAP_ENTRY_GUARD:
-        return Verdict(SIGSEGV, SEGV_MAPERR, f"{name}, no mapping -> SIGSEGV/SEGV_MAPERR")
+        return TrapSignal(SIGSEGV, SEGV_MAPERR, f"{name}, no mapping -> SIGSEGV/SEGV_MAPERR")
     if entry.protection & access != access:
-        return Verdict(SIGSEGV, SEGV_ACCERR, f"{name} -> SIGSEGV/SEGV_ACCERR")
-    return Verdict(SIGBUS, BUS_ADRERR, f"{name}, access is allowed -> SIGBUS/BUS_ADRERR")
+        return TrapSignal(SIGSEGV, SEGV_ACCERR, f"{name} -> SIGSEGV/SEGV_ACCERR")
+    return TrapSignal(SIGBUS, BUS_ADRERR, f"{name}, access is allowed -> SIGBUS/BUS_ADRERR")
 
 
 def _noncanonical(td: Thread, va: VmOffset, access: int, size: int) -> None:
@@ -236,15 +236,15 @@ def trap(td: Thread, vector: int, error: int = 0, va: VmOffset = 0, access: int 
     proc = td.td_proc
     frame = td.td_cpu.get_frame()
     linux = proc.p_sysent.is_linux
-    verdict, addr = (_linux_trap if linux else _freebsd_trap)(td, vector, frame)
+    sig, addr = (_linux_trap if linux else _freebsd_trap)(td, vector, frame)
     recorder = proc.kernel.ktrace.recorder
     seq = 0
     if recorder is not None:
-        seq = recorder.trap(td, vector, frame.rip, verdict.signo, verdict.code, verdict.why, va, access, size)
+        seq = recorder.trap(td, vector, frame.rip, sig.signo, sig.code, sig.why, va, access, size)
     trapno = TRAP_OF_VECTOR.get(vector, T_PROTFLT)
     trapsignal(
         td,
-        KSigInfo(verdict.signo, verdict.code, ksi_addr=addr, ksi_trapno=trapno, ksi_err=error, ksi_fault=seq),
+        KSigInfo(sig.signo, sig.code, ksi_addr=addr, ksi_trapno=trapno, ksi_err=error, ksi_fault=seq),
     )
 
 
@@ -264,12 +264,12 @@ _FREEBSD: dict[int, tuple[int, int, str]] = {
 }
 
 
-def _freebsd_trap(td: Thread, vector: int, frame: TrapFrame) -> tuple[Verdict, int]:
+def _freebsd_trap(td: Thread, vector: int, frame: TrapFrame) -> tuple[TrapSignal, int]:
     if vector in (16, 19):
         code, name = _float_code(td, vector)
-        return Verdict(SIGFPE, code, f"{name} -> SIGFPE"), frame.rip
+        return TrapSignal(SIGFPE, code, f"{name} -> SIGFPE"), frame.rip
     signo, code, why = _FREEBSD.get(vector, (SIGBUS, BUS_OBJERR, f"vector {vector} -> SIGBUS/BUS_OBJERR"))
-    return Verdict(signo, code, why), frame.rip
+    return TrapSignal(signo, code, why), frame.rip
 
 
 _LINUX: dict[int, tuple[int, int, bool, str]] = {
@@ -285,14 +285,14 @@ _LINUX: dict[int, tuple[int, int, bool, str]] = {
 """Vector to (signal, code, whether si_addr is rip, words)."""
 
 
-def _linux_trap(td: Thread, vector: int, frame: TrapFrame) -> tuple[Verdict, int]:
+def _linux_trap(td: Thread, vector: int, frame: TrapFrame) -> tuple[TrapSignal, int]:
     if vector in (16, 19):
         code, name = _float_code(td, vector)
-        return Verdict(SIGFPE, code, f"{name} -> SIGFPE"), frame.rip
+        return TrapSignal(SIGFPE, code, f"{name} -> SIGFPE"), frame.rip
     signo, code, at_rip, why = _LINUX.get(
         vector, (SIGSEGV, SI_KERNEL, False, f"vector {vector} (#GP) -> SIGSEGV/SI_KERNEL")
     )
-    return Verdict(signo, code, why), frame.rip if at_rip else 0
+    return TrapSignal(signo, code, why), frame.rip if at_rip else 0
 
 
 def _float_code(td: Thread, vector: int) -> tuple[int, str]:
