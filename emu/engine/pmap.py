@@ -20,9 +20,8 @@ from emu.engine.code import TranslatedCode
 from emu.engine.cpu import CPU_SKYLAKE_CLIENT
 from emu.engine.fill import Faults, Fill
 from emu.engine.raw import Engine
-from emu.engine.regions import Regions
+from emu.engine.regions import Regions, mapped_regions
 from emu.engine.tlb import FAULT_BASE, FAULT_LIMIT, IDENTITY, RAM_BASE, REFUSE, Tlb
-from emu.engine.verify import Auditor, mapped_regions
 from kernel_model.errors import KernelPanic, kassert, some
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
@@ -68,6 +67,7 @@ class UcPmapHardware:
 
     def start(self, map_: VmMap, faults: Faults) -> None:
         """Answer fills for *map_* from now on; settle() makes the regions."""
+        kassert(self.mapped.map is None, "mirror follows a map already")
         engine = some(self.engine, "engine")
         self.mapped.start(map_, engine)
         self._fill.start(map_, faults)
@@ -185,6 +185,8 @@ class UcPmapHardware:
         """
         if self.mapped.map is None or self.engine is None:
             return
+        from emu.engine.verify import Auditor  # start-up does not pay for what only the careful ask
+
         self.synchronise()
         Auditor(self.mapped.map, self.pmap, self.mapped, self.engine).prove()
 

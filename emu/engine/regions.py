@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engine.pieces import Piece, changes, merged
 from emu.engine.promises import Promises, reach
+from emu.engine.tlb import RAM_BASE
 from kernel_model.errors import kassert, some
 from kernel_model.vm.vm import OBJ_FICTITIOUS, VM_PROT_ALL, VM_PROT_READ
 from kernel_model.vm.vm_map_flags import MAP_ENTRY_GUARD, MAP_ENTRY_IS_SUB_MAP
@@ -181,6 +182,11 @@ def wanted_pieces(map_: VmMap, promises: Promises, low: int, high: int) -> list[
     return pieces if len(pieces) < 2 else merged(pieces)
 
 
+def mapped_regions(engine: Engine) -> list[tuple[int, int, int]]:
+    """What Unicorn has mapped below the RAM window: ``(start, end, perms)``, end exclusive."""
+    return [region for region in engine.mem_regions() if region[0] < RAM_BASE]
+
+
 class Reconciled(NamedTuple):
     """What bringing the regions up to date did to Unicorn."""
 
@@ -249,7 +255,8 @@ class Regions:
         return len(self.table) < MANY_REGIONS
 
     def overdue(self) -> bool:
-        """Whether the regions must follow now: few of them lag LAG changes at most behind the map.
+        """Whether the regions must follow now: few of them lag LAG changes at most behind the map, many as long as they
+        may, while what waits is kept as few spans.
 
         A program needs no region to run, every page can be filled through the RAM window.  So a mapping that is gone
         again soon costs nothing (mmap, touch, munmap: 61 instead of 124 us), and with thousands of regions, where each

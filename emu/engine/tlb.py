@@ -143,6 +143,7 @@ class Tlb:
 
     def drop_code(self, frame: int, addresses: Iterable[int]) -> None:
         """Make Unicorn forget what it translated out of *frame* at *addresses*; empties the TLB."""
+        kassert(not self.special & PROBE, "code of frame %#x forgotten inside a look-up", frame)
         engine = some(self.engine, "engine")
         self._probe = frame
         before, self.special = self.special, PROBE

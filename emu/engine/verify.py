@@ -11,8 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.engine.pieces import Piece, merged
-from emu.engine.regions import accessible, wanted_pieces
-from emu.engine.tlb import RAM_BASE
+from emu.engine.regions import accessible, mapped_regions, wanted_pieces
 from kernel_model.errors import MirrorDesync
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
     from emu.engine.regions import Regions
     from kernel_model.vm.pmap import Pmap
     from kernel_model.vm.vm_map import VmMap
-
-
-def mapped_regions(engine: Engine) -> list[tuple[int, int, int]]:
-    """What Unicorn has mapped below the RAM window: ``(start, end, perms)``, end exclusive."""
-    return [region for region in engine.mem_regions() if region[0] < RAM_BASE]
 
 
 class Auditor:
