@@ -1,21 +1,34 @@
-"""Fault verdicts and blame for scripts and notebooks.
+"""Machines, verdicts and hooks, for scripts and notebooks: the names here are stable.
 
-Model only.  Everything that ``emu why`` prints, as typed objects::
+Model only.  Everything that the ``emu`` command shows, as typed objects::
 
-    from emu.api import watch
-    from emu.machine import Machine
+    >>> from emu.api import Machine, watch
+    >>> from guest import guest
+    >>> program = str(guest("null_field").path)
+    >>> machine = Machine(stdout=None, stderr=None, seed=1)
+    >>> process = watch(machine)
+    >>> machine.execve(program, [program], {})
+    >>> machine.run()
+    139
+    >>> print(process.why().headline)            # the last refused fault: a Verdict
+    null pointer plus 0x18: read of 4 bytes in weigh
+    >>> print(process.why(0x18))                 # an address: who mapped it, and what each access would do
+    0x18: nothing is mapped
+      read     KERN_INVALID_ADDRESS -> SIGSEGV/SEGV_MAPERR
+      write    KERN_INVALID_ADDRESS -> SIGSEGV/SEGV_MAPERR
+      execute  KERN_INVALID_ADDRESS -> SIGSEGV/SEGV_MAPERR
+    >>> machine.close()                          # or use it in a ``with`` statement
 
-    with Machine(stdout=None) as machine:
-        process = watch(machine)
-        machine.execve("/path/to/program", ["program"], {})
-        machine.run()
-        for fault in process.faults:
-            print(fault.seq, hex(fault.addr), fault.repaired)
-        print(process.why())             # the last refused fault: a Verdict
-        print(process.why(0x18))         # an address: who mapped it, and what each access would do
+What there is:
 
-Hooks: ``on_fault``, ``on_syscall``, ``on_map_change`` and ``on_signal`` are told what happened;
-``before_fault`` and ``before_syscall`` are called first, and may change the process.
+* running: ``Machine``, ``Machine.step`` and its ``Stop``;
+* watching: ``watch`` gives a ``Process`` with its faults, verdicts, blame and hooks;
+* explaining: ``Verdict`` with its ``Diagnosis`` and ``Counterfactual`` remedies, ``Decision``, ``AddressReport``;
+* what hooks are told: ``FaultEvent``, ``SyscallEvent``, ``MapChange``, ``SignalEvent``, ``ExecStage``, and in them
+  ``Cause``, ``EntryState``, ``Step``;
+* traces: ``Tracer`` with a ``TraceWriter``, ``TraceReader``, ``TraceHeader``;
+* what can go wrong: ``UsageError`` for bad use, with ``ExecFailed`` and ``TraceError``; ``KernelPanic`` for a mistake
+  of ours, with ``MirrorDesync`` and ``MachineError``.
 """
 
 from __future__ import annotations
@@ -23,30 +36,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
-from emu.trace.tracer import symbols_under
+from emu.dump import take_snapshot
+from emu.engine.raw import MachineError
+from emu.machine import ExecFailed, Machine, Stop
+from emu.program.symbols import symbols_under
+from emu.trace.tracefile import TraceError, TraceHeader, TraceReader, TraceWriter
+from emu.trace.tracer import Tracer
 from emu.view.why import entry_line, why_text
 from emu.why.blame import Answer, Blame, history_lines
-from emu.why.dump import take_snapshot
+from emu.why.counterfactual import Counterfactual
+from emu.why.diagnosis import Diagnosis
 from emu.why.replica import Decision, decide
 from emu.why.verdict import Verdict, judge
-from kernel_model.errors import UsageError
-from kernel_model.ktrace import FAULT, MAP, SIGNAL, SYSCALL, FaultEvent, MapChange, SignalEvent, SyscallEvent
+from kernel_model.errors import KernelPanic, MirrorDesync, UsageError
+from kernel_model.ktrace import (
+    FAULT,
+    MAP,
+    SIGNAL,
+    SYSCALL,
+    Cause,
+    EntryState,
+    ExecStage,
+    FaultEvent,
+    MapChange,
+    SignalEvent,
+    SyscallEvent,
+)
+from kernel_model.ktrace.events import Step
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emu.machine import Machine
     from emu.program.symbols import Symbols
     from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.ktrace import EntryState
 
-__all__ = ["AddressReport", "Process", "Verdict", "watch"]
+__all__ = [
+    "AddressReport", "Cause", "Counterfactual", "Decision", "Diagnosis", "EntryState", "ExecFailed", "ExecStage",
+    "FaultEvent", "KernelPanic", "Machine", "MachineError", "MapChange", "MirrorDesync", "Process", "SignalEvent",
+    "Step", "Stop", "SyscallEvent", "TraceError", "TraceHeader", "TraceReader", "TraceWriter", "Tracer", "UsageError",
+    "Verdict", "watch",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AddressReport:
-    """One address of a process now: what is there, who made it, what an access would do."""
+    """One address of a process now: what is there, who made it, what an access would do.  ``print`` it."""
 
     addr: int
     entry: EntryState | None
@@ -64,7 +99,22 @@ class AddressReport:
 
 
 class Process:
-    """A machine's process under observation.  Make it with ``watch`` before the program runs."""
+    """A machine's process under observation.  Make it with :func:`watch` before the program runs.
+
+    ``faults`` and ``refused`` are what happened, ``why`` explains it; ``on_fault``, ``on_syscall``, ``on_map_change``
+    and ``on_signal`` are told, ``before_fault`` and ``before_syscall`` are called first and may change the process::
+
+        >>> from guest import guest
+        >>> program = str(guest("grow").path)
+        >>> calls = []
+        >>> with Machine(stdout=None, stderr=None, seed=1) as machine:
+        ...     process = watch(machine)
+        ...     process.on_syscall(lambda event: calls.append(event.name))
+        ...     machine.execve(program, [program], {})
+        ...     status = machine.run()
+        >>> status, len(process.refused), calls[0], calls[-1]
+        (0, 0, '__sysctl', 'exit')
+    """
 
     def __init__(self, machine: Machine, *, keep: bool = True) -> None:
         """Listen to *machine*; with *keep* every fault record is remembered, else only refused ones."""
@@ -156,5 +206,5 @@ class Process:
 
 
 def watch(machine: Machine, *, keep: bool = True) -> Process:
-    """Observe *machine* from now on."""
+    """Observe *machine* from now on; without *keep* only refused faults are remembered."""
     return Process(machine, keep=keep)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from emu.engine.cpu import UcCpu
+from emu.dump import evidence_of, user_callers
+from emu.engine.cpu import NoCpu, UcCpu
 from emu.engine.interrupt import HostSignals, Ticker
 from emu.engine.pmap import UcPmapHardware, mirror_of
 from emu.engine.raw import (
@@ -37,7 +38,6 @@ from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
 from kernel_model.kern.kern_sig import ast, psignal
-from kernel_model.kern.machdep import TrapFrame
 from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
@@ -52,21 +52,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kernel_model.fs.hostfd import Stream
-    from kernel_model.kern.kern_ktrace import Spot
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
-    from kernel_model.vm.vmspace import VmSpace
 
 EXPECTED = (UC_ERR_OK, UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP)
+"""How the engine ends when the program stopped for a reason of its own."""
 TICK_NS = 5_000_000
 """How long the engine runs at most while the program has a timer."""
-"""How the engine ends when the program stopped for a reason of its own."""
-
-
 MAX_RAM = 1 << 44
 """A quarter of the addresses that the frames have on the host: 16 TiB."""
-
-
 GC_THRESHOLD = 50_000
 """Allocations between two collections while a program runs."""
 
@@ -79,54 +73,23 @@ class ExecFailed(UsageError):
         self.errno = errno
 
 
-def _evidence(td: Thread, rip: int, va: int, spot: Spot) -> dict[str, Any]:
-    """``KTrace.evidence``: only refused faults pay for the import."""
-    from emu.why.dump import evidence_of
-
-    return evidence_of(td, rip, va, spot)
-
-
-def _callers(td: Thread) -> tuple[int, ...]:
-    """``KTrace.callers``."""
-    from emu.why.dump import user_callers
-
-    return user_callers(td)
+EXITED = "exited"
+"""The process has ended: it does not run again."""
+AST = "ast"
+"""A signal waits for the thread."""
+REPLACED = "replaced"
+"""The kernel gave the thread other registers: execve(2), sigreturn(2)."""
+HOST = "host"
+"""Somebody on the host wanted a look: a signal came, or a timer may be due."""
 
 
-class NoCpu:
-    """The registers of a thread before its address space has an engine."""
+class Stop(NamedTuple):
+    """Why the engine was left, or not entered."""
 
-    __slots__ = ("fpregs", "frame")
-
-    def __init__(self) -> None:
-        self.frame = TrapFrame()
-        self.fpregs: bytes | None = None
-
-    def get_frame(self) -> TrapFrame:
-        """The registers so far."""
-        return self.frame
-
-    def set_frame(self, frame: TrapFrame) -> None:
-        """Replace them."""
-        self.frame = frame
-
-    def get_fpregs(self) -> bytes:
-        """The FXSAVE image so far."""
-        from emu.engine.cpu import initial_fpregs
-
-        return self.fpregs or initial_fpregs()
-
-    def set_fpregs(self, image: bytes) -> None:
-        """Replace it."""
-        self.fpregs = image
-
-    def set_fsbase(self, base: int) -> None:
-        """Set FS.base."""
-        self.frame.fs_base = base
-
-    def set_gsbase(self, base: int) -> None:
-        """Set GS.base."""
-        self.frame.gs_base = base
+    why: str
+    """EXITED, AST, REPLACED or HOST."""
+    td: Thread
+    """Whose turn it was."""
 
 
 class Machine:
@@ -162,8 +125,8 @@ class Machine:
         self.kernel = boot(RELEASES[release], ram if ram is not None else DEFAULT_RAM, seed=seed)
         self.vm = self.kernel.vm
         self.vm.make_hardware = UcPmapHardware
-        self.kernel.ktrace.evidence = _evidence
-        self.kernel.ktrace.callers = _callers
+        self.kernel.ktrace.evidence = evidence_of
+        self.kernel.ktrace.callers = user_callers
         self._syncer = Syncer(self.vm, self.kernel.clock)
         self.paranoid = paranoid
         self.root = os.fspath(root)
@@ -173,7 +136,6 @@ class Machine:
         self.host_signals: tuple[int, ...] = (signal.SIGINT,)
         """Signals of the host that go to the program instead of to us."""
         self.strict_alignment = strict_alignment
-        self.traps: Traps | None = None
         self._open: list[UcPmapHardware] = []
         self._limits = dict(limits or {})
         force_brand(self.kernel, abi)
@@ -223,63 +185,69 @@ class Machine:
         try:
             # The syncer needs no precision: the engine is left for it now and then.
             with HostSignals(self._stop, self._host_signal, self.host_signals), Ticker(self._stop, FILEDELAY):
-                while not self.proc.p_state:
-                    self._step()
+                while self.step().why != EXITED:
+                    pass
         finally:
             gc.set_threshold(*thresholds)
         return self.proc.wait_status
 
-    def _step(self) -> None:
-        """Run the engine until something makes it stop."""
-        td = self.thread
+    def step(self) -> Stop:
+        """Let the thread whose turn it is run until something makes the engine stop."""
+        td = self._choose()
+        if td.td_proc.p_state:
+            return Stop(EXITED, td)
         self._syncer.tick()
-        if self.proc.p_itimers:
-            self._look_at_timers()
+        self.vm.pcpu.switch(td)
+        if td.td_proc.p_itimers:
+            self._look_at_timers(td.td_proc)
         if td.td_ast:
             ast(td)
-            if self.proc.p_state:
-                return
-        hw = self._current()
-        cpu = td.td_cpu
-        if not isinstance(cpu, UcCpu):
-            panic("thread %d has no processor", td.td_tid)
-        if self.proc.p_itimers:
+            if td.td_proc.p_state:
+                return Stop(EXITED, td)
+        self._enter(td)
+        if self.paranoid and not td.td_proc.p_state:
+            self._mirror(td).verify()
+        return Stop(_reason(td), td)
+
+    def _choose(self) -> Thread:
+        """The thread whose turn it is: there is one."""
+        return self.thread
+
+    def _enter(self, td: Thread) -> None:
+        """Run *td* in the engine of its address space until that stops."""
+        hw = self._mirror(td)
+        if hw.engine is None:
+            self._start(hw, td)
+        cpu = _processor(td)
+        if td.td_proc.p_itimers:
             with Ticker(self._stop, TICK_NS / 1e9):
                 status = hw.run(cpu.resume_rip())
         else:
             status = hw.run(cpu.resume_rip())
         if status not in EXPECTED or (status != UC_ERR_OK and not td.td_ast):
             raise MachineError(f"unicorn stopped with error {status} at {cpu.get_frame().rip:#x}")
-        if self.paranoid and not self.proc.p_state:
-            self.verify()
 
-    def _look_at_timers(self) -> None:
+    def _look_at_timers(self, proc: Proc) -> None:
         """Send the signals of timers that ran out; a stepped clock moves on by what the engine ran for."""
-        if not itimers_due(self.proc) and self.kernel.seed is not None:
+        if not itimers_due(proc) and self.kernel.seed is not None:
             self.kernel.clock.sleep(TICK_NS)
 
-    def _current(self) -> UcPmapHardware:
-        """The mirror of the process's address space, with an engine that holds the thread's registers."""
-        vmspace = self.proc.p_vmspace
-        hw = mirror_of(vmspace.vm_pmap)
-        if hw.engine is None:
-            self._start(hw, vmspace)
-        return hw
+    def _mirror(self, td: Thread) -> UcPmapHardware:
+        """The mirror of the address space that *td* is in now."""
+        return mirror_of(td.td_proc.p_vmspace.vm_pmap)
 
-    def _start(self, hw: UcPmapHardware, vmspace: VmSpace) -> None:
-        """Give *hw* an engine and move the thread's registers into it."""
-        td = self.thread
+    def _start(self, hw: UcPmapHardware, td: Thread) -> None:
+        """Give *hw* an engine, and move the registers of *td* into it."""
         before = td.td_cpu
         cpu = UcCpu(hw.create_engine())
-        traps = Traps(td, cpu, hw)
-        hw.start(vmspace.vm_map, traps)
+        traps = Traps(self.kernel, cpu, hw)
+        hw.start(td.td_proc.p_vmspace.vm_map, traps)
         traps.attach()
         traps.after = self.verify if self.paranoid else None
         if self.strict_alignment:
             from emu.engine.align import AlignmentCheck
 
-            hw.on_code = AlignmentCheck(td, cpu).scan
-        self.traps = traps
+            hw.code.on_code = AlignmentCheck(hw.pmap, cpu, self.vm.pcpu).scan
         cpu.set_fpregs(before.get_fpregs())
         cpu.set_frame(before.get_frame())
         td.td_cpu = cpu
@@ -314,8 +282,8 @@ class Machine:
         return vm_map
 
     def verify(self) -> None:
-        """Prove the mirror; MirrorDesync names the first difference."""
-        mirror_of(self.proc.p_vmspace.vm_pmap).verify()
+        """Prove the mirror of the address space that runs; MirrorDesync names the first difference."""
+        self._mirror(self.kernel.curthread or self.thread).verify()
 
     def regions(self) -> list[tuple[int, int, int]]:
         """What Unicorn has mapped for the process: ``(start, end, perms)``, end exclusive."""
@@ -353,3 +321,18 @@ class Machine:
     ) -> None:
         self.close()
 
+
+def _processor(td: Thread) -> UcCpu:
+    """The registers of *td*, which are in an engine."""
+    if not isinstance(td.td_cpu, UcCpu):
+        panic("thread %d has no processor", td.td_tid)
+    return td.td_cpu
+
+
+def _reason(td: Thread) -> str:
+    """Why the engine was left while *td* ran."""
+    if td.td_proc.p_state:
+        return EXITED
+    if td.td_ast:
+        return AST
+    return REPLACED if _processor(td).replaced else HOST

@@ -1,6 +1,6 @@
 """The ``emu`` command.
 
-Model only.  Each subcommand is a module of this package with ``HELP``, ``add_arguments(parser)`` and
+Model only.  Each subcommand is a module of this package with ``add_arguments(parser)`` and
 ``run(options) -> int``; only the chosen one is imported, because ``emu run`` of a short program is mostly
 start-up.  Exit status: the program's own; 2 for bad use; 70 when the model itself is at fault; 74 when the
 host takes no more of a trace.
@@ -8,19 +8,19 @@ host takes no more of a trace.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from emu.cli.parser import EX_USAGE, Parser
 from kernel_model.errors import KernelPanic, UsageError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
-EX_USAGE = 2
 EX_SOFTWARE = 70
 """Exit status of sysexits(3) for a fault of ours."""
 EX_IOERR = 74
@@ -47,14 +47,6 @@ class Command(Protocol):
     def run(self, options: argparse.Namespace) -> int:
         """Do the work; the answer is the exit status."""
         ...
-
-
-class Parser(argparse.ArgumentParser):
-    """Complains in one line, as everything else here does; ``--help`` has the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        """Bad use: exit status 2."""
-        self.exit(EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

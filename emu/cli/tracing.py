@@ -18,6 +18,7 @@ from kernel_model.ktrace import FAULT, INSN, MAP
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from types import TracebackType
 
     from emu.machine import Machine
@@ -85,8 +86,8 @@ class Tracing:
 
             trace_instructions(machine)
 
-    def _show(self, kinds: tuple[str, ...]):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a closure
-        from emu.trace.tracer import symbols_under
+    def _show(self, kinds: tuple[str, ...]) -> Callable[[Event], None]:
+        from emu.program.symbols import symbols_under
         from emu.view.trace import TraceView, use_colour
         from emu.why.blame import Blame
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.cli import Parser
 from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
+from emu.cli.parser import Parser
 from emu.cli.values import parse_size
-from emu.program.symbols import Names
+from emu.program.symbols import Names, symbols_under
 from emu.trace.codec import to_json
 from emu.trace.tracefile import TraceReader
-from emu.trace.tracer import symbols_under
 from emu.view.trace import outcome
 from emu.view.why import what_if_text, why_text
 from emu.why.blame import Answer, Blame, Owned, describe_change, history_lines
@@ -40,7 +39,7 @@ EX_NOTHING = 1
 
 
 @dataclass
-class Evidence:
+class Account:
     """What a run or a trace left to explain."""
 
     symbols: Symbols
@@ -117,29 +116,29 @@ def run(options: argparse.Namespace) -> int:
     trace = trace_of(options, add_arguments)
     if options.at is not None and options.address is None and options.entry is None:
         raise UsageError("--at needs --address or --entry")
-    evidence = _read(trace, options) if trace is not None else _run(options)
+    account = _read(trace, options) if trace is not None else _run(options)
     if options.address is not None or options.entry is not None:
-        return _history(evidence, options)
+        return _history(account, options)
     if options.list:
-        return _list(evidence, options)
-    fault = _choose(evidence, options)
-    if fault is None and evidence.ending:
-        print(evidence.ending)
+        return _list(account, options)
+    fault = _choose(account, options)
+    if fault is None and account.ending:
+        print(account.ending)
         return 0
     if fault is None:
-        print(f"no fault was refused ({evidence.repaired:,} were repaired)", file=sys.stderr)
+        print(f"no fault was refused ({account.repaired:,} were repaired)", file=sys.stderr)
         return EX_NOTHING
     if fault.repaired:
         _print_repaired(fault)
         return 0
-    _print_rule(evidence, fault, options)
-    verdict = judge(fault, evidence.symbols, evidence.blame)
+    _print_rule(account, fault, options)
+    verdict = judge(fault, account.symbols, account.blame)
     if options.what_if:
         _what_if(verdict, options)
     elif options.json:
         print(json.dumps(verdict_json(verdict), indent=1))
     elif not options.reproduce:
-        print(why_text(verdict, evidence.fates.get(fault.seq, "")), end="")
+        print(why_text(verdict, account.fates.get(fault.seq, "")), end="")
     if options.reproduce:
         from emu.why.reproducer import write_reproducer
 
@@ -148,14 +147,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_rule(evidence: Evidence, fault: FaultEvent, options: argparse.Namespace) -> None:
+def _print_rule(account: Account, fault: FaultEvent, options: argparse.Namespace) -> None:
     """Set what is printed now off from what the program printed."""
-    if not evidence.program or options.json or options.reproduce:
+    if not account.program or options.json or options.reproduce:
         return
-    met = evidence.fates.get(fault.seq) or f"was refused an access: {fault.translation}"
-    if evidence.killed and met != evidence.killed:
-        met += f", and in the end {evidence.killed}"
-    print(f"\n--- emu why: {evidence.program} (pid {fault.pid}) {met}")
+    met = account.fates.get(fault.seq) or f"was refused an access: {fault.translation}"
+    if account.killed and met != account.killed:
+        met += f", and in the end {account.killed}"
+    print(f"\n--- emu why: {account.program} (pid {fault.pid}) {met}")
 
 
 def trace_of(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None]) -> Path | None:
@@ -181,47 +180,47 @@ def trace_of(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser
     return path
 
 
-def _read(path: Path, options: argparse.Namespace) -> Evidence:
+def _read(path: Path, options: argparse.Namespace) -> Account:
     reader = TraceReader(path, partial=options.partial)
-    evidence = Evidence(symbols_under(reader.header.root))
+    account = Account(symbols_under(reader.header.root))
     for event in reader:
-        evidence.add(event, options.fault)
-    return evidence
+        account.add(event, options.fault)
+    return account
 
 
-def _run(options: argparse.Namespace) -> Evidence:
+def _run(options: argparse.Namespace) -> Account:
     """Run the program with every fault recorded; its output and input are its own."""
     from kernel_model.ktrace import EXEC, FAULT, MAP, SIGNAL
 
     program = chosen_program(options)
     with build_machine(options) as machine:
-        evidence = Evidence(symbols_under(machine.root))
+        account = Account(symbols_under(machine.root))
         for kind in (FAULT, MAP, SIGNAL, EXEC):
-            machine.kernel.ktrace.subscribe(kind, lambda event: evidence.add(event, options.fault))
-        evidence.program = Path(program.path).name
+            machine.kernel.ktrace.subscribe(kind, lambda event: account.add(event, options.fault))
+        account.program = Path(program.path).name
         execute(machine, program)
         machine.run()
     sys.stdout.flush()
-    return evidence
+    return account
 
 
-def _choose(evidence: Evidence, options: argparse.Namespace) -> FaultEvent | None:
+def _choose(account: Account, options: argparse.Namespace) -> FaultEvent | None:
     if options.fault is None:
-        return next((fault for fault in reversed(evidence.faults) if not fault.repaired), None)
-    for fault in evidence.faults:
+        return next((fault for fault in reversed(account.faults) if not fault.repaired), None)
+    for fault in account.faults:
         if fault.seq == options.fault:
             return fault
     raise UsageError(f"--fault {options.fault}: no fault has this number")
 
 
-def _list(evidence: Evidence, options: argparse.Namespace) -> int:
+def _list(account: Account, options: argparse.Namespace) -> int:
     if options.json:
-        verdicts = (judge(fault, evidence.symbols, evidence.blame) for fault in evidence.faults)
+        verdicts = (judge(fault, account.symbols, account.blame) for fault in account.faults)
         print(json.dumps([verdict_json(verdict) for verdict in verdicts], indent=1))
-        return 0 if evidence.faults else EX_NOTHING
-    for fault in evidence.faults:
-        print(f"{fault.seq:<8} {outcome(fault)}{headline(fault, evidence.symbols, evidence.blame)}")
-    return 0 if evidence.faults else EX_NOTHING
+        return 0 if account.faults else EX_NOTHING
+    for fault in account.faults:
+        print(f"{fault.seq:<8} {outcome(fault)}{headline(fault, account.symbols, account.blame)}")
+    return 0 if account.faults else EX_NOTHING
 
 
 def _print_repaired(fault: FaultEvent) -> None:
@@ -232,13 +231,13 @@ def _print_repaired(fault: FaultEvent) -> None:
         print(f"  {line}")
 
 
-def _history(evidence: Evidence, options: argparse.Namespace) -> int:
+def _history(account: Account, options: argparse.Namespace) -> int:
     """Who made, changed and removed what is, or was, at an address."""
     addr = _address(options.entry if options.entry is not None else options.address)
-    if not evidence.blame.changes:
+    if not account.blame.changes:
         raise UsageError("no map changes were recorded: trace with --trace map, or run the program")
-    answer = evidence.blame.history(addr, options.at)
-    owned = next((one for one in evidence.blame.map_at(options.at) if one.start <= addr < one.end), None)
+    answer = account.blame.history(addr, options.at)
+    owned = next((one for one in account.blame.map_at(options.at) if one.start <= addr < one.end), None)
     when = f" at event {options.at}" if options.at is not None else ""
     if options.json:
         print(json.dumps(_history_json(addr, answer, owned), indent=1))
@@ -249,19 +248,19 @@ def _history(evidence: Evidence, options: argparse.Namespace) -> int:
     else:
         print(f"{addr:#x}: in [{owned.start:#x}, {owned.end:#x}){when}, made by the first line")
     changes = owned.changes if owned is not None and options.entry is not None else answer.history
-    for line in history_lines(changes, _names(evidence)):
+    for line in history_lines(changes, _names(account)):
         print(f"  {line}")
     return 0 if changes else EX_NOTHING
 
 
-def _names(evidence: Evidence) -> Names:
+def _names(account: Account) -> Names:
     """Names for instruction addresses, by what was mapped from files."""
     entries = tuple(
         EntryState(one.start, one.end, one.made_by.prot, 7, offset=one.made_by.offset + one.start - one.made_by.start,
                    vnode=one.made_by.vnode)
-        for one in evidence.blame.map_at()
+        for one in account.blame.map_at()
     )  # fmt: skip
-    return Names(evidence.symbols, entries)
+    return Names(account.symbols, entries)
 
 
 def _address(text: str) -> int:

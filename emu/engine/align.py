@@ -11,8 +11,9 @@ Model only: it stands for the processor, not for FreeBSD.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from emu.engine.trap import VECTOR_GP
 from emu.program.disasm import disassemble
 from kernel_model.kern.trap import trap
 from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
@@ -20,9 +21,10 @@ from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from emu.engine.cpu import UcCpu
-    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.subr_syscall import Running
+    from kernel_model.pcpu import Pcpu
+    from kernel_model.vm.pmap import Pmap
 
-VECTOR_GP = 13
 LONGEST = 15
 ALIGNMENT = 16
 PATTERN = re.compile(
@@ -35,17 +37,18 @@ STORES = frozenset({"movaps", "movapd", "movdqa", "movntps", "movntpd", "movntdq
 class AlignmentCheck:
     """Watches the SSE instructions of one engine.  *scan* is told of every page before it is executed."""
 
-    __slots__ = ("_cpu", "_known", "_td")
+    __slots__ = ("_cpu", "_known", "_pcpu", "_pmap")
 
-    def __init__(self, td: Thread, cpu: UcCpu) -> None:
-        self._td = td
+    def __init__(self, pmap: Pmap, cpu: UcCpu, pcpu: Pcpu) -> None:
+        self._pmap = pmap
+        self._pcpu = cast("Running", pcpu)
         self._cpu = cpu
         self._known: set[int] = set()
         """Addresses that have a hook."""
 
     def scan(self, page: int, frame: int) -> None:
         """Hook what may need alignment in the code at *page*, which is in *frame*."""
-        mem = self._td.td_proc.kernel.vm.phys.mem
+        mem = self._pmap.vm.phys.mem
         place = frame << PAGE_SHIFT
         for match in PATTERN.finditer(bytes(mem[place : place + PAGE_SIZE])):
             va = page + match.start()
@@ -65,14 +68,14 @@ class AlignmentCheck:
                 store = found.mnemonic in STORES and found.operands.startswith("xmmword ptr [")
                 access = VM_PROT_WRITE if store else VM_PROT_READ
                 self._cpu.set_frame(frame)
-                trap(self._td, VECTOR_GP, 0, operand.addr, access, operand.size)
+                trap(self._pcpu.curthread, VECTOR_GP, 0, operand.addr, access, operand.size)
                 self._cpu.engine.stop()
                 return
 
     def _code(self, va: int, size: int) -> bytes:
         """The bytes of the instruction, which may run into the next page."""
-        ptes = self._td.td_proc.p_vmspace.vm_pmap.ptes
-        mem = self._td.td_proc.kernel.vm.phys.mem
+        ptes = self._pmap.ptes
+        mem = self._pmap.vm.phys.mem
         code = b""
         for at in range(va, va + min(size, LONGEST)):
             place = (ptes[at >> PAGE_SHIFT][0].frame << PAGE_SHIFT) + (at & PAGE_MASK)

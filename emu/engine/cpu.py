@@ -1,8 +1,8 @@
 """The processor: registers, floating point, CPUID, and user mode at privilege level 3.
 
-``UcCpu`` is ``kernel_model.kern.machdep.Cpu`` over one Unicorn instance.  While the kernel works the frame is the
-truth; what it replaces is written into the engine when the thread goes back to user mode, because Unicorn adds two
-to RIP after a SYSCALL hook.
+``UcCpu`` is ``kernel_model.kern.machdep.Cpu`` over one Unicorn instance, ``NoCpu`` what a thread has before that.
+While the kernel works the frame is the truth; what it replaces is written into the engine when the thread goes back
+to user mode, because Unicorn adds two to RIP after a SYSCALL hook.
 
 FreeBSD: sys/amd64/amd64/machdep.c, exec_machdep.c; fpu.c for the 512-byte image.
 Differs: alignment checks (#AC; #GP for an unaligned MOVAPS, unless emu.engine.align is asked for) and unmasked SSE
@@ -16,7 +16,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from emu.engine.raw import REGISTERS, UC_MEM_FETCH, UC_PROT_EXEC, UC_PROT_READ, UC_X86_INS_CPUID, Engine, MachineError
-from kernel_model.kern.machdep import GPR_NAMES, INITIAL_FPCW, INITIAL_MXCSR, TrapFrame
+from kernel_model.kern.machdep import GPR_NAMES, INITIAL_FPCW, INITIAL_MXCSR, SYSCALL_LENGTH, TrapFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CPU_SKYLAKE_CLIENT = 21
 """UC_CPU_X86_SKYLAKE_CLIENT: of Unicorn's models the one with most instructions, without AVX as all of them."""
 FRAME_REGISTERS = (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base")
-SYSCALL_LENGTH = 2
 
 MSR_EFER = 0xC0000080
 MSR_STAR = 0xC0000081
@@ -62,6 +61,40 @@ def initial_fpregs() -> bytes:
     image[24:28] = INITIAL_MXCSR.to_bytes(4, "little")
     image[28:32] = MXCSR_MASK.to_bytes(4, "little")
     return bytes(image)
+
+
+class NoCpu:
+    """The registers of a thread before its address space has an engine."""
+
+    __slots__ = ("fpregs", "frame")
+
+    def __init__(self) -> None:
+        self.frame = TrapFrame()
+        self.fpregs: bytes | None = None
+
+    def get_frame(self) -> TrapFrame:
+        """The registers so far."""
+        return self.frame
+
+    def set_frame(self, frame: TrapFrame) -> None:
+        """Replace them."""
+        self.frame = frame
+
+    def get_fpregs(self) -> bytes:
+        """The FXSAVE image so far."""
+        return self.fpregs or initial_fpregs()
+
+    def set_fpregs(self, image: bytes) -> None:
+        """Replace it."""
+        self.fpregs = image
+
+    def set_fsbase(self, base: int) -> None:
+        """Set FS.base."""
+        self.frame.fs_base = base
+
+    def set_gsbase(self, base: int) -> None:
+        """Set GS.base."""
+        self.frame.gs_base = base
 
 
 class UcCpu:

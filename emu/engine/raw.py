@@ -25,9 +25,6 @@ UC_ARCH_X86 = 4
 UC_MODE_64 = 8
 
 UC_ERR_OK = 0
-UC_ERR_READ_UNMAPPED = 6
-UC_ERR_WRITE_UNMAPPED = 7
-UC_ERR_FETCH_UNMAPPED = 8
 UC_ERR_INSN_INVALID = 10
 UC_ERR_MAP = 11
 UC_ERR_EXCEPTION = 21
@@ -40,18 +37,13 @@ UC_MEM_WRITE_UNMAPPED = 20
 UC_MEM_FETCH_UNMAPPED = 21
 
 UC_PROT_READ = 1
-UC_PROT_WRITE = 2
 UC_PROT_EXEC = 4
-UC_PROT_ALL = 7
 
 UC_HOOK_INTR = 1
 UC_HOOK_INSN = 2
 UC_HOOK_CODE = 4
 UC_HOOK_BLOCK = 8
 UC_HOOK_MEM_UNMAPPED = 112
-UC_HOOK_MEM_PROT = 896
-UC_HOOK_MEM_READ = 1024
-UC_HOOK_MEM_WRITE = 2048
 UC_HOOK_INSN_INVALID = 16384
 UC_HOOK_TLB_FILL = 131072
 
@@ -67,7 +59,6 @@ _UC_CTL_WRITE = 1 << 30
 _UC_CTL_USE_EXITS = 4
 _UC_CTL_CPU_MODEL = 7
 _UC_CTL_TB_REMOVE_CACHE = 9
-_UC_CTL_TB_FLUSH = 10
 _UC_CTL_TLB_FLUSH = 11
 _UC_CTL_TLB_TYPE = 12
 _UC_CTL_TCG_BUFFER_SIZE = 13
@@ -112,7 +103,6 @@ class _MemRegion(ctypes.Structure):
 _u64, _int, _ptr = ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p
 _FILL_CB = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _u64, _int, _ptr)
 _INVALID_CB = ctypes.CFUNCTYPE(ctypes.c_bool, _ptr, _int, _u64, _int, ctypes.c_int64)
-_ACCESS_CB = ctypes.CFUNCTYPE(None, _ptr, _int, _u64, _int, ctypes.c_int64)
 _INSN_CB = ctypes.CFUNCTYPE(None, _ptr)
 _INSN_BOOL_CB = ctypes.CFUNCTYPE(ctypes.c_int, _ptr)
 _PORT_CB = ctypes.CFUNCTYPE(ctypes.c_uint32, _ptr, ctypes.c_uint32, _int)
@@ -180,7 +170,7 @@ def _must_fit(size: int) -> None:
 class RegisterBatch:
     """A fixed list of registers that moves in one call: about 0.5 us for eight."""
 
-    __slots__ = ("_buffer", "_count", "_fn_read", "_fn_write", "_handle", "_ids", "_pointers", "values")
+    __slots__ = ("_buffer", "_count", "_fn_read", "_fn_write", "_handle", "_ids", "_pointers", "_values")
 
     def __init__(self, engine: Engine, names: Sequence[str]) -> None:
         lib = _short_calls()
@@ -193,21 +183,12 @@ class RegisterBatch:
         self._count = ctypes.c_int(count)
         self._fn_read = lib.uc_reg_read_batch
         self._fn_write = lib.uc_reg_write_batch
-        self.values = memoryview(self._buffer).cast("B").cast("Q")
-        """The registers after :meth:`fetch`, and what :meth:`store` writes."""
-
-    def fetch(self) -> None:
-        """Read the registers into ``values``."""
-        self._fn_read(self._handle, self._ids, self._pointers, self._count)
+        self._values = memoryview(self._buffer).cast("B").cast("Q")
 
     def read(self) -> list[int]:
         """Read the registers, in the order of their names."""
         self._fn_read(self._handle, self._ids, self._pointers, self._count)
-        return self.values.tolist()
-
-    def store(self) -> None:
-        """Write ``values`` into the registers."""
-        self._fn_write(self._handle, self._ids, self._pointers, self._count)
+        return self._values.tolist()
 
     def write(self, values: Sequence[int]) -> None:
         """Write *values*, one for each name."""

@@ -1,7 +1,9 @@
-"""What Unicorn should map for an address map, what it does map, and the difference.
+"""What Unicorn has mapped: the regions of one address space, which follow the vm_map.
 
-A *piece* is a range with one protection whose pages lie in consecutive frames.  An entry is one piece, or several
-when its object grew; an entry without an object shows frames that are promised to the object it will get.
+    vm_map entries  --wanted_pieces-->  pieces  --changes-->  mem_map, mem_unmap, mem_protect
+
+An entry is one piece, or several when its object grew; an entry without an object shows frames that are promised to
+the object it will get.  The regions may lag behind the map: a page needs none to be filled (emu.engine.fill).
 
 Model only: FreeBSD's pmap needs no such thing, it has page tables.
 """
@@ -9,67 +11,33 @@ Model only: FreeBSD's pmap needs no such thing, it has page tables.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from emu.engine.pieces import Piece, changes, merged
+from emu.engine.promises import Promises, reach
+from emu.engine.tlb import RAM_BASE
+from kernel_model.errors import kassert, some
 from kernel_model.vm.vm import OBJ_FICTITIOUS, VM_PROT_ALL, VM_PROT_READ
-from kernel_model.vm.vm_map_entry import (
-    MAP_ENTRY_GROWS_DOWN,
-    MAP_ENTRY_GUARD,
-    MAP_ENTRY_IS_SUB_MAP,
-    MAP_ENTRY_STACK_GAP_DN,
-)
+from kernel_model.vm.vm_map_entry import MAP_ENTRY_GUARD, MAP_ENTRY_IS_SUB_MAP
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
-from kernel_model.vm.vm_param import PAGE_SHIFT
-from kernel_model.vm.vm_phys import PhysRun
+from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
+    from emu.engine.raw import Engine
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vm_phys import VmPhys
+    from kernel_model.vm.vm_phys import PhysRun, VmPhys
 
-
-class Piece(NamedTuple):
-    """Addresses ``[start, end)`` with rights *perms*, the first page in frame *frame*."""
-
-    start: int
-    end: int
-    perms: int
-    frame: int
-
-    def clip(self, low: int, high: int) -> Piece:
-        """The part inside ``[low, high)``; it must not be empty."""
-        start, end, perms, frame = self
-        if start < low:
-            frame += (low - start) >> PAGE_SHIFT
-            start = low
-        return Piece(start, end if end < high else high, perms, frame)
-
-    def joins(self, after: Piece) -> bool:
-        """Whether *after* continues this piece."""
-        return (
-            self.end == after.start
-            and self.perms == after.perms
-            and self.frame + ((self.end - self.start) >> PAGE_SHIFT) == after.frame
-        )
-
-    def __str__(self) -> str:
-        rights = "".join(letter if self.perms >> bit & 1 else "-" for bit, letter in enumerate("rwx"))
-        return f"[{self.start:#x},{self.end:#x}) {rights} frame {self.frame:#x}"
-
-
-def merged(pieces: Iterable[Piece]) -> list[Piece]:
-    """*pieces*, in address order, with neighbours that continue each other joined."""
-    result: list[Piece] = []
-    for piece in pieces:
-        if result and result[-1].joins(piece):
-            last = result[-1]
-            result[-1] = Piece(last.start, piece.end, last.perms, last.frame)
-        else:
-            result.append(piece)
-    return result
+LAG = 64
+"""So many map changes may wait."""
+MANY_REGIONS = 512
+"""With so many regions an operation takes Unicorn milliseconds."""
+LAZY_SPANS = 4096
+"""So many changed spans are kept apart when there are that many regions."""
+MERGED_REGIONS = 8
+"""So many small neighbours that continue each other become one region."""
 
 
 class RegionTable:
@@ -128,6 +96,7 @@ class RegionTable:
 
     def add(self, piece: Piece) -> None:
         """Insert a region; nothing may be there."""
+        kassert(piece.start < piece.end and piece.start not in self._pieces, "region %s over another", piece)
         self._starts.insert(bisect_left(self._starts, piece.start), piece.start)
         self._pieces[piece.start] = piece
 
@@ -148,107 +117,6 @@ class RegionTable:
                 self.add(piece.clip(piece.start, low))
             if piece.end > high:
                 self.add(piece.clip(high, piece.end))
-
-
-class Arena:
-    """Frames for a whole stack, handed out from the top down as it grows, so that its pieces stay one region."""
-
-    __slots__ = ("base", "edge", "low")
-
-    def __init__(self, low: int, high: int, base: int) -> None:
-        self.low = low
-        self.edge = high
-        """What lies above belongs to somebody already."""
-        self.base = base
-        """Frame of the page at ``low``."""
-
-
-class Promises:
-    """Frames shown for entries that have no object yet, by the address where the entry began."""
-
-    __slots__ = ("_arenas", "_longest", "_phys", "_runs", "_starts")
-
-    def __init__(self, phys: VmPhys) -> None:
-        self._phys = phys
-        self._starts: list[int] = []
-        self._runs: dict[int, PhysRun] = {}
-        self._arenas: list[Arena] = []
-        self._longest = 0
-        """Bytes of the longest promise so far: how far below an address one may begin that reaches it."""
-
-    def __bool__(self) -> bool:
-        return bool(self._starts)
-
-    def frame(self, start: int, end: int, lowest: int) -> int | None:
-        """The first frame to show for ``[start, end)``; None when so many frames cannot be reserved.
-
-        *lowest* is the lowest address that a stack may grow to, and *start* for everything else.
-        """
-        index = bisect_right(self._starts, start) - 1
-        if index >= 0:
-            base = self._starts[index]
-            run = self._runs[base]
-            if end <= base + (run.npages << PAGE_SHIFT):
-                return run.base + ((start - base) >> PAGE_SHIFT)
-        new = self.carve(start, end, lowest) or self._phys.reserve((end - start) >> PAGE_SHIFT)
-        if new is None:
-            return None
-        if start in self._runs:
-            self._phys.release(self._runs[start])
-        else:
-            self._starts.insert(bisect_left(self._starts, start), start)
-        self._runs[start] = new
-        self._longest = max(self._longest, new.npages << PAGE_SHIFT)
-        return new.base
-
-    def carve(self, start: int, end: int, lowest: int) -> PhysRun | None:
-        """The run of a stack's next piece, out of the frames set aside for all of it; None for what is no stack."""
-        for arena in self._arenas:
-            if arena.edge == end and arena.low <= start:
-                break
-        else:
-            whole = self._phys.reserve((end - lowest) >> PAGE_SHIFT) if lowest < start else None
-            if whole is None:
-                return None
-            arena = Arena(end - (whole.npages << PAGE_SHIFT), end, whole.base)
-            self._arenas.append(arena)
-        arena.edge = start
-        return PhysRun(arena.base + ((start - arena.low) >> PAGE_SHIFT), (end - start) >> PAGE_SHIFT)
-
-    def take(self, start: int, npages: int) -> PhysRun | None:
-        """Hand over the run promised for an entry that begins at *start*."""
-        run = self._runs.get(start)
-        if run is None or run.npages < npages:
-            return None
-        self._drop(start)
-        return run
-
-    def overlapping(self, low: int, high: int) -> list[tuple[int, int]]:
-        """The promised ranges ``(start, end)`` that touch ``[low, high)``."""
-        starts, runs = self._starts, self._runs
-        first = bisect_left(starts, low - self._longest)
-        ranges = [(s, s + (runs[s].npages << PAGE_SHIFT)) for s in starts[first : bisect_left(starts, high)]]
-        return [(start, end) for start, end in ranges if end > low]
-
-    def release(self, start: int) -> None:
-        """Nobody needs the promise that began at *start*: its frame numbers are free again."""
-        run = self._runs[start]
-        self._drop(start)
-        self._phys.release(run)
-
-    def release_all(self) -> None:
-        """Release every promise."""
-        for start in list(self._starts):
-            self.release(start)
-        for arena in self._arenas:
-            left = (arena.edge - arena.low) >> PAGE_SHIFT
-            if left:
-                self._phys.release(PhysRun(arena.base, left))
-        self._arenas.clear()
-
-    def _drop(self, start: int) -> None:
-        del self._starts[bisect_left(self._starts, start)]
-        del self._runs[start]
 
 
 def accessible(entry: VmMapEntry) -> bool:
@@ -302,16 +170,6 @@ def entry_pieces(entry: VmMapEntry, promises: Promises) -> Iterator[Piece]:
             yield Piece(va, va + ((high - low) << PAGE_SHIFT), perms, run.base + low - base)
 
 
-def reach(entry: VmMapEntry) -> int:
-    """The lowest address that *entry* may grow to."""
-    if not entry.eflags & MAP_ENTRY_GROWS_DOWN:
-        return entry.start
-    below = entry.prev
-    if below.eflags & MAP_ENTRY_STACK_GAP_DN and below.end == entry.start:
-        return below.start
-    return entry.start - entry.avail_ssize
-
-
 def wanted_pieces(map_: VmMap, promises: Promises, low: int, high: int) -> list[Piece]:
     """What should be mapped inside ``[low, high)``, neighbours joined."""
     pieces: list[Piece] = []
@@ -325,62 +183,164 @@ def wanted_pieces(map_: VmMap, promises: Promises, low: int, high: int) -> list[
     return pieces if len(pieces) < 2 else merged(pieces)
 
 
-class Changes(NamedTuple):
-    """What turns one list of pieces into another."""
-
-    unmap: list[Piece]
-    protect: list[Piece]
-    map: list[Piece]
+def mapped_regions(engine: Engine) -> list[tuple[int, int, int]]:
+    """What Unicorn has mapped below the RAM window: ``(start, end, perms)``, end exclusive."""
+    return [region for region in engine.mem_regions() if region[0] < RAM_BASE]
 
 
-def changes(have: list[Piece], want: list[Piece]) -> Changes:
-    """The smallest set of operations that turns *have* into *want*; both in address order, neighbours joined."""
-    if not have:
-        return Changes([], [], want)
-    if not want:
-        return Changes(joined(have), [], [])
-    if len(have) == 1 and len(want) == 1:
-        (old,), (new,) = have, want
-        if old.start == new.start and old.perms == new.perms and old.frame == new.frame:
-            # The most frequent one: something was added or removed at the end.
-            if old.end < new.end:
-                return Changes([], [], [new.clip(old.end, new.end)])
-            return Changes([old.clip(new.end, old.end)], [], [])
-    return _sweep(have, want)
+class Reconciled(NamedTuple):
+    """What bringing the regions up to date did to Unicorn."""
+
+    mapped: bool
+    """Something was mapped, which empties Unicorn's TLB."""
+    unmapped: list[Piece]
+    """What was unmapped; Unicorn takes each of its pages out of the TLB."""
 
 
-def _sweep(have: list[Piece], want: list[Piece]) -> Changes:
-    """changes() in general: look at each interval between two borders of either list."""
-    borders = sorted({border for piece in (*have, *want) for border in (piece.start, piece.end)})
-    result = Changes([], [], [])
-    old_pieces, new_pieces = iter(have), iter(want)
-    old: Piece | None = next(old_pieces, None)
-    new: Piece | None = next(new_pieces, None)
-    for low, high in pairwise(borders):
-        while old is not None and old.end <= low:
-            old = next(old_pieces, None)
-        while new is not None and new.end <= low:
-            new = next(new_pieces, None)
-        before = old.clip(low, high) if old is not None and old.start <= low else None
-        after = new.clip(low, high) if new is not None and new.start <= low else None
-        if before == after:
-            continue
-        if before is not None and after is not None and before.frame == after.frame:
-            result.protect.append(after)
-            continue
-        if before is not None:
-            result.unmap.append(before)
-        if after is not None:
-            result.map.append(after)
-    return Changes(joined(result.unmap), merged(result.protect), merged(result.map))
+class Regions:
+    """The regions of one address space: what they are, what changed since, and what is promised.
+
+    Invariant: after :meth:`reconcile` the table says what Unicorn has, and that is what the map wants.
+    """
+
+    __slots__ = ("_phys", "dirty", "engine", "map", "promises", "table")
+
+    def __init__(self, phys: VmPhys) -> None:
+        self._phys = phys
+        self.engine: Engine | None = None
+        self.map: VmMap | None = None
+        """None before the address space runs, and after it is gone."""
+        self.table = RegionTable()
+        self.promises = Promises(phys)
+        self.dirty: list[tuple[int, int]] = []
+        """Spans of the map that changed since the last reconcile()."""
+
+    def start(self, map_: VmMap, engine: Engine) -> None:
+        """Follow *map_* on *engine* from now on; everything is yet to be mapped."""
+        self.map = map_
+        self.engine = engine
+        self.dirty = [(0, VM_MAXUSER_ADDRESS)]
+
+    def forget(self) -> None:
+        """The address space is gone: its frames are free again."""
+        self.promises.release_all()
+        self.dirty.clear()
+        self.map = None
+
+    def changed(self, start: int, end: int) -> bool:
+        """The map's entries inside [start, end) changed; False when that is known already."""
+        dirty = self.dirty
+        if dirty and dirty[-1] == (start, end):
+            return False
+        dirty.append((start, end))
+        return True
+
+    def promised_run(self, start: int, end: int) -> PhysRun | None:
+        """Hand over the frames shown for the object-less entry [start, end)."""
+        return self.promises.take(start, (end - start) >> PAGE_SHIFT)
+
+    def stack_run(self, start: int, end: int) -> PhysRun | None:
+        """The frames set aside for the stack that the entry [start, end) is the next piece of."""
+        if self.map is None:
+            return None
+        found, entry = vm_map_lookup_entry(self.map, start)
+        if found and entry.start == start and entry.end == end:
+            return self.promises.carve(start, end, reach(entry))
+        return None
+
+    # following the map
+
+    @property
+    def few(self) -> bool:
+        """Whether there are so few that an operation is cheap."""
+        return len(self.table) < MANY_REGIONS
+
+    def overdue(self) -> bool:
+        """Whether the regions must follow now: few of them lag LAG changes at most behind the map, many as long as they
+        may, while what waits is kept as few spans.
+
+        A program needs no region to run, every page can be filled through the RAM window.  So a mapping that is gone
+        again soon costs nothing (mmap, touch, munmap: 61 instead of 124 us), and with thousands of regions, where each
+        operation takes Unicorn milliseconds, they are brought up to date only when somebody looks.
+        """
+        if len(self.dirty) <= LAG:
+            return False
+        if self.few:
+            return True
+        if len(self.dirty) > LAZY_SPANS:
+            spans = merged_spans(self.dirty)
+            self.dirty = spans if len(spans) <= LAZY_SPANS >> 1 else [(0, VM_MAXUSER_ADDRESS)]
+        return False
+
+    def reconcile(self) -> Reconciled:
+        """Bring the regions of every changed span up to date, with as few operations as possible."""
+        map_ = some(self.map, "map")
+        dirty, self.dirty = self.dirty, []
+        done = Reconciled(False, [])
+        for span in dirty if len(dirty) == 1 else merged_spans(dirty):
+            low, high = whole_entries(map_, *span)
+            have = self.table.inside(low, high)
+            want = wanted_pieces(map_, self.promises, low, high)
+            if have != want:
+                one = self._apply(have, want)
+                done = Reconciled(done.mapped or one.mapped, done.unmapped + one.unmapped)
+            if self.promises:
+                self._drop_promises(map_, low, high)
+        return done
+
+    def _apply(self, have: list[Piece], want: list[Piece]) -> Reconciled:
+        engine = some(self.engine, "engine")
+        todo = changes(have if len(have) < 2 else merged(have), want)
+        for piece in todo.unmap:
+            engine.mem_unmap(piece.start, piece.end - piece.start)
+            self.table.cut(piece.start, piece.end)
+        for piece in todo.protect:
+            engine.mem_protect(piece.start, piece.end - piece.start, piece.perms)
+            # Regions that have the same rights now are still as many as they were.
+            parts = self.table.inside(piece.start, piece.end)
+            self.table.cut(piece.start, piece.end)
+            for part in parts:
+                self.table.add(part._replace(perms=piece.perms))
+        for piece in todo.map:
+            self._add(engine, piece)
+        return Reconciled(bool(todo.map), todo.unmap)
+
+    def _add(self, engine: Engine, piece: Piece) -> None:
+        """Map *piece*; when it is one of many small ones that continue each other, map them as one.
+
+        A range that grows by small steps keeps a logarithmic number of regions this way, and one that comes and
+        goes at the edge of another costs no more than itself.
+        """
+        self._map_region(engine, piece)
+        while True:
+            chain = self.table.chain(piece, (piece.end - piece.start) * MERGED_REGIONS)
+            if len(chain) < MERGED_REGIONS:
+                return
+            for part in chain:
+                engine.mem_unmap(part.start, part.end - part.start)
+                self.table.discard(part)
+            piece = chain[0]._replace(end=chain[-1].end)
+            self._map_region(engine, piece)
+
+    def _map_region(self, engine: Engine, piece: Piece) -> None:
+        host = self._phys.host_base + (piece.frame << PAGE_SHIFT)
+        engine.mem_map_ptr(piece.start, piece.end - piece.start, piece.perms, host)
+        self.table.add(piece)
+
+    def _drop_promises(self, map_: VmMap, low: int, high: int) -> None:
+        """Release promised frames that no object-less entry shows any more."""
+        for start, end in self.promises.overlapping(low, high):
+            if not any(accessible(entry) and entry.object is None for entry in entries_in(map_, start, end)):
+                self.promises.release(start)
 
 
-def joined(pieces: list[Piece]) -> list[Piece]:
-    """Adjacent ranges to unmap as one, whatever they showed."""
-    result: list[Piece] = []
-    for piece in pieces:
-        if result and result[-1].end == piece.start:
-            result[-1] = result[-1]._replace(end=piece.end)
+def merged_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """*spans* in order, those that touch joined."""
+    spans = sorted(spans)
+    result = [spans[0]]
+    for start, end in spans[1:]:
+        if start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
         else:
-            result.append(piece)
+            result.append((start, end))
     return result

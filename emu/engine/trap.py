@@ -6,19 +6,18 @@
     undefined instruction -> trap, vector 6
 
 The engine is left (``Engine.stop``) when a signal waits, the registers were replaced, or the process is gone; all
-else goes on in the same translated block.
+else goes on in the same translated block.  The hooks serve the thread that is current when they fire, and keep none.
 
 FreeBSD: sys/amd64/amd64/exception.S.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from emu.engine.cpu import SYSCALL_LENGTH, UcCpu
 from emu.engine.raw import UC_X86_INS_IN, UC_X86_INS_OUT, UC_X86_INS_SYSCALL, UC_X86_INS_SYSENTER
 from kernel_model.errno import EJUSTRETURN
-from kernel_model.kern.machdep import PSL_C
+from kernel_model.kern.machdep import PSL_C, SYSCALL_LENGTH
 from kernel_model.kern.subr_syscall import bind
 from kernel_model.kern.trap import trap, trap_pfault
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
@@ -26,8 +25,10 @@ from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from emu.engine.cpu import UcCpu
     from emu.engine.pmap import UcPmapHardware
-    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.proc import Kernel
+    from kernel_model.kern.subr_syscall import Running
 
 INT_OPCODE = 0xCD
 VECTOR_BP = 3
@@ -37,21 +38,21 @@ VECTOR_GP = 13
 
 
 class Traps:
-    """The hooks of one engine, for the thread that is current on it."""
+    """The hooks of one engine."""
 
-    __slots__ = ("_cpu", "_hw", "_trace", "after", "syscalls", "td")
+    __slots__ = ("_cpu", "_hw", "_kernel", "_pcpu", "_trace", "after")
 
-    def __init__(self, td: Thread, cpu: UcCpu, hw: UcPmapHardware) -> None:
-        self.td = td
+    def __init__(self, kernel: Kernel, cpu: UcCpu, hw: UcPmapHardware) -> None:
+        self._kernel = kernel
+        self._pcpu = cast("Running", kernel.vm.pcpu)
+        self._trace = kernel.ktrace
         self._cpu = cpu
         self._hw = hw
-        self._trace = td.td_proc.kernel.ktrace
         self.after: Callable[[], None] | None = None
         """Called after every trap: the mirror's proof, when somebody is paranoid."""
-        self.syscalls = 0
 
     def attach(self) -> None:
-        """Add the hooks to the engine that the thread's registers are in."""
+        """Add the hooks to the engine."""
         engine = self._cpu.engine
         engine.hook_insn(UC_X86_INS_SYSCALL, self._syscall_hook())
         engine.hook_insn(UC_X86_INS_SYSENTER, self._privileged)
@@ -69,7 +70,7 @@ class Traps:
 
     def page_fault(self, va: int, access: int, size: int, value: int) -> bool:
         """Serve a fault of the program; False when it gets a signal."""
-        repaired = trap_pfault(self.td, va, access, size, value, self._cpu.engine.read_rip())
+        repaired = trap_pfault(self._pcpu.curthread, va, access, size, value, self._cpu.engine.read_rip())
         if repaired and self.after is not None:
             self.after()
         return repaired
@@ -78,24 +79,21 @@ class Traps:
 
     def _syscall_hook(self) -> Callable[[], None]:
         """The function for SYSCALL: a closure, because each attribute it would look up costs 20 ns."""
-        td, cpu, hw, traps = self.td, self._cpu, self._hw, self
+        pcpu, cpu, hw, traps = self._pcpu, self._cpu, self._hw, self
         engine = cpu.engine
         stop = engine.stop
         arguments = engine.batch("rax", "rdi", "rsi", "rdx", "r10", "r8", "r9", "rip", "rflags")
         results = engine.batch("rax", "rcx", "r11", "rflags", "rdx")
         fetch, values = arguments.read, results.write
-        syscall = bind(td)
+        syscall = bind(self._kernel)
 
         def hook() -> None:
-            nonlocal syscall
             rax, rdi, rsi, rdx, r10, r8, r9, rip, rflags = fetch()
-            traps.syscalls += 1
             cpu.in_syscall = True
             result = syscall(rax, rdi, rsi, rdx, r10, r8, r9)
             cpu.in_syscall = False
             if isinstance(result, int):
-                if result is EJUSTRETURN or result == EJUSTRETURN:
-                    syscall = bind(td)
+                if result == EJUSTRETURN:
                     stop()
                 elif result >= 0:
                     rflags &= ~PSL_C
@@ -108,7 +106,7 @@ class Traps:
                 values((result[0], rip + SYSCALL_LENGTH, rflags, rflags, result[1]))
             if hw.pending:
                 hw.settle()
-            if td.td_ast or cpu.replaced:
+            if pcpu.curthread.td_ast or cpu.replaced:
                 stop()
             if traps.after is not None:
                 traps.after()
@@ -139,15 +137,16 @@ class Traps:
         self._trap(VECTOR_GP)
 
     def _trap(self, vector: int, error: int = 0) -> None:
-        trap(self.td, vector, error)
+        trap(self._pcpu.curthread, vector, error)
         self._cpu.engine.stop()
 
     def _bytes_before(self, rip: int) -> bytes:
         """The two bytes before *rip*, as far as they are resident."""
         found = b""
+        pmap = self._hw.pmap
         for va in (rip - 2, rip - 1):
-            pte = self.td.td_proc.p_vmspace.vm_pmap.ptes.get(va >> PAGE_SHIFT)
+            pte = pmap.ptes.get(va >> PAGE_SHIFT)
             if pte is not None:
                 place = (pte[0].frame << PAGE_SHIFT) + (va & PAGE_MASK)
-                found += self.td.td_proc.kernel.vm.phys.mem[place : place + 1]
+                found += pmap.vm.phys.mem[place : place + 1]
         return found

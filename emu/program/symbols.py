@@ -396,3 +396,18 @@ def _owner(addr: int, entries: Iterable[EntryState]) -> EntryState | None:
         if entry.start > addr:
             return None
     return None
+
+
+def host_path_under(root: str) -> Callable[[str], Path | None]:
+    """Turns a guest path into the host's file below *root*; None when there is none."""
+
+    def find(path: str) -> Path | None:
+        host = Path(root) / path.lstrip("/")
+        return host if host.is_file() else None
+
+    return find
+
+
+def symbols_under(root: str) -> Symbols:
+    """Names for programs whose ``/`` is *root*."""
+    return Symbols(host_path_under(root))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from emu.dump import peek
 from emu.trace.flagnames import CHOICES, FLAGS
 from emu.trace.shapes import SHAPES, Shape
-from emu.why.dump import peek
 from kernel_model.kern.sysent import convert
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ Model only.  A block hook costs about 0.3 us a block, an instruction hook 0.4 us
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from emu.why.dump import peek
+from emu.dump import peek
 from kernel_model.ktrace import InsnEvent
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from emu.engine.cpu import UcCpu
     from emu.machine import Machine
+    from kernel_model.kern.subr_syscall import Running
 
 
 def trace_blocks(machine: Machine, hit: Callable[[int, int], None]) -> None:
@@ -33,12 +34,12 @@ def trace_instructions(machine: Machine) -> None:
 
 def _add_code_hook(machine: Machine, cpu: UcCpu) -> None:
     kt = machine.kernel.ktrace
-    td = machine.thread
-    vmspace = machine.proc.p_vmspace
-    pid, tid = td.td_proc.p_pid, td.td_tid
+    pcpu = cast("Running", machine.vm.pcpu)
 
     def step(address: int, size: int) -> None:
         if kt.insns is not None:
-            kt.emit(InsnEvent(address, peek(vmspace, address, size), pid=pid, tid=tid))
+            td = pcpu.curthread
+            proc = td.td_proc
+            kt.emit(InsnEvent(address, peek(proc.p_vmspace, address, size), pid=proc.p_pid, tid=td.td_tid))
 
     cpu.engine.hook_code(step, 1, 0)

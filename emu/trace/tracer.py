@@ -7,10 +7,8 @@ answered, or when the process ends inside it.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.program.symbols import Symbols
 from emu.trace.decode import Decoder
 from emu.trace.filter import accepts
 from kernel_model.errors import UsageError
@@ -44,21 +42,6 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     if SYSCALL in kinds:
         kinds.append("unsupported")
     return tuple(dict.fromkeys(kinds))
-
-
-def host_path_under(root: str) -> Callable[[str], Path | None]:
-    """Turns a guest path into the host's file below *root*; None when there is none."""
-
-    def find(path: str) -> Path | None:
-        host = Path(root) / path.lstrip("/")
-        return host if host.is_file() else None
-
-    return find
-
-
-def symbols_under(root: str) -> Symbols:
-    """Names for programs whose ``/`` is *root*."""
-    return Symbols(host_path_under(root))
 
 
 class Tracer:

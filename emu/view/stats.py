@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.vm.vm_param import PAGE_SHIFT
+
 if TYPE_CHECKING:
     from emu.machine import Machine
 
@@ -28,7 +30,7 @@ def stats(machine: Machine) -> dict[str, int]:
         "pages of memory": cnt.v_page_count,
         "pages free": cnt.v_free_count,
         "resident pages": vmspace.vm_pmap.resident_count,
-        "stack bytes": vmspace.vm_ssize << 12,
+        "stack bytes": vmspace.vm_ssize << PAGE_SHIFT,
         "map entries": machine.map.nentries,
         "map bytes": machine.map.size,
         "Unicorn mappings": len(machine.regions()),

@@ -1,7 +1,7 @@
 """A refused fault with everything that is needed to explain it.
 
 Model only.  ``Case`` gathers the record, the instruction, names and blame once, and answers the questions
-that the rules of ``emu.why.causes`` ask.
+that the rules of ``emu.why.diagnosis`` ask.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from emu.program.disasm import Instruction, disassemble
 from emu.program.symbols import Names
 from emu.trace.codec import access_name
+from emu.why.blame import describe_cause
 from kernel_model.errors import some
 from kernel_model.ktrace.events import CHECK, Step
 from kernel_model.vm.vm import VM_PROT_EXECUTE
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from kernel_model.ktrace import EntryState, FaultEvent
     from kernel_model.ktrace.snapshot import MapSnapshot
 
+VECTOR_GP = 13
+VECTOR_PF = 14
 NEAR_STACK = 1 << 16
 """An access this close to rsp is one to the stack."""
 FAR_FRAME = 1 << 16
@@ -139,7 +142,7 @@ class Case:
     def access(self) -> str:
         """``write of 8 bytes``, ``read``, ``jump``."""
         event = self.event
-        if event.access == 4:
+        if event.access == VM_PROT_EXECUTE:
             return "instruction fetch"
         size = event.size
         return access_name(event.access) + (f" of {size} byte{'s' if size != 1 else ''}" if size else "")
@@ -191,8 +194,6 @@ class Case:
 
     def made_by(self, entry: EntryState) -> str:
         """`` mapped by mmap at event 212 (rip ..., main)``, empty without blame."""
-        from emu.why.blame import describe_cause
-
         if self.blame is None:
             return ""
         answer = self.blame.history(entry.start, self.event.seq)

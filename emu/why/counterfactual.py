@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from emu.why.case import VECTOR_PF
 from emu.why.replica import (
     Decision,
     decide,
@@ -18,6 +19,7 @@ from emu.why.replica import (
     with_tunable,
     without_entry,
 )
+from kernel_model.errors import UsageError
 from kernel_model.ktrace import EntryState
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_READ, prot_string
@@ -72,7 +74,7 @@ class Question:
 
 def counterfactuals(event: FaultEvent, answer: Answer | None) -> list[Counterfactual]:
     """Everything that would have let the access of *event* succeed; *answer* is blame's for its address."""
-    if event.snapshot is None or event.vector != 14:
+    if event.snapshot is None or event.vector != VECTOR_PF:
         return []
     question = Question(event.snapshot, event.addr, event.access)
     if question.ask(event.snapshot).repaired:
@@ -293,8 +295,6 @@ def apply_change(
 
     *size_of* turns ``16M`` into bytes.
     """
-    from kernel_model.errors import UsageError
-
     name, equals, value = change.partition("=")
     if name.startswith("limit.") and equals:
         bytes_ = RLIM_INFINITY if value in ("unlimited", "infinity") else size_of(value)
@@ -319,8 +319,6 @@ def apply_change(
 
 
 def _integer(text: str, change: str) -> int:
-    from kernel_model.errors import UsageError
-
     try:
         return int(text, 0)
     except ValueError:
@@ -328,8 +326,6 @@ def _integer(text: str, change: str) -> int:
 
 
 def _rights(text: str, change: str) -> int:
-    from kernel_model.errors import UsageError
-
     if not text or text.strip("rwx-"):
         raise UsageError(f"--what-if {change!r}: expected rights as rw- or rwx")
     return ("r" in text) * 1 | ("w" in text) * 2 | ("x" in text) * 4

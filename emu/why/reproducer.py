@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emu.why.case import VECTOR_PF
 from emu.why.replica import decide
 from kernel_model.errors import UsageError, some
 from kernel_model.kern.signo import signame
@@ -64,7 +65,7 @@ _ADDRESSES = frozenset(
 def reproducer(verdict: Verdict) -> str:
     """The text of the test, with no more entries of the map than decide the same."""
     event = verdict.event
-    if event.vector != 14:
+    if event.vector != VECTOR_PF:
         raise UsageError("an exception of the processor is no decision of the kernel: nothing to reproduce")
     snapshot = _smallest(verdict)
     decision = decide(snapshot, event.addr, event.access)

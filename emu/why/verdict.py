@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.why.case import Case
-from emu.why.causes import Reason, reason_of
 from emu.why.counterfactual import Counterfactual, counterfactuals
+from emu.why.diagnosis import Diagnosis, diagnose
+from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
     from emu.program.symbols import Symbols
@@ -27,7 +28,7 @@ class Verdict:
     """A judged fault."""
 
     case: Case
-    reason: Reason
+    diagnosis: Diagnosis
     counterfactuals: tuple[Counterfactual, ...]
 
     @property
@@ -37,19 +38,19 @@ class Verdict:
 
     @property
     def kind(self) -> str:
-        """The cause as one word: ``null``, ``stack-limit``, ``use-after-munmap`` ..."""
-        return self.reason.kind
+        """What is wrong as one word: ``null``, ``stack-limit``, ``use-after-munmap`` ..."""
+        return self.diagnosis.kind
 
     @property
     def headline(self) -> str:
-        """The cause in one line."""
-        return self.reason.line
+        """What is wrong in one line."""
+        return self.diagnosis.line
 
 
 def judge(event: FaultEvent, symbols: Symbols | None = None, blame: Blame | None = None) -> Verdict:
     """Judge a refused fault.  Requires: the event has its snapshot."""
     case = Case(event, symbols, blame)
-    return Verdict(case, reason_of(case), tuple(counterfactuals(event, case.answer)))
+    return Verdict(case, diagnose(case), tuple(counterfactuals(event, case.answer)))
 
 
 def headline(event: FaultEvent, symbols: Symbols | None = None, blame: Blame | None = None) -> str:
@@ -58,7 +59,7 @@ def headline(event: FaultEvent, symbols: Symbols | None = None, blame: Blame | N
         return repaired_line(event)
     if event.snapshot is None:
         return f"refused: {event.translation}"
-    return reason_of(Case(event, symbols, blame)).line
+    return diagnose(Case(event, symbols, blame)).line
 
 
 def repaired_line(event: FaultEvent) -> str:
@@ -68,7 +69,7 @@ def repaired_line(event: FaultEvent) -> str:
     if event.before is not None and event.after is not None:
         grown = event.after.ssize_pages - event.before.ssize_pages
         if grown > 0:
-            done.insert(0, f"stack grown by {grown * 4096:,} bytes")
+            done.insert(0, f"stack grown by {grown * PAGE_SIZE:,} bytes")
     return " and ".join(done) or "mapped again"
 
 

@@ -21,6 +21,8 @@ PSL_D = 0x400
 PSL_RF = 0x10000
 PSL_USERINIT = 0x202
 """rflags of a fresh program: interrupts on, the always-one bit."""
+SYSCALL_LENGTH = 2
+"""Bytes of the SYSCALL instruction."""
 INITIAL_FPCW = 0x37F
 INITIAL_MXCSR = 0x1F80
 MXCSR_MASK = 0xFFFF

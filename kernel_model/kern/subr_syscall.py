@@ -3,7 +3,8 @@
 FreeBSD: syscallenter(), syscallret(), sys/kern/subr_syscall.c; cpu_fetch_syscall_args() and
 cpu_set_syscall_retval(), sys/amd64/amd64/.
 
-``bind(td)`` makes the function that the machine calls from its SYSCALL hook, with the registers as they are::
+``bind(kernel)`` makes the function that the machine calls from its SYSCALL hook, with the registers as they are; it
+serves whoever is current then, in the ABI that its process has then::
 
     result = syscall(rax, rdi, rsi, rdx, r10, r8, r9)
 
@@ -17,8 +18,9 @@ a tuple ``(rax, rdx)``    success with two results, carry cleared     never
                           gone: leave the engine
 ========================  ==========================================  =====================================
 
-After each call the machine looks at ``td.td_ast``; when it is true it stores the result, leaves the engine and
-calls ``kern_sig.ast(td)`` before it goes on.  ``td_cpu.get_frame()`` inside a call shows rip behind the SYSCALL.
+After each call the machine looks at ``td_ast`` of the current thread; when it is true it stores the result, leaves the
+engine and calls ``kern_sig.ast(td)`` before it goes on.  ``td_cpu.get_frame()`` inside a call shows rip behind the
+SYSCALL.
 
 A fast path serves calls whose handler is known and that nobody traces; ``_slow`` does everything else.
 Differs: a call the model lacks answers ENOSYS and tells the sink; only numbers that FreeBSD itself does not know
@@ -27,11 +29,12 @@ raise SIGSYS.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from kernel_model.errno import EJUSTRETURN, ENOSYS, ERESTART
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_sig import tdsendsignal
+from kernel_model.kern.machdep import SYSCALL_LENGTH
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.sysent import SyscallReturn, Sysent, adapter
 from kernel_model.ktrace import Unsupported
@@ -40,30 +43,44 @@ from kernel_model.vm.vm_param import WORD_MASK
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kernel_model.kern.proc import Thread
-    from kernel_model.kern.sysentvec import Syscall
+    from kernel_model.kern.proc import Kernel, SysentVec, Thread
+    from kernel_model.kern.sysentvec import Syscall, SyscallArgs
 
     Call = Callable[[Thread, int, int, int, int, int, int], SyscallReturn]
 
-SYSCALL_LENGTH = 2
-"""Bytes of the SYSCALL instruction."""
+
+class Running(Protocol):
+    """struct pcpu while a program runs: there is a thread, and it is this room's."""
+
+    @property
+    def curthread(self) -> Thread:
+        """The thread that runs."""
+        ...
 
 
-def bind(td: Thread) -> Syscall:
-    """Make the system-call entry of *td*, for the ABI its process has now; execve needs a new one."""
-    kt = td.td_proc.kernel.ktrace
-    calls = td.td_proc.kernel.adapters.setdefault(td.td_proc.p_sysent.name, {})
-    slow = _slow_path(td, calls)
-    retval = td.td_proc.p_sysent.sv_set_syscall_retval
+def bind(kernel: Kernel) -> Syscall:
+    """Make the system-call entry of *kernel*.
+
+    It remembers the calls of the ABI that was served last, and no thread.  FreeBSD: amd64_syscall().
+    """
+    pcpu = cast("Running", kernel.vm.pcpu)
+    kt = kernel.ktrace
+    sv: SysentVec | None = None
+    calls: dict[int, Call] = {}
 
     def syscall(code: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> SyscallReturn:
+        nonlocal sv, calls
+        td = pcpu.curthread
+        if td.td_proc.p_sysent is not sv:
+            sv = td.td_proc.p_sysent
+            calls = kernel.adapters.setdefault(sv.name, {})
         if code not in calls or kt.active:
-            return slow(code, a0, a1, a2, a3, a4, a5)
+            return _slow(td, calls, code, (a0, a1, a2, a3, a4, a5))
         td.td_syscall = code
         try:
             result = calls[code](td, a0, a1, a2, a3, a4, a5)
         except SyscallError as error:
-            result = _refuse(td, code, error.errno, retval)
+            result = _refuse(td, code, error.errno, td.td_proc.p_sysent.sv_set_syscall_retval)
         else:
             if result.__class__ is int and result < 0:
                 result &= WORD_MASK
@@ -73,46 +90,43 @@ def bind(td: Thread) -> Syscall:
     return syscall
 
 
-def _slow_path(td: Thread, calls: dict[int, Call]) -> Syscall:
+def _slow(td: Thread, calls: dict[int, Call], code: int, args: SyscallArgs) -> SyscallReturn:
     """The complete path: first use of a number, indirect calls, missing calls, tracing."""
-    proc = td.td_proc
-    sv = proc.p_sysent
-    table: Mapping[int, Sysent] = sv.sv_table()
-    kt = proc.kernel.ktrace
-
-    def slow(code: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> SyscallReturn:
-        number = code & 0xFFFFFFFF
-        number, args = sv.sv_fetch_syscall_args(td, number, (a0, a1, a2, a3, a4, a5))
-        row = table.get(number)
-        td.td_syscall = number
-        name = row.name if row is not None else f"#{number}"
+    sv = td.td_proc.p_sysent
+    kt = td.td_proc.kernel.ktrace
+    number, args = sv.sv_fetch_syscall_args(td, code & 0xFFFFFFFF, args)
+    row = sv.sv_table().get(number)
+    td.td_syscall = number
+    traced = kt.active
+    if traced:
         letters = row.letters if row is not None else "pppppp"
-        traced = kt.active
-        if traced:
-            shown = args[: len(letters)]
-            kt.syscall_enter(sv.name, number, name, shown, letters, _rip(td))
-        errno = 0
-        try:
-            if row is None or row.handler is None:
-                _unsupported(td, number, row)
-                raise SyscallError(ENOSYS)
-            call = calls.get(number)
-            if call is None:
-                call = calls[number] = adapter(row)
-            result = call(td, *args)
-        except SyscallError as error:
-            errno = error.errno
-            result = _refuse(td, number, errno, sv.sv_set_syscall_retval)
-        else:
-            if result.__class__ is int and result < 0:
-                result &= WORD_MASK
-        if traced:
-            first = result[0] if isinstance(result, tuple) else result
-            kt.syscall_return(first & WORD_MASK, errno)
-        td.td_syscall = -1
-        return result
+        name = row.name if row is not None else f"#{number}"
+        kt.syscall_enter(sv.name, number, name, args[: len(letters)], letters, _rip(td))
+    errno = 0
+    try:
+        result = _handler(td, calls, number, row)(td, *args)
+    except SyscallError as error:
+        errno = error.errno
+        result = _refuse(td, number, errno, sv.sv_set_syscall_retval)
+    else:
+        if result.__class__ is int and result < 0:
+            result &= WORD_MASK
+    if traced:
+        first = result[0] if isinstance(result, tuple) else result
+        kt.syscall_return(first & WORD_MASK, errno)
+    td.td_syscall = -1
+    return result
 
-    return slow
+
+def _handler(td: Thread, calls: dict[int, Call], number: int, row: Sysent | None) -> Call:
+    """What serves *number*, made when it is first used; ENOSYS for what is not modelled."""
+    if row is None or row.handler is None:
+        _unsupported(td, number, row)
+        raise SyscallError(ENOSYS)
+    call = calls.get(number)
+    if call is None:
+        call = calls[number] = adapter(row)
+    return call
 
 
 def _rip(td: Thread) -> int:

@@ -344,7 +344,7 @@ class Caller:
         sv = proc.p_sysent
         table = {number: row for number, row in sv.sv_table().items() if row.handler is not None}
         numbers = sorted(table)
-        syscall = bind(td)
+        syscall = bind(self.machine.kernel)
         self.memory()
         for number, args in self.prelude(sv.name == "linux"):
             syscall(number, *args, *(0,) * (6 - len(args)))
@@ -361,9 +361,7 @@ class Caller:
             self.said[-1] += f" = {result}"
             if took > SLOW and "sleep" not in str(name):
                 raise AssertionError(f"{took:.1f} s\n" + self.log())
-            if isinstance(result, int) and result == EJUSTRETURN:
-                syscall = bind(td)
-            elif isinstance(result, int):
+            if isinstance(result, int) and result != EJUSTRETURN:
                 assert -200 < result <= WORD, self.log()
             if td.td_ast or itimers_due(proc):
                 ast(td)

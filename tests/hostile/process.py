@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.machine import Machine
-from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import ast
 from kernel_model.kern.subr_syscall import bind
@@ -35,7 +34,7 @@ class Process:
         self.numbers = {
             row.name: number for number, row in self.proc.p_sysent.sv_table().items() if row.handler is not None
         }
-        self.syscall = bind(self.td)
+        self.syscall = bind(self.machine.kernel)
 
     def __enter__(self) -> Process:
         return self
@@ -64,8 +63,6 @@ class Process:
         result = self.syscall(self.numbers[name], *words, *(0,) * (6 - len(words)))
         if isinstance(result, tuple):
             result = result[0]
-        if result == EJUSTRETURN:
-            self.syscall = bind(self.td)
         if self.td.td_ast:
             ast(self.td)
         if self.abi == "linux" and result >> 63 == 1:

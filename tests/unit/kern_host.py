@@ -53,7 +53,7 @@ class KernHost:
         self.proc = self.td.td_proc
         self.proc.p_vmspace.vm_taddr = 0x40_0000
         self.proc.p_vmspace.vm_daddr = 0x60_0000
-        self.syscall = bind(self.td)
+        self.syscall = bind(self.kernel)
         self.unsupported: list = []
         self.signals: list = []
         self.kernel.ktrace.subscribe(UNSUPPORTED, self.unsupported.append)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from emu.engine.pieces import Piece
 from emu.engine.raw import UC_ERR_EXCEPTION, UC_ERR_OK
-from emu.engine.regions import Piece
 from kernel_model.errors import MirrorDesync
 from kernel_model.kern.machdep import TrapFrame
 from kernel_model.vm.pmap import pmap_remove_all
@@ -294,24 +294,24 @@ def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch)
     with Box() as box:
         box.insert(DATA, 4, READ)
         assert box.run(LOAD).rsi == 1
-        monkeypatch.setattr("emu.engine.pmap.MANY_REGIONS", 0)
+        monkeypatch.setattr("emu.engine.regions.MANY_REGIONS", 0)
         assert vm_map_protect(box.map, DATA, DATA + 4 * PAGE_SIZE, RW) == 0
         assert box.run(STORE).rsi == 1
         assert box.status == UC_ERR_OK
-        assert box.hw._dirty
+        assert box.hw.mapped.dirty
         box.hw.verify()
-        assert not box.hw._dirty
+        assert not box.hw.mapped.dirty
 
 
 def test_many_changes_are_kept_as_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     with Box() as box:
-        monkeypatch.setattr("emu.engine.pmap.MANY_REGIONS", 0)
-        monkeypatch.setattr("emu.engine.pmap.LAG", 4)
-        monkeypatch.setattr("emu.engine.pmap.LAZY_SPANS", 8)
+        monkeypatch.setattr("emu.engine.regions.MANY_REGIONS", 0)
+        monkeypatch.setattr("emu.engine.regions.LAG", 4)
+        monkeypatch.setattr("emu.engine.regions.LAZY_SPANS", 8)
         for index in range(100):
             box.insert(DATA + index * 0x4000, 1, READ)
             box.hw.settle()
-        assert len(box.hw._dirty) <= 8
+        assert len(box.hw.mapped.dirty) <= 8
         box.hw.verify()
 
 
@@ -392,20 +392,20 @@ def _count(box: Box, name: str, operations: list[str]) -> None:
                 operations.append(attribute)
             return getattr(engine, attribute)
 
-    box.hw.engine = Counting()  # type: ignore[assignment]
+    box.hw.mapped.engine = Counting()  # type: ignore[assignment]
 
 
 def test_promised_frames_become_the_objects() -> None:
     with Box() as box:
         box.insert(DATA, 8)
         box.hw.synchronise()
-        (shown,) = [piece for piece in box.hw._regions if piece.start == DATA]
+        (shown,) = [piece for piece in box.hw.mapped.table if piece.start == DATA]
         box.run(STORE)
         obj = vm_map_lookup_entry(box.map, DATA)[1].vm_object
         assert obj is not None
         assert obj.run is not None
         assert obj.run.base == shown.frame
-        assert box.hw._regions.at(DATA) == shown, "the touch moved no region"
+        assert box.hw.mapped.table.at(DATA) == shown, "the touch moved no region"
         box.hw.verify()
 
 

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emu.machine import ExecFailed, Machine
+from emu.engine.cpu import UcCpu
+from emu.machine import AST, EXITED, HOST, ExecFailed, Machine
 from kernel_model.errors import UsageError
+from kernel_model.kern.proc import Thread
+from kernel_model.ktrace import SYSCALL, SyscallEvent
 from tests.bench.programs import code, elf
 
 if TYPE_CHECKING:
@@ -64,6 +67,38 @@ def test_system_call_that_succeeds_clears_carry(tmp_path: Path) -> None:
 def test_failed_system_call_sets_carry(tmp_path: Path) -> None:
     # mov edi,99; mov eax,6 (close); clc; syscall; jnc bad; cmp eax,9 (EBADF); je ok; bad: ud2; ok:
     assert run(tmp_path, "bf63000000b806000000f80f05730583f80974020f0b") == 0
+
+
+@pytest.mark.parametrize(("text", "reasons"), [("90", [EXITED]), ("cc", [AST, EXITED])])
+def test_a_stop_says_why(tmp_path: Path, text: str, reasons: list[str]) -> None:
+    program = elf(tmp_path / "program", code(text, 1))
+    with Machine(cwd=tmp_path, stdin=None, stdout=None, stderr=None) as machine:
+        machine.execve(str(program), ["program"], {})
+        stops = [machine.step() for _ in reasons]
+        assert [stop.why for stop in stops] == reasons
+        assert {stop.td for stop in stops} == {machine.thread}
+        assert machine.step().why == EXITED, "who has ended does not run again"
+
+
+def test_hooks_serve_whoever_is_current_when_they_fire(tmp_path: Path) -> None:
+    """Two threads on one engine: the second takes over in the middle, with the same registers."""
+    program = elf(tmp_path / "program", code("b8140000000f05" * 2, 1))  # mov eax,20 (getpid); syscall: twice
+    served: list[int] = []
+    with Machine(cwd=tmp_path, stdin=None, stdout=None, stderr=None) as machine:
+        machine.execve(str(program), ["program"], {})
+        first = machine.thread
+
+        def hear(event: SyscallEvent) -> None:
+            if event.phase == "enter":
+                served.append(event.tid)
+                if isinstance(first.td_cpu, UcCpu) and len(served) == 1:
+                    first.td_cpu.engine.stop()
+
+        machine.kernel.ktrace.subscribe(SYSCALL, hear)
+        assert machine.step().why == HOST
+        machine.thread = Thread(machine.proc, 77, first.td_cpu)
+        assert machine.run() == 0
+    assert served == [first.td_tid, 77, 77]
 
 
 def test_two_machines_do_not_meet(tmp_path: Path) -> None:

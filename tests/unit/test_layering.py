@@ -7,7 +7,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE_DOORS = {"emu/engine/raw.py", "emu/engine/cpu.py", "emu/engine/pmap.py"}
-STANDARD_LIBRARY_ONLY = {"kernel_model"}
 
 
 def _sources(package: str) -> list[Path]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kernel_model import errno as E
 from kernel_model.abi.freebsd64.sysent import table
+from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC
 from kernel_model.errors import SyscallError
+from kernel_model.kern.proc import Thread
 from kernel_model.kern.signo import SIGSYS
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.ktrace import SYSCALL
@@ -37,6 +41,18 @@ def test_freebsd_errors_are_negative_and_linux_errors_a_register() -> None:
 
 def test_linux_gets_its_own_numbers() -> None:
     assert KernHost("linux").call(202, SCRATCH, 0, 5) == -11, "EAGAIN is 11 there and 35 here"
+
+
+def test_whoever_is_current_is_served_in_its_own_abi() -> None:
+    host = KernHost("freebsd")
+    other = replace(host.proc, p_pid=4242, p_sysent=ELF64_LINUX_SYSVEC, p_threads=[])
+    for _ in range(2):
+        host.vm.pcpu.switch(Thread(other, 4242, host.cpu))
+        assert host.raw(39) == 4242
+        assert host.raw(11, SCRATCH, 0) == (1 << 64) - 22, "munmap, refused as Linux does"
+        host.vm.pcpu.switch(host.td)
+        assert host.raw(20) == 1000
+        assert host.raw(73, SCRATCH, 0) == -E.EINVAL
 
 
 def test_a_negative_result_is_no_error(probe) -> None:

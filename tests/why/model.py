@@ -7,7 +7,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from emu.why.dump import evidence_of, user_callers
+from emu.dump import evidence_of, user_callers
 from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC
 from kernel_model.kern.kern_ktrace import FaultRecorder
 from kernel_model.kern.machdep import TrapFrame

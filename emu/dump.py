@@ -1,7 +1,9 @@
 """What a refused fault leaves behind: the map as it was, registers, code and the shape of the stack.
 
-Model only.  A ``MapSnapshot`` is plain data, and ``why.replica`` builds a map from it in which the fault is decided
-again.  Nothing here changes the process or faults.
+Model only.  A ``MapSnapshot`` is plain data, from which ``emu.why.replica`` builds a map in which the fault is decided
+again.  It needs the kernel and nothing else, so it stands below the machine, which registers ``evidence_of`` and
+``user_callers`` with the kernel's KTrace; a trace reads guest memory with ``peek``.  Nothing here changes the process
+or faults.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.kern.machdep import GPR_NAMES
+from kernel_model.kern.signo import SS_DISABLE
 from kernel_model.ktrace.naming import full_path
 from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState, Recursion
 from kernel_model.rlimit import RLIMIT_NAMES
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
-from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SIZE, trunc_page
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, trunc_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -150,12 +153,12 @@ def _resident(vmspace: VmSpace, va: int) -> int | None:
         return frame * PAGE_SIZE
     found, entry = vm_map_lookup_entry(vmspace.vm_map, va)
     obj = entry.vm_object if found else None
-    pindex = (trunc_page(va) - entry.start + entry.offset) >> 12
+    pindex = (trunc_page(va) - entry.start + entry.offset) >> PAGE_SHIFT
     while obj is not None:
         page: VmPage | None = obj.pages.get(pindex)
         if page is not None and page.valid:
             return page.frame * PAGE_SIZE
-        pindex += obj.backing_object_offset >> 12
+        pindex += obj.backing_object_offset >> PAGE_SHIFT
         obj = obj.backing_object
     return None
 
@@ -169,7 +172,7 @@ def evidence_of(td: Thread, rip: int, va: int, spot: Iterable[EntryState | None]
     registers["rip"] = rip
     snapshot = take_snapshot(proc, va)
     stack = td.td_sigstk
-    altstack = (0, 0) if stack.ss_flags & 4 else (stack.ss_sp, stack.ss_size)
+    altstack = (0, 0) if stack.ss_flags & SS_DISABLE else (stack.ss_sp, stack.ss_size)
     shape = recursion_of(vmspace, frame.rsp) if near_stack(vmspace, va, frame.rsp) else None
     # From one word below rsp, where a ret took its address from, if that is on the same page.
     base = frame.rsp - 8 if frame.rsp & PAGE_MASK >= 8 else frame.rsp

@@ -1,7 +1,7 @@
-"""The true cause of a refused fault, as one line.
+"""What is wrong with a program whose access was refused, as one word and one line.
 
-Model only.  ``CAUSES`` is asked from the most special to the most general rule; each looks at a ``Case`` and
-returns a ``Cause`` or None.  A rule never guesses: where the record does not tell, a later one answers.
+Model only.  ``RULES`` are asked from the most special to the most general; each looks at a ``Case`` and returns a
+``Diagnosis`` or None.  A rule never guesses: where the record does not tell, a later one answers.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.why.blame import describe_cause
-from emu.why.case import FAR_FRAME, NEAR_STACK, Case, as_text, describe_range, distance, pages
+from emu.why.case import FAR_FRAME, NEAR_STACK, VECTOR_GP, VECTOR_PF, Case, as_text, describe_range, distance, pages
 from emu.why.counterfactual import file_offset
-from kernel_model.rlimit import RLIM_INFINITY
-from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
+from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
-from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vm_param import VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel_model.ktrace import EntryState
 
 NULL_ZONE = 1 << 16
@@ -37,38 +38,35 @@ _ARCHITECTURE = {
 }
 
 
-class Reason(NamedTuple):
-    """Why, for a program (``kind``) and for people (``line``)."""
+class Diagnosis(NamedTuple):
+    """What is wrong, for a program (``kind``) and for people (``line``)."""
 
     kind: str
     line: str
 
 
-def reason_of(case: Case) -> Reason:
-    """The cause of the fault of *case*; ``unknown`` states the plain facts when no rule fits."""
+def diagnose(case: Case) -> Diagnosis:
+    """What is wrong in *case*; ``unknown`` states the plain facts when no rule fits."""
     event = case.event
     if event.syscall is not None and event.where in ("copyin", "copyout"):
         return _bad_argument(case)
     inner = _memory(case)
     if event.where == "copyout" and not event.rip:
-        return Reason(inner.kind, f"execve could not fill the first stack: {inner.line}")
+        return Diagnosis(inner.kind, f"execve could not fill the first stack: {inner.line}")
     if event.where == "copyout":
-        return Reason(inner.kind, f"no room for the frame of a signal handler: {inner.line}")
+        return Diagnosis(inner.kind, f"no room for the frame of a signal handler: {inner.line}")
     return inner
 
 
-def _memory(case: Case) -> Reason:
-    rules = (
-        _trap, _null, _altstack, _overflow, _gap, _guard, _jump, _past_eof, _denied, _unmapped, _overrun, _wild,
-    )  # fmt: skip
-    for rule in rules:
+def _memory(case: Case) -> Diagnosis:
+    for rule in RULES:
         found = rule(case)
         if found is not None:
             return found
-    return Reason("unknown", f"{case.access} at {case.event.addr:#x} was refused{case.function}")
+    return Diagnosis("unknown", f"{case.access} at {case.event.addr:#x} was refused{case.function}")
 
 
-def _bad_argument(case: Case) -> Reason:
+def _bad_argument(case: Case) -> Diagnosis:
     """The kernel could not copy from or to what a system call was given."""
     call = case.event.syscall
     if call is None:
@@ -76,10 +74,10 @@ def _bad_argument(case: Case) -> Reason:
     index, start = _argument(case.event.addr, call.args, call.letters)
     inner = _memory(case).line
     if index < 0:
-        return Reason("syscall-pointer", f"bad pointer inside what {call.name} was given: {inner}")
+        return Diagnosis("syscall-pointer", f"bad pointer inside what {call.name} was given: {inner}")
     beyond = case.event.addr - start
     what = "a bad pointer" if beyond == 0 else f"a pointer to too little memory, {beyond:,} bytes in"
-    return Reason("syscall-pointer", f"{call.name}: argument {index + 1} ({start:#x}) is {what}: {inner}")
+    return Diagnosis("syscall-pointer", f"{call.name}: argument {index + 1} ({start:#x}) is {what}: {inner}")
 
 
 def _argument(addr: int, args: tuple[int, ...], letters: str) -> tuple[int, int]:
@@ -92,60 +90,60 @@ def _argument(addr: int, args: tuple[int, ...], letters: str) -> tuple[int, int]
     return best
 
 
-def _trap(case: Case) -> Reason | None:
+def _trap(case: Case) -> Diagnosis | None:
     """Exceptions that are no page fault, and addresses that no page table can hold."""
     event = case.event
     if VM_MAXUSER_ADDRESS <= event.addr < (1 << 64) - VM_MAXUSER_ADDRESS:
         text = as_text(event.addr)
         made_of = f", the text {text!r}" if text else ""
         verb = "jump" if event.access == VM_PROT_EXECUTE else case.access
-        return Reason(
+        return Diagnosis(
             "non-canonical",
             f"non-canonical address {event.addr:#x}{made_of}: {verb}{case.function}; bits 63 to 47 must be the same",
         )
-    if event.vector == 14:
+    if event.vector == VECTOR_PF:
         return None
     insn = case.instruction
-    if event.vector == 13 and insn is not None and insn.wants_alignment:
+    if event.vector == VECTOR_GP and insn is not None and insn.wants_alignment:
         wide = next((operand for operand in insn.memory if operand.size == 16 and operand.addr % 16), None)
         if wide is not None:
-            return Reason(
+            return Diagnosis(
                 "misaligned",
                 f"misaligned SSE access{case.function}: {insn.mnemonic} needs a multiple of 16, "
                 f"{wide.text} is {wide.addr:#x}, {wide.addr % 16} too high",
             )
-    if event.vector == 13:
-        return Reason("protection", f"general protection fault{case.function}: {insn or 'unreadable instruction'}")
+    if event.vector == VECTOR_GP:
+        return Diagnosis("protection", f"general protection fault{case.function}: {insn or 'unreadable instruction'}")
     what = _ARCHITECTURE.get(event.vector, f"processor exception {event.vector}")
-    return Reason("trap", f"{what}{case.function}: {insn or 'unreadable instruction'}")
+    return Diagnosis("trap", f"{what}{case.function}: {insn or 'unreadable instruction'}")
 
 
-def _null(case: Case) -> Reason | None:
+def _null(case: Case) -> Diagnosis | None:
     event = case.event
     if event.addr >= NULL_ZONE or case.entry is not None:
         return None
     if event.access == VM_PROT_EXECUTE:
         what = "call through a null pointer" if event.addr == 0 else f"jump to {event.addr:#x}"
-        return Reason("null", f"{what}{_called_from(case)}")
+        return Diagnosis("null", f"{what}{_called_from(case)}")
     if event.addr == 0:
-        return Reason("null", f"null pointer: {case.access} at address 0{case.function}")
-    return Reason("null", f"null pointer plus {event.addr:#x}: {case.access}{case.function}")
+        return Diagnosis("null", f"null pointer: {case.access} at address 0{case.function}")
+    return Diagnosis("null", f"null pointer plus {event.addr:#x}: {case.access}{case.function}")
 
 
-def _altstack(case: Case) -> Reason | None:
+def _altstack(case: Case) -> Diagnosis | None:
     base, size = case.snapshot.altstack
     addr = case.event.addr
     on_it = base - NEAR_STACK <= case.rsp < base + size
     if not size or not on_it or not base - NEAR_STACK <= addr < base:
         return None
-    return Reason(
+    return Diagnosis(
         "altstack-overflow",
         f"overflow of the alternate stack{case.function}{_frames(case)}; {pages(base - addr)} below its "
         f"{size:,} bytes at {base:#x}",
     )
 
 
-def _overflow(case: Case) -> Reason | None:
+def _overflow(case: Case) -> Diagnosis | None:
     """The stack pointer ran out of stack."""
     stack = case.stack
     entry = case.entry
@@ -156,11 +154,11 @@ def _overflow(case: Case) -> Reason | None:
         if case.rsp >= stack.start + NEAR_STACK:
             return None
         blocker = f"growth stopped by the mapping {describe_range(entry)}{case.made_by(entry)}"
-        return Reason("stack-neighbour", f"stack overflow{case.function}{_shape(case, stack)}; {blocker}")
+        return Diagnosis("stack-neighbour", f"stack overflow{case.function}{_shape(case, stack)}; {blocker}")
     if not case.grew_in_vain or case.refusal is None:
         return None
     kind, why = _growth_refused(case, stack)
-    return Reason(kind, f"stack overflow{case.function}{_shape(case, stack)}; {why}")
+    return Diagnosis(kind, f"stack overflow{case.function}{_shape(case, stack)}; {why}")
 
 
 def _growth_refused(case: Case, stack: EntryState) -> tuple[str, str]:
@@ -232,7 +230,7 @@ def _frames(case: Case) -> str:
     return f": {recursion.frames:,} frames{who} {recursion.frame_size:,} bytes"
 
 
-def _gap(case: Case) -> Reason | None:
+def _gap(case: Case) -> Diagnosis | None:
     """In or right below a stack, but not through the stack pointer."""
     addr = case.event.addr
     stack = case.stack
@@ -247,13 +245,13 @@ def _gap(case: Case) -> Reason | None:
         return None
     if step is not None and step.name in ("stack_limit", "vmem", "memlock"):
         kind, why = _growth_refused(case, stack)
-        return Reason(kind, f"{case.access}, {away} below {where}{case.function}; {why}")
+        return Diagnosis(kind, f"{case.access}, {away} below {where}{case.function}; {why}")
     if case.entry is not None:
-        return Reason("stack-guard", f"guard page hit{case.function}: {case.access}, {away} below {where}")
+        return Diagnosis("stack-guard", f"guard page hit{case.function}: {case.access}, {away} below {where}")
     if step is not None and step.name == "guard":
         line = f"guard page of {where} hit{case.function}: {case.access}, {away} below the stack"
-        return Reason("stack-guard", line)
-    return Reason(
+        return Diagnosis("stack-guard", line)
+    return Diagnosis(
         "below-stack",
         f"{case.access}{case.function}, {away} below the stack {describe_range(stack)}{_stack_maker(case, stack)}"
         f": its reserve is used up and nothing is mapped there",
@@ -269,7 +267,7 @@ def _stack_maker(case: Case, stack: EntryState) -> str:
     return case.made_by(top)
 
 
-def _guard(case: Case) -> Reason | None:
+def _guard(case: Case) -> Diagnosis | None:
     """A page without any right: PROT_NONE or MAP_GUARD."""
     entry = case.entry
     if entry is None or entry.prot:
@@ -277,7 +275,7 @@ def _guard(case: Case) -> Reason | None:
     above = next((one for one in case.snapshot.entries if one.start == entry.end), None)
     stacky = above is not None and above.prot and case.near_stack_pointer
     if entry.end - entry.start > 1 << 20 and not stacky:
-        return Reason(
+        return Diagnosis(
             "no-access",
             f"{case.access}{case.function} in reserved memory without any right: "
             f"{describe_range(entry)}{_maker(case, entry)}",
@@ -286,7 +284,7 @@ def _guard(case: Case) -> Reason | None:
         line = f"stack overflow{case.function} into a guard page{_frames(case)}"
     else:
         line = f"guard page hit{case.function}: {case.access} at {case.event.addr:#x}"
-    return Reason("guard-page", f"{line}; {describe_range(entry)} has no rights{_maker(case, entry)}")
+    return Diagnosis("guard-page", f"{line}; {describe_range(entry)} has no rights{_maker(case, entry)}")
 
 
 def _maker(case: Case, entry: EntryState) -> str:
@@ -305,7 +303,7 @@ def _made(case: Case, entry: EntryState) -> str:
     return f",{made}" if made else ""
 
 
-def _jump(case: Case) -> Reason | None:
+def _jump(case: Case) -> Diagnosis | None:
     event = case.event
     if event.access != VM_PROT_EXECUTE:
         return None
@@ -318,10 +316,10 @@ def _jump(case: Case) -> Reason | None:
     text = as_text(event.addr)
     made_of = f", the text {text!r}" if text else ""
     if returned and not called:
-        return Reason("return-address", f"return address is not code: {target}{made_of}, {where}")
+        return Diagnosis("return-address", f"return address is not code: {target}{made_of}, {where}")
     if entry is None:
-        return Reason("wild-jump", f"jump to {target}{made_of}, {where}{called}")
-    return Reason("jump-to-data", f"jump to data: {target}, {where}{called}")
+        return Diagnosis("wild-jump", f"jump to {target}{made_of}, {where}{called}")
+    return Diagnosis("jump-to-data", f"jump to data: {target}, {where}{called}")
 
 
 def _called_from(case: Case) -> str:
@@ -371,11 +369,11 @@ def past_eof(case: Case) -> PastEof | None:
     return None if offset < size else PastEof(path, size, offset)
 
 
-def _past_eof(case: Case) -> Reason | None:
+def _past_eof(case: Case) -> Diagnosis | None:
     past = past_eof(case)
     if past is None or case.entry is None:
         return None
-    return Reason(
+    return Diagnosis(
         "past-eof",
         f"{case.access}{case.function} past the end of the file {past.path}: it has {past.size:,} bytes, "
         f"the access is at offset {past.offset:,}{_made(case, case.entry)}",
@@ -389,12 +387,12 @@ def _file_of(case: Case, entry: EntryState | None) -> tuple[str, int]:
     while number >= 0:
         if objects[number].backing < 0:
             one = objects[number]
-            return (one.vnode or "?", one.vnode_size) if one.type == 2 else ("", 0)
+            return (one.vnode or "?", one.vnode_size) if one.type == OBJT_VNODE else ("", 0)
         number = objects[number].backing
     return "", 0
 
 
-def _denied(case: Case) -> Reason | None:
+def _denied(case: Case) -> Diagnosis | None:
     """Something is mapped there, but not for this."""
     entry = case.entry
     event = case.event
@@ -405,7 +403,7 @@ def _denied(case: Case) -> Reason | None:
         for change in reversed(answer.changed):
             if change.what == "protect" and change.before_prot & event.access:
                 by = describe_cause(change.cause, case.line_name)
-                return Reason(
+                return Diagnosis(
                     "protected",
                     f"{case.access}{case.function} at {event.addr:#x}, "
                     f"{'made read-only' if change.prot else 'made inaccessible'} by {by}",
@@ -413,14 +411,15 @@ def _denied(case: Case) -> Reason | None:
     name = case.name(event.addr)
     target = f"{name} ({event.addr:#x})" if name else f"{event.addr:#x}"
     if event.access == VM_PROT_WRITE and entry.prot & VM_PROT_EXECUTE:
-        return Reason("write-to-code", f"write to code{case.function}: {target} in {describe_range(entry)}")
+        return Diagnosis("write-to-code", f"write to code{case.function}: {target} in {describe_range(entry)}")
     if event.access == VM_PROT_WRITE and (entry.vnode or case.place(event.addr) is not None):
-        return Reason("read-only-data", f"write to read-only data{case.function}: {target} in {describe_range(entry)}")
+        line = f"write to read-only data{case.function}: {target} in {describe_range(entry)}"
+        return Diagnosis("read-only-data", line)
     where = f"{describe_range(entry)}{_made(case, entry)}"
-    return Reason("access-denied", f"{case.access}{case.function} not allowed in {where}")
+    return Diagnosis("access-denied", f"{case.access}{case.function} not allowed in {where}")
 
 
-def _unmapped(case: Case) -> Reason | None:
+def _unmapped(case: Case) -> Diagnosis | None:
     answer = case.answer
     if case.entry is not None or answer is None or answer.removed is None:
         return None
@@ -432,19 +431,19 @@ def _unmapped(case: Case) -> Reason | None:
         what = "use after munmap"
     where = f"[{gone.start:#x}, {gone.end:#x})"
     line = f"{what}: {case.access}{case.function}, {offset:,} bytes into {where}, unmapped by {by}"
-    return Reason("use-after-munmap", line)
+    return Diagnosis("use-after-munmap", line)
 
 
-def _overrun(case: Case) -> Reason | None:
+def _overrun(case: Case) -> Diagnosis | None:
     below = case.below()
     if case.entry is not None or below is None or case.event.addr - below.end >= NEIGHBOURHOOD:
         return None
     beyond = case.event.addr - below.end
     past = "right behind the end" if beyond == 0 else f"{pages(beyond)} past the end"
-    return Reason("overrun", f"{case.access}{case.function}, {past} of {describe_range(below)}{case.made_by(below)}")
+    return Diagnosis("overrun", f"{case.access}{case.function}, {past} of {describe_range(below)}{case.made_by(below)}")
 
 
-def _wild(case: Case) -> Reason | None:
+def _wild(case: Case) -> Diagnosis | None:
     if case.entry is not None:
         return None
     addr = case.event.addr
@@ -457,9 +456,10 @@ def _wild(case: Case) -> Reason | None:
         gaps.append(f"{describe_range(below)} ends {distance(addr - below.end)} below")
     if above is not None:
         gaps.append(f"{describe_range(above)} begins {distance(above.start - addr)} above")
-    return Reason("wild", f"wild pointer {addr:#x}{made_of}: {case.access}{case.function}; {', '.join(gaps)}")
+    return Diagnosis("wild", f"wild pointer {addr:#x}{made_of}: {case.access}{case.function}; {', '.join(gaps)}")
 
 
-def limit_text(value: int) -> str:
-    """A limit for people."""
-    return "unlimited" if value >= RLIM_INFINITY else f"{value:,} bytes ({pages(value - value % PAGE_SIZE)})"
+RULES: tuple[Callable[[Case], Diagnosis | None], ...] = (
+    _trap, _null, _altstack, _overflow, _gap, _guard, _jump, _past_eof, _denied, _unmapped, _overrun, _wild,
+)  # fmt: skip
+"""From the most special to the most general."""
