@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from kernel_model.kern.sysentvec import SysentVec
 
 MAP_AT_ZERO: Final = "security.bsd.map_at_zero"
-_MMAP_ERRNO: Final = {
+_MMAP_ERRNO: Final[dict[int, int]] = {
     KERN_INVALID_ADDRESS: E.ENOMEM,
     KERN_NO_SPACE: E.ENOMEM,
     KERN_PROTECTION_FAILURE: E.EACCES,
@@ -147,5 +147,5 @@ def _check(imgp: ImageParams, rv: int, what: str) -> None:
     """Turn a KERN code into the release's errno."""
     if rv == KERN_SUCCESS:
         return
-    errno = rv if imgp.release.exec_raw_stack_error else _MMAP_ERRNO.get(rv, E.EINVAL)
+    errno = int(rv) if imgp.release.exec_raw_stack_error else _MMAP_ERRNO.get(rv, E.EINVAL)
     raise ExecError(errno, f"{what}: {KERN_NAMES.get(rv, str(rv))}")

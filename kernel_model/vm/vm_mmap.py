@@ -114,7 +114,7 @@ P_OSREL_MAP_ANON = 800104
 P_OSREL_MAP_FSTRICT = 1100036
 
 
-def vm_mmap_to_errno(rv: KernReturn) -> int:
+def vm_mmap_to_errno(rv: int) -> int:
     """The errno of a mapping call that ended with *rv*.  FreeBSD: vm_mmap_to_errno()."""
     if rv == KERN_SUCCESS:
         return 0

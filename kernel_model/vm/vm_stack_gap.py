@@ -121,8 +121,8 @@ def _check_range(map_: VmMap, addrbos: int, max_ssize: int, sgp: int) -> KernRet
     else:
         bad = addrbos < map_.min_offset or addrbos > map_.max_offset or end > WORD_MASK
     if bad:
-        return release.stack_range_code
-    return release.stack_tiny_code if sgp >= max_ssize else KERN_SUCCESS
+        return KernReturn(release.stack_range_code)
+    return KernReturn(release.stack_tiny_code) if sgp >= max_ssize else KERN_SUCCESS
 
 
 def vm_map_stack_gap(
