@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ("kernel_model/vm", "emu/engine")
-NOT_COPIED = ("__pycache__", ".*", "build", "dist", "*.egg-info")
+NOT_COPIED = ("__pycache__", ".git", ".venv", ".*_cache", ".hypothesis", "build", "dist", "*.egg-info")
+RULES = ("lint", "sources", "layering", "habits", "recipes", "readme", "dist", "mutate")
+"""Tests of how things are written, not of what they do: they judge no mutant."""
 
 JUDGES: dict[str, tuple[str, ...]] = {
     "kernel_model/vm": (
@@ -277,13 +279,20 @@ def judges(root: Path, path: str) -> list[str]:
     dotted = ".".join(Path(path).with_suffix("").parts)
     package, _, last = dotted.rpartition(".")
     imports = (f"from {dotted} import", f"import {dotted}", f"from {package} import {last}\n")
-    files = sorted((root / "tests").rglob("test_*.py"))
+    files = _tests(root, "tests")
     named = [file for file in files if file.stem in (f"test_{stem}", f"test_emu_{stem}")]
     naming = [file for file in files if any(word in file.read_text(encoding="utf-8") for word in imports)]
     room = max((name for name in JUDGES if path.startswith(f"{name}/")), key=len, default="")
-    of_room = [file for pattern in JUDGES.get(room, ("tests",)) for file in sorted(root.glob(pattern))]
+    of_room = [file for pattern in JUDGES.get(room, ("tests",)) for file in _tests(root, pattern)]
     near = [file for file in naming if file.parent.name in ("unit", "property", "conformance", "differential", "why")]
     return list(dict.fromkeys(str(file.relative_to(root)) for file in (*named, *near, *of_room)))
+
+
+def _tests(root: Path, pattern: str) -> list[Path]:
+    """The test files that *pattern* names, or that are in a folder that it names."""
+    named = sorted(root.glob(pattern))
+    files = [file for path in named for file in (sorted(path.rglob("test_*.py")) if path.is_dir() else [path])]
+    return [file for file in files if file.stem.removeprefix("test_") not in RULES]
 
 
 # trying them
@@ -374,7 +383,7 @@ def try_all(root: Path, chosen: Sequence[Mutant], limit: float | None, jobs: int
 def _baseline(shops: SimpleQueue[Workshop], root: Path, chosen: Sequence[Mutant]) -> float:
     """Without a mutant all the tests must pass, or every mutant would seem to be noticed; the seconds they take."""
     tests = dict.fromkeys(test for path in {one.path: None for one in chosen} for test in judges(root, path))
-    _say(f"the tests as they are: {len(tests)} files and folders")
+    _say(f"the tests as they are, without a mutant: {len(tests)} files")
     shop = shops.get()
     began = time.monotonic()
     status, said = shop.run(list(tests), 3600)

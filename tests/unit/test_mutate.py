@@ -170,7 +170,13 @@ def test_an_unknown_module_is_bad_use(tree, capsys):
 def test_every_judge_of_the_house_exists():
     for room, patterns in JUDGES.items():
         assert (mutate.ROOT / room).is_dir()
-        assert all(list(mutate.ROOT.glob(pattern)) for pattern in patterns), room
+        assert all(mutate._tests(mutate.ROOT, pattern) for pattern in patterns), room
+
+
+def test_rules_of_writing_judge_no_mutant():
+    asked = judges(mutate.ROOT, modules(mutate.ROOT, ["kernel_model/kern"])[0])
+    assert "tests/unit/test_copyin.py" in asked
+    assert not {f"tests/unit/test_{rule}.py" for rule in mutate.RULES} & set(asked)
 
 
 def test_every_module_has_mutants_that_compile_and_judges_that_exist():
