@@ -23,7 +23,7 @@ import tokenize
 from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -280,12 +280,18 @@ def judges(root: Path, path: str) -> list[str]:
     package, _, last = dotted.rpartition(".")
     imports = (f"from {dotted} import", f"import {dotted}", f"from {package} import {last}\n")
     files = _tests(root, "tests")
-    named = [file for file in files if file.stem in (f"test_{stem}", f"test_emu_{stem}")]
     naming = [file for file in files if any(word in file.read_text(encoding="utf-8") for word in imports)]
     room = max((name for name in JUDGES if path.startswith(f"{name}/")), key=len, default="")
     of_room = [file for pattern in JUDGES.get(room, ("tests",)) for file in _tests(root, pattern)]
     near = [file for file in naming if file.parent.name in ("unit", "property", "conformance", "differential", "why")]
-    return list(dict.fromkeys(str(file.relative_to(root)) for file in (*named, *near, *of_room)))
+
+    def likeness(file: Path) -> tuple[bool, int]:
+        bare = file.stem.removeprefix("test_").removeprefix("emu_")
+        pairs = zip(bare.split("_"), stem.split("_"), strict=False)
+        return bare == stem, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    found = dict.fromkeys((*near, *of_room))
+    return [str(file.relative_to(root)) for file in sorted(found, key=likeness, reverse=True)]
 
 
 def _tests(root: Path, pattern: str) -> list[Path]:
@@ -436,6 +442,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     """Choose, try, report."""
     options = parser().parse_args(arguments)
+    # In a background job SIGINT is ignored, and so it would be in programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         found = [mutant for path in modules(root, options.module) for mutant in mutants_of(root, path)]
         found = [one for one in found if options.function in (None, one.function, one.function.rpartition(".")[2])]
