@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from kernel_model.kern.proc import SysentVec, Thread
     from kernel_model.kern.vnode import Vattr, Vnode
+    from kernel_model.vm.vm_param import KernReturn
 
 MAP_AT_ZERO: Final = "security.bsd.map_at_zero"
 _MMAP_ERRNO: Final = {
@@ -479,12 +480,12 @@ def _stack_size(imgp: ImageParams) -> int:
     return size
 
 
-def _check(imgp: ImageParams, rv: int, what: str) -> None:
+def _check(imgp: ImageParams, rv: KernReturn, what: str) -> None:
     """Turn a KERN code into the release's errno."""
     if rv == KERN_SUCCESS:
         return
     errno = rv if imgp.release.exec_raw_stack_error else _MMAP_ERRNO.get(rv, E.EINVAL)
-    raise ExecError(errno, f"{what}: {KERN_NAMES.get(rv, str(rv))}")
+    raise ExecError(errno, f"{what}: {KERN_NAMES.get(rv, repr(rv))}")
 
 
 # -- commit: what outlives the image --------------------------------------------------------------------------

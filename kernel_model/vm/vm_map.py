@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map_entry import MapObject
     from kernel_model.vm.vm_object import VmObject
+    from kernel_model.vm.vm_param import KernReturn
 
 INSERT = "insert"
 DELETE = "delete"
@@ -78,7 +79,7 @@ U_INT_MASK = 0xFFFF_FFFF
 class FaultHandler(Protocol):
     """vm_fault(), as vm_map_wire calls it."""
 
-    def __call__(self, map_: VmMap, va: int, fault_type: int, fault_flags: int = 0) -> int:
+    def __call__(self, map_: VmMap, va: int, fault_type: int, fault_flags: int = 0) -> KernReturn:
         """Make the page that holds *va* resident; a KERN_* code."""
         ...
 

@@ -148,7 +148,7 @@ class MmapProc(Protocol):
         ...
 
 
-def vm_mmap_to_errno(rv: KernReturn) -> int:
+def vm_mmap_to_errno(rv: int) -> int:
     """The errno of a mapping call that ended with *rv*.  FreeBSD: vm_mmap_to_errno()."""
     if rv == KERN_SUCCESS:
         return 0

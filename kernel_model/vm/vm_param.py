@@ -7,8 +7,19 @@ from __future__ import annotations
 
 VmOffset = int
 """A virtual address or a length in bytes (vm_offset_t, vm_size_t)."""
-KernReturn = int
-"""One of the KERN_* codes; 0 is success."""
+
+
+class KernReturn(int):
+    """A return code of the vm layer: a plain number that shows its name.
+
+    ``if rv``, ``rv == KERN_NO_SPACE`` and ``hash(rv)`` are int's own, at its price; JSON and ``%d`` give the number.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return KERN_NAMES.get(self, str(int(self)))
+
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
@@ -18,17 +29,17 @@ NBPDR = 1 << 21
 """Bytes of an amd64 superpage (2 MiB)."""
 WORD_MASK = (1 << 64) - 1
 
-KERN_SUCCESS = 0
-KERN_INVALID_ADDRESS = 1
-KERN_PROTECTION_FAILURE = 2
-KERN_NO_SPACE = 3
-KERN_INVALID_ARGUMENT = 4
-KERN_FAILURE = 5
-KERN_RESOURCE_SHORTAGE = 6
-KERN_NOT_RECEIVER = 7
-KERN_NO_ACCESS = 8
-KERN_OUT_OF_BOUNDS = 9
-KERN_RESTART = 10
+KERN_SUCCESS = KernReturn(0)
+KERN_INVALID_ADDRESS = KernReturn(1)
+KERN_PROTECTION_FAILURE = KernReturn(2)
+KERN_NO_SPACE = KernReturn(3)
+KERN_INVALID_ARGUMENT = KernReturn(4)
+KERN_FAILURE = KernReturn(5)
+KERN_RESOURCE_SHORTAGE = KernReturn(6)
+KERN_NOT_RECEIVER = KernReturn(7)
+KERN_NO_ACCESS = KernReturn(8)
+KERN_OUT_OF_BOUNDS = KernReturn(9)
+KERN_RESTART = KernReturn(10)
 
 KERN_NAMES: dict[int, str] = {
     KERN_SUCCESS: "KERN_SUCCESS",
@@ -43,7 +54,7 @@ KERN_NAMES: dict[int, str] = {
     KERN_OUT_OF_BOUNDS: "KERN_OUT_OF_BOUNDS",
     KERN_RESTART: "KERN_RESTART",
 }
-KERN_CODES: dict[str, int] = {name: code for code, name in KERN_NAMES.items()}
+KERN_CODES: dict[str, KernReturn] = {name: KernReturn(code) for code, name in KERN_NAMES.items()}
 """By name, as ``kernel_model.release`` gives them."""
 
 VM_MIN_ADDRESS = 0
