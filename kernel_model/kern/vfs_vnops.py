@@ -59,15 +59,17 @@ from kernel_model.kern.vnode import (
 )
 from kernel_model.rlimit import RLIMIT_FSIZE
 from kernel_model.vm.pmap import pmap_mappings
-from kernel_model.vm.vm import VM_PROT_EXECUTE
-from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
-from kernel_model.vm.vnode_pager import vnode_pager_setsize
+from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
+from kernel_model.vm.vm_mmap import MAP_ANON, MAP_SHARED, PROT_READ, PROT_WRITE, vm_mmap_object
+from kernel_model.vm.vm_object import vm_object_deallocate
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VmOffset
+from kernel_model.vm.vnode_pager import vnode_pager_alloc, vnode_pager_setsize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kernel_model.kern.file import FileIoOps
-    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.proc import Proc, Thread
     from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
@@ -292,6 +294,70 @@ def vn_rlimit_fsize(td: Thread, vp: Vnode, offset: int, count: int) -> int:
         raise SyscallError(E.EFBIG)
     kassert(0 <= offset < limit, "write at %d within %d", offset, limit)
     return limit - offset
+
+
+# -- mappings ---------------------------------------------------------------------------------
+
+
+def file_maxprot(fp: File, prot: int, flags: int) -> int:
+    """What a mapping of *fp* may ever allow; EACCES when *prot* wants more.  FreeBSD: vn_mmap()."""
+    if fp.f_vnode is None or fp.f_flag & O_PATH:
+        raise SyscallError(E.ENODEV)
+    maxprot = VM_PROT_EXECUTE
+    if fp.f_flag & FREAD:
+        maxprot |= VM_PROT_READ
+    elif prot & PROT_READ:
+        raise SyscallError(E.EACCES)
+    if flags & MAP_SHARED:
+        if fp.f_flag & FWRITE:
+            maxprot |= VM_PROT_WRITE
+        elif prot & PROT_WRITE:
+            raise SyscallError(E.EACCES)
+    else:
+        maxprot |= VM_PROT_WRITE
+    return maxprot
+
+
+def vn_mmap(
+    proc: Proc,
+    vp: Vnode | None,
+    addr: VmOffset,
+    size: VmOffset,
+    prot: int,
+    maxprot: int,
+    flags: int,
+    foff: int,
+) -> VmOffset:
+    """Map *vp*, whose rights were checked, at file offset *foff*.  FreeBSD: vn_mmap(); vm_mmap_vnode() until 10."""
+    if vp is None:
+        raise SyscallError(E.ENODEV)
+    if vp.v_type == VCHR:
+        return _mmap_device(proc, vp, addr, size, prot, maxprot, flags)
+    if vp.v_type != VREG:
+        raise SyscallError(proc.p_sysent.files.mmap_no_file)
+    kassert(not prot & ~maxprot, "mmap: rights %#x of %#x", prot, maxprot)
+    kassert(not foff & PAGE_MASK, "mmap: file offset %#x", foff)
+    obj = vnode_pager_alloc(proc.kernel.vm, vp)
+    try:
+        return vm_mmap_object(proc, addr, size, prot, maxprot, flags, obj, foff)
+    except SyscallError:
+        vm_object_deallocate(obj)
+        raise
+
+
+def _mmap_device(
+    proc: Proc, vp: Vnode, addr: VmOffset, size: VmOffset, prot: int, maxprot: int, flags: int
+) -> VmOffset:
+    """/dev/zero is anonymous memory in both forms; other devices cannot be mapped.
+
+    FreeBSD: devfs_mmap_f(), sys/fs/devfs/devfs_vnops.c; vm_mmap_cdev().
+    """
+    if not vp.maps_anonymous():
+        raise SyscallError(E.ENODEV if flags & MAP_SHARED else proc.p_sysent.files.mmap_device_private)
+    return vm_mmap_object(proc, addr, size, prot, maxprot, flags | MAP_ANON)
+
+
+# -- the open file ---------------------------------------------------------------------------------
 
 
 class VnodeFileOps:
