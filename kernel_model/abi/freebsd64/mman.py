@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel_model.errno import EOPNOTSUPP
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyout
-from kernel_model.kern.kern_mman import kern_mmap
+from kernel_model.kern.kern_mman import fo_mmap
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.vm import vm_mmap
 
@@ -24,6 +25,11 @@ def sys_break(td: Thread, nsize: int) -> int:
 def sys_sbrk(td: Thread, incr: int) -> int:
     """sbrk(2) and sstk(2): never there."""
     raise SyscallError(EOPNOTSUPP)
+
+
+def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, pos: int) -> int:
+    """mmap(2)."""
+    return vm_mmap.kern_mmap(td.td_proc, addr, size, prot, flags, fd, pos, partial(fo_mmap, td))
 
 
 def sys_munmap(td: Thread, addr: int, size: int) -> int:
@@ -108,6 +114,6 @@ SYSCALLS: dict[int, Sysent] = {
     250: Sysent("minherit", "pud", Support.FULL, sys_minherit),
     324: Sysent("mlockall", "x", Support.FULL, sys_mlockall),
     325: Sysent("munlockall", "", Support.FULL, sys_munlockall),
-    477: Sysent("mmap", "puxxfl", Support.PARTIAL, kern_mmap, "no devices but /dev/zero"),
+    477: Sysent("mmap", "puxxfl", Support.PARTIAL, sys_mmap, "no devices but /dev/zero"),
 }
 """Number to row."""
