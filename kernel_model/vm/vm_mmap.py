@@ -43,12 +43,14 @@ from kernel_model.vm.vm_map_entry import (
     MAP_STACK_GROWS_DOWN,
     MAP_WIREFUTURE,
     MAP_WRITECOUNT,
+    VM_MAP_PROTECT_SET_MAXPROT,
+    VM_MAP_PROTECT_SET_PROT,
     VM_MAP_WIRE_HOLESOK,
     VM_MAP_WIRE_NOHOLES,
     VM_MAP_WIRE_USER,
     vmfs_aligned_space,
 )
-from kernel_model.vm.vm_map_find import vm_map_find, vm_map_find_min, vm_map_fixed
+from kernel_model.vm.vm_map_find import MAP_32BIT_MAX_ADDR, vm_map_find, vm_map_find_min, vm_map_fixed
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect, vm_map_protect_flags
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
@@ -103,7 +105,6 @@ MAP_32BIT = 0x80000
 MAP_ALIGNMENT_SHIFT = 24
 MAP_ALIGNMENT_MASK = 0xFF << MAP_ALIGNMENT_SHIFT
 MAP_ALIGNED_SUPER = 1 << MAP_ALIGNMENT_SHIFT
-MAP_32BIT_MAX_ADDR = 1 << 31
 
 MS_ASYNC = 1
 MS_INVALIDATE = 2
@@ -448,7 +449,8 @@ def kern_mprotect(proc: MmapProc, addr: VmOffset, size: VmOffset, prot: int) -> 
         prot &= PROT_ALL
     start, end = page_range(addr, size)
     if release.protect_flags:
-        rv = vm_map_protect_flags(map_, start, end, prot, max_prot, 3 if max_prot else 1)
+        flags = VM_MAP_PROTECT_SET_PROT | (VM_MAP_PROTECT_SET_MAXPROT if max_prot else 0)
+        rv = vm_map_protect_flags(map_, start, end, prot, max_prot, flags)
     else:
         rv = vm_map_protect(map_, start, end, prot)
     if rv == KERN_SUCCESS:
