@@ -141,7 +141,7 @@ class _File:
         m.valid = True
         return VM_PAGER_OK, 1
 
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
+    def putpages(self, object_: VmObject, m: VmPage) -> int:
         return VM_PAGER_OK
 
     def dealloc(self, object_: VmObject) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
-from kernel_model.errors import kassert
+from kernel_model.errors import kassert, some
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_page import MADV_DONTNEED, MADV_FREE
 from kernel_model.vm.vm_param import NBPDR, PAGE_SHIFT, PAGE_SIZE
@@ -347,6 +347,7 @@ def _invalidate_page(pmap: Pmap, vpn: int) -> None:
 def _pv_insert(m: VmPage, pmap: Pmap, vpn: int) -> None:
     if m.pv_more is None:
         m.pv_more = {}
+    kassert((pmap, vpn) not in m.pv_more, "page %r is mapped at %#x already", m, vpn << PAGE_SHIFT)
     m.pv_more[pmap, vpn] = None
 
 
@@ -357,5 +358,5 @@ def _pv_remove(m: VmPage, pmap: Pmap, vpn: int) -> None:
             (m.pv_pmap, m.pv_vpn), _ = more.popitem()
         else:
             m.pv_pmap = None
-    elif more is not None:
-        del more[pmap, vpn]
+    else:
+        del some(more, "further mappings of a page")[pmap, vpn]

@@ -158,12 +158,12 @@ def _overcommit_allows(vm: Vm, nbytes: int, total: int, cred: Ucred | None) -> b
     return vm.uid_vmsize.get(cred.cr_ruid, 0) + nbytes <= limit
 
 
-def swap_pager_has_page(object_: SwapObject, pindex: int) -> bool:
+def swap_pager_haspage(object_: SwapObject, pindex: int) -> bool:
     """Whether a block holds the page.  FreeBSD: swap_pager_haspage()."""
     return object_.swap is not None and pindex in object_.swap
 
 
-def swap_pager_getpage(object_: SwapObject, m: VmPage) -> int:
+def swap_pager_getpages(object_: SwapObject, m: VmPage) -> int:
     """Read a page back; the block stays valid until the page is dirtied.  FreeBSD: swap_pager_getpages()."""
     vm = object_.vm
     block = object_.swap.get(m.pindex) if object_.swap is not None else None
@@ -178,7 +178,7 @@ def swap_pager_getpage(object_: SwapObject, m: VmPage) -> int:
     return VM_PAGER_OK
 
 
-def swap_pager_putpage(object_: SwapObject, m: VmPage) -> int:
+def swap_pager_putpages(object_: SwapObject, m: VmPage) -> int:
     """Write a page out; OBJT_DEFAULT becomes OBJT_SWAP.  FreeBSD: swap_pager_putpages()."""
     vm = object_.vm
     device = swap_device(vm)

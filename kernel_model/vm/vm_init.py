@@ -6,7 +6,7 @@ Differs: a global is a field of ``Vm``, so that several machines can live in one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from kernel_model.ktrace import KTrace
 from kernel_model.pcpu import Pcpu
@@ -74,8 +74,8 @@ class VmProc(Protocol):
     """The process whose system call or fault is being served, as far as sys/vm looks at it."""
 
     @property
-    def p_vmspace(self) -> Any:  # noqa: ANN401  VmSpace stands above this module
-        """Its address space."""
+    def p_vmspace(self) -> object:
+        """Its address space; ``vm_stack_gap.growing_space()`` says what it can do."""
         ...
 
     @property

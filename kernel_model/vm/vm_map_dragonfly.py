@@ -28,6 +28,7 @@ from kernel_model.vm.vm_param import (
     WORD_MASK,
     KernReturn,
 )
+from kernel_model.vm.vm_stack_gap import growing_space
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import VmProc
@@ -114,7 +115,7 @@ def dragonfly_growstack(proc: VmProc, addr: int) -> KernReturn:
              when a neighbour, RLIMIT_STACK or RLIMIT_VMEM forbids.
     DragonFly: vm_map_growstack(map, addr), vm_map_stack(9).
     """
-    vmspace: StackSpace = proc.p_vmspace
+    vmspace = growing_space(proc)
     map_ = vmspace.vm_map
     check = map_.vm.check
     map_.lock_read()

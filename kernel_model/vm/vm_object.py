@@ -29,7 +29,7 @@ from kernel_model.vm.swap_pager import (
     swap_pager_copy,
     swap_pager_dealloc,
     swap_pager_freespace,
-    swap_pager_has_page,
+    swap_pager_haspage,
     swap_release_by_cred,
     swap_reserve_by_cred,
 )
@@ -113,7 +113,7 @@ class Pager(Protocol):
         """Fill *m* and perhaps neighbours: the result, and how many pages were read."""
         ...
 
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
+    def putpages(self, object_: VmObject, m: VmPage) -> int:
         """Write *m* back: the result."""
         ...
 
@@ -539,7 +539,7 @@ def _drop_shadowed_blocks(object_: VmObject, backing: VmObject) -> None:
 
 def _has_page(object_: VmObject, pindex: int) -> bool:
     """Resident, or on the swap device."""
-    return pindex in object_.pages or swap_pager_has_page(object_, pindex)
+    return pindex in object_.pages or swap_pager_haspage(object_, pindex)
 
 
 def _all_shadowed(object_: VmObject, backing: VmObject) -> bool:
@@ -622,7 +622,7 @@ def vm_object_page_clean(object_: VmObject, start: VmOffset, end: VmOffset, flag
             continue
         pmap_remove_write(m)
         kassert(not pmap_is_modified(m), "page %r can be written while it is cleaned", m)
-        if m.dirty and object_.pager.putpage(object_, m) != VM_PAGER_OK:
+        if m.dirty and object_.pager.putpages(object_, m) != VM_PAGER_OK:
             result = all_clean = False
     if all_clean:
         object_.flags &= ~OBJ_MIGHTBEDIRTY

@@ -288,9 +288,7 @@ def vm_page_launder(m: VmPage) -> None:
 def vm_page_dequeue(m: VmPage) -> None:
     """Take a page out of whatever queue it is in.  FreeBSD: vm_page_dequeue()."""
     if m.queue != PQ_NONE and m.object is not None:
-        queue = m.object.vm.pagequeues[m.queue]
-        kassert(queue.cnt > 0, "vm_page_dequeue: queue of %r is empty", m)
-        queue.cnt -= 1
+        m.object.vm.pagequeues[m.queue].cnt -= 1
         m.queue = PQ_NONE
 
 

@@ -31,7 +31,7 @@ from kernel_model.vm.vm_page import (
     vm_page_enqueue,
     vm_page_free,
 )
-from kernel_model.vm.vm_pager import vm_pager_put_page
+from kernel_model.vm.vm_pager import vm_pager_put_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -207,7 +207,6 @@ def _from_head(vm: Vm, which: int) -> Iterator[VmPage]:
             return
         m = places.popleft()
         if m.queue == which:
-            kassert(m.wire_count == 0, "wired page %r in queue %d", m, which)
             vm_page_dequeue(m)
             yield m
 
@@ -215,8 +214,8 @@ def _from_head(vm: Vm, which: int) -> Iterator[VmPage]:
 def _clean(m: VmPage) -> bool:
     """Write a dirty page to where it belongs; its mappings lose write access first."""
     pmap_remove_write(m)
-    kassert(not pmap_is_modified(m), "page %r can be written while it is cleaned", m)
-    return vm_pager_put_page(vm_page_object(m), m) == VM_PAGER_OK
+    kassert(m.pv_pmap is None or not pmap_is_modified(m), "page %r can be written while it is cleaned", m)
+    return vm_pager_put_pages(vm_page_object(m), m) == VM_PAGER_OK
 
 
 def _reclaim(vm: Vm, m: VmPage) -> None:

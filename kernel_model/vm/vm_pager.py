@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert, some
-from kernel_model.vm.swap_pager import swap_pager_getpage, swap_pager_has_page, swap_pager_putpage
+from kernel_model.vm.swap_pager import swap_pager_getpages, swap_pager_haspage, swap_pager_putpages
 from kernel_model.vm.vm import (
     OBJT_DEVICE,
     OBJT_PHYS,
@@ -48,7 +48,7 @@ __all__ = [
     "sg_pager_allocate",
     "vm_pager_get_pages",
     "vm_pager_has_page",
-    "vm_pager_put_page",
+    "vm_pager_put_pages",
 ]
 
 
@@ -56,7 +56,7 @@ def vm_pager_has_page(object_: VmObject, pindex: int) -> bool:
     """Whether the pager holds the page.  FreeBSD: vm_pager_has_page()."""
     if object_.pager is not None:
         return object_.pager.haspage(object_, pindex)
-    return swap_pager_has_page(object_, pindex)
+    return swap_pager_haspage(object_, pindex)
 
 
 def vm_pager_get_pages(object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
@@ -66,16 +66,16 @@ def vm_pager_get_pages(object_: VmObject, m: VmPage, behind: int, ahead: int) ->
     """
     if object_.pager is not None:
         return object_.pager.getpages(object_, m, behind, ahead)
-    return swap_pager_getpage(object_, m), 1
+    return swap_pager_getpages(object_, m), 1
 
 
-def vm_pager_put_page(object_: VmObject, m: VmPage) -> int:
+def vm_pager_put_pages(object_: VmObject, m: VmPage) -> int:
     """Write a page back; on VM_PAGER_OK it is clean.  FreeBSD: vm_pager_put_pages()."""
-    kassert(m.valid, "vm_pager_put_page: page %r is not valid", m)
+    kassert(m.valid, "vm_pager_put_pages: page %r is not valid", m)
     if object_.pager is not None:
-        return object_.pager.putpage(object_, m)
-    kassert(object_.type <= OBJT_SWAP, "vm_pager_put_page: object %r has no pager", object_)
-    return swap_pager_putpage(object_, m)
+        return object_.pager.putpages(object_, m)
+    kassert(object_.type <= OBJT_SWAP, "vm_pager_put_pages: object %r has no pager", object_)
+    return swap_pager_putpages(object_, m)
 
 
 class PhysPager:
@@ -93,7 +93,7 @@ class PhysPager:
         vm_page_wire(m)
         return VM_PAGER_OK, 1
 
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
+    def putpages(self, object_: VmObject, m: VmPage) -> int:
         """Never paged out."""
         return VM_PAGER_FAIL
 

@@ -101,6 +101,7 @@ class VmPhys:
 
         The run is at least *npages* long, rounded up to a power of two so that the object can grow in place.
         """
+        kassert(npages > 0, "vm_phys: run of %d pages", npages)
         order = max((npages - 1).bit_length(), SMALLEST_RUN)
         size = 1 << order
         if size > self.largest_run:
@@ -127,12 +128,14 @@ class VmPhys:
 
     def disown(self, run: PhysRun) -> None:
         """The owner is gone: release the run now, or when its last stray page is freed."""
+        kassert(run.owned, "run %r given back twice", run)
         run.owned = False
         if not run.strays:
             self.release(run)
 
     def stray_freed(self, run: PhysRun, frame: int) -> None:
         """A renamed page was freed: its frame returns to the run it came from."""
+        kassert(frame in run.strays, "frame %#x is no stray of %r", frame, run)
         run.strays.discard(frame)
         if not run.owned and not run.strays:
             self.release(run)
@@ -149,6 +152,7 @@ class VmPhys:
 
     def free_frame(self, frame: int) -> None:
         """Put a frame back into the pool; it must already be zero."""
+        kassert(frame < self._pool_next, "frame %#x is not of the pool", frame)
         self._pool.append(frame)
 
     def zero(self, frame: int) -> None:

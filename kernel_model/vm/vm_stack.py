@@ -50,6 +50,7 @@ from kernel_model.vm.vm_param import (
     trunc_page,
 )
 from kernel_model.vm.vm_stack_gap import (
+    growing_space,
     growth_fits_limits,
     is_procstack,
     lim_cur,
@@ -174,7 +175,7 @@ def vm_map_growstack(proc: VmProc, addr: int) -> KernReturn:
              KERN_NO_SPACE when the reserve, a neighbour, RLIMIT_STACK, RLIMIT_MEMLOCK or RLIMIT_VMEM forbids.
     FreeBSD: vm_map_growstack(9).  With the gap design the kernel's function takes the map; this is its process form.
     """
-    vmspace: StackSpace = proc.p_vmspace
+    vmspace = growing_space(proc)
     map_ = vmspace.vm_map
     if map_.vm.release.stack_dragonfly:
         return dragonfly_growstack(proc, addr)

@@ -16,7 +16,7 @@ Differs: no RACCT.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
@@ -82,6 +82,11 @@ class StackSpace(Protocol):
     def vm_map(self) -> VmMap:
         """Its map."""
         ...
+
+
+def growing_space(proc: VmProc) -> StackSpace:
+    """The address space of *proc*: ``p->p_vmspace``, which stands above this file."""
+    return cast("StackSpace", proc.p_vmspace)
 
 
 def lim_cur(proc: VmProc | None, which: int) -> int:
@@ -201,7 +206,7 @@ def vm_map_growstack_gap(map_: VmMap, addr: int, gap: VmMapEntry | None) -> Kern
     proc = vm.curproc
     if proc is None:
         return KERN_FAILURE
-    own = proc.p_vmspace.vm_map is map_ and (proc.p_textvp is not None or not vm.release.grow_needs_textvp)
+    own = growing_space(proc).vm_map is map_ and (proc.p_textvp is not None or not vm.release.grow_needs_textvp)
     if not vm.check("own_map", own):
         return KERN_FAILURE
     if gap is None:
@@ -228,7 +233,7 @@ class _GapGrowth:
     def __init__(self, vm: Vm, proc: VmProc, map_: VmMap, addr: int, gap: VmMapEntry) -> None:
         self.vm = vm
         self.proc = proc
-        self.vmspace: StackSpace = proc.p_vmspace
+        self.vmspace = growing_space(proc)
         self.map = map_
         self.addr = addr
         self.gap = gap

@@ -1,7 +1,7 @@
 """Files as memory: one object per vnode, in whose pages every mapping of the file meets.
 
-read(2) and write(2) are made to agree with the mappings by the file system's callers: they ask for
-``vnode_pager_pages`` or call ``vnode_pager_flush`` before and ``vnode_pager_written`` after they touch the store.
+read(2) and write(2) are made to agree with the mappings by vn_read() and vn_write() of kern/vfs_vnops.py, which look at
+the pages of ``v_object``; who reads the store past them calls vnode_pager_flush() first.
 
 FreeBSD: sys/vm/vnode_pager.c; vfs_msync(), sys/kern/vfs_subr.c.
 Differs: when nobody maps a file any more its dirty pages are written and its object is gone, so that a file that
@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from kernel_model.errors import SyscallError, kassert
-from kernel_model.vm.pmap import pmap_mappings
 from kernel_model.vm.vm import OBJ_DEAD, OBJ_MIGHTBEDIRTY, OBJT_VNODE, VM_PAGER_BAD, VM_PAGER_ERROR, VM_PAGER_OK
 from kernel_model.vm.vm_object import (
     OBJPC_NOSYNC,
@@ -26,7 +25,7 @@ from kernel_model.vm.vm_object import (
     vm_object_reference,
     vm_object_terminate,
 )
-from kernel_model.vm.vm_page import PQ_INACTIVE, vm_page_alloc, vm_page_enqueue, vm_page_range
+from kernel_model.vm.vm_page import PQ_INACTIVE, vm_page_alloc, vm_page_enqueue
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ class VnodePager:
         """
         if m.pindex << PAGE_SHIFT >= self.vnp_size:
             return VM_PAGER_BAD, 0
+        kassert(not m.valid, "vnode_pager_getpages: page %r is valid already", m)
         cluster = _cluster(object_, m, behind, ahead)
         cnt = object_.vm.cnt
         first = cluster[0]
@@ -96,7 +96,7 @@ class VnodePager:
         cnt.v_vnodepgsin += len(cluster)
         return VM_PAGER_OK, len(cluster)
 
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
+    def putpages(self, object_: VmObject, m: VmPage) -> int:
         """Write a page back, never beyond the end of the file.  FreeBSD: vnode_pager_generic_putpages()."""
         offset = m.pindex << PAGE_SHIFT
         size = min(PAGE_SIZE, self.vnp_size - offset)
@@ -167,29 +167,6 @@ def vnode_pager_flush(vp: PagedVnode, start: int, end: int) -> None:
     object_ = vp.v_object
     if object_ is not None and object_.flags & OBJ_MIGHTBEDIRTY:
         vm_object_page_clean(object_, start, end, OBJPC_SYNC)
-
-
-def vnode_pager_written(vp: PagedVnode, offset: int, data: memoryview | bytes) -> None:
-    """*data* was written to the store at *offset*: resident pages get it too, and the size is looked at again.
-
-    FreeBSD: the buffer cache and the pages of a file are the same memory; here they are made equal.
-    """
-    object_ = vp.v_object
-    if object_ is None:
-        return
-    vnode_pager_setsize(vp, vp.v_size())
-    phys = object_.vm.phys
-    end = offset + len(data)
-    view = memoryview(data)
-    for m in vm_page_range(object_, offset >> PAGE_SHIFT, (end + PAGE_MASK) >> PAGE_SHIFT):
-        if not m.valid:
-            continue
-        base = m.pindex << PAGE_SHIFT
-        low = max(base, offset)
-        high = min(base + PAGE_SIZE, end)
-        phys.page(m.frame)[low - base : high - base] = view[low - offset : high - offset]
-        for pmap, vpn in pmap_mappings(m):
-            pmap.hardware.code_changed(vpn << PAGE_SHIFT, (vpn + 1) << PAGE_SHIFT)
 
 
 def vfs_msync(vm: Vm, skip_nosync: bool = True) -> int:

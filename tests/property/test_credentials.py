@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel_model.ucred import Ucred
-from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred
+from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred, swap_reserve_force
 from kernel_model.vm.vm import (
     VM_INHERIT_COPY,
     VM_INHERIT_NONE,
@@ -145,9 +145,8 @@ class World:
             return
         child, charge = vmspace_fork(proc.p_vmspace)
         if not swap_reserve_by_cred(self.vm, charge, proc.p_ucred):
-            self.vm.swap_reserved += charge
-            uid = proc.p_ucred.cr_ruid
-            self.vm.uid_vmsize[uid] = self.vm.uid_vmsize.get(uid, 0) + charge
+            # What the child's entries say is going to be released, so it must have been reserved.
+            swap_reserve_force(self.vm, charge)
             vmspace_free(child)
             self.refused += 1
             return

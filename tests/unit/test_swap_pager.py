@@ -17,8 +17,8 @@ from kernel_model.vm.swap_pager import (
     SwapDevice,
     swap_device,
     swap_pager_freespace,
-    swap_pager_getpage,
-    swap_pager_putpage,
+    swap_pager_getpages,
+    swap_pager_putpages,
     swap_release,
     swap_release_by_cred,
     swap_reserve,
@@ -87,16 +87,16 @@ def test_a_page_survives_the_device() -> None:
     assert m is not None
     vm.phys.page(m.frame)[:] = bytes(range(256)) * 16
     m.dirty = True
-    assert swap_pager_putpage(object_, m) == VM_PAGER_OK
+    assert swap_pager_putpages(object_, m) == VM_PAGER_OK
     assert (m.dirty, object_.type, object_.swap) == (False, OBJT_SWAP, {2: 0})
     vm.phys.zero(m.frame)
-    assert swap_pager_getpage(object_, m) == VM_PAGER_OK
+    assert swap_pager_getpages(object_, m) == VM_PAGER_OK
     assert bytes(vm.phys.page(m.frame)) == bytes(range(256)) * 16
-    assert swap_pager_putpage(object_, m) == VM_PAGER_OK
+    assert swap_pager_putpages(object_, m) == VM_PAGER_OK
     assert swap_device(vm).used == 1, "the block is written again, not another one"
     other = vm_page_alloc(object_, 3)
     assert other is not None
-    assert swap_pager_getpage(object_, other) == VM_PAGER_FAIL
+    assert swap_pager_getpages(object_, other) == VM_PAGER_FAIL
     assert (vm.cnt.v_swapin, vm.cnt.v_swapout) == (1, 2)
     swap_pager_freespace(object_, 0, 2)
     assert swap_device(vm).used == 1
@@ -113,8 +113,8 @@ def test_a_full_or_broken_device_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
     assert first is not None
     assert second is not None
     second.dirty = True
-    assert swap_pager_putpage(object_, first) == VM_PAGER_OK
-    assert swap_pager_putpage(object_, second) == VM_PAGER_FAIL
+    assert swap_pager_putpages(object_, first) == VM_PAGER_OK
+    assert swap_pager_putpages(object_, second) == VM_PAGER_FAIL
     assert second.dirty
     swap_pager_freespace(object_, 0, 1)
 
@@ -122,7 +122,7 @@ def test_a_full_or_broken_device_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kernel_model.vm.swap_pager.os.pwrite", broken)
-    assert swap_pager_putpage(object_, second) == VM_PAGER_ERROR
+    assert swap_pager_putpages(object_, second) == VM_PAGER_ERROR
     assert (second.dirty, swap_device(vm).used) == (True, 0)
 
 

@@ -528,7 +528,7 @@ class StubPager:
         m.valid = self.answer == VM_PAGER_OK
         return self.answer, 1
 
-    def putpage(self, object_: VmObject, m: VmPage) -> int:
+    def putpages(self, object_: VmObject, m: VmPage) -> int:
         return self.answer
 
     def dealloc(self, object_: VmObject) -> None:

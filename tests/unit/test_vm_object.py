@@ -8,7 +8,7 @@ import pytest
 
 from kernel_model.errors import KernelPanic
 from kernel_model.ucred import Ucred
-from kernel_model.vm.swap_pager import swap_device, swap_pager_putpage, swap_reserve_by_cred
+from kernel_model.vm.swap_pager import swap_device, swap_pager_putpages, swap_reserve_by_cred
 from kernel_model.vm.vm import (
     OBJ_NOSPLIT,
     OBJ_ONEMAPPING,
@@ -117,7 +117,7 @@ def test_collapse_takes_over_what_was_paged_out_unless_the_shadow_has_its_own() 
     vm, _ = make_vm()
     lower = anon(vm, 4, 0, 1)
     for pindex in (0, 1):
-        assert swap_pager_putpage(lower, lower.pages[pindex]) == 0
+        assert swap_pager_putpages(lower, lower.pages[pindex]) == 0
     vm_object_page_remove(lower, 0, 0)
     assert (lower.type, swap_device(vm).used) == (OBJT_SWAP, 2)
     shadow = chain(vm, lower, 0, 4)
@@ -154,7 +154,7 @@ def test_a_shared_object_is_bypassed_only_when_nothing_of_it_shows() -> None:
 def test_a_paged_out_object_is_bypassed_by_release(release: str, bypassed: bool) -> None:
     vm, _ = make_vm(release)
     middle = anon(vm, 2, 0)
-    assert swap_pager_putpage(middle, middle.pages[0]) == 0
+    assert swap_pager_putpages(middle, middle.pages[0]) == 0
     vm_object_page_remove(middle, 0, 0)
     top = chain(vm, middle, 0, 2)
     vm_object_reference(middle)
@@ -223,7 +223,7 @@ def test_split_gives_an_entry_its_own_object_with_pages_blocks_and_charge() -> N
     object_ = chain(vm, bottom, 1, 8)
     for pindex in (2, 3, 5):
         put(object_, pindex, b"%d" % pindex)
-    assert swap_pager_putpage(object_, object_.pages[3]) == 0
+    assert swap_pager_putpages(object_, object_.pages[3]) == 0
     vm_object_page_remove(object_, 3, 4)
     object_.cred, object_.charge = Ucred(), 8 * PAGE_SIZE
     assert swap_reserve_by_cred(vm, 8 * PAGE_SIZE, object_.cred)
@@ -350,7 +350,7 @@ def test_advice_moves_pages_and_keeps_their_contents(release: str) -> None:
 def test_free_makes_pages_clean_and_drops_their_blocks_if_one_mapping_has_them() -> None:
     vm, proc = make_vm()
     object_ = anon(vm, 4, 0, 1)
-    assert swap_pager_putpage(object_, object_.pages[0]) == 0
+    assert swap_pager_putpages(object_, object_.pages[0]) == 0
     object_.pages[0].dirty = True
     vm_page_wire(object_.pages[1])
     proc.p_vmspace.vm_pmap.enter(0x1000, object_.pages[0], VM_PROT_RW)

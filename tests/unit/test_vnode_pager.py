@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.kern.vfs_vnops import vn_write
 from kernel_model.vm.vm import OBJ_MIGHTBEDIRTY, VM_PROT_ALL, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_madvise, vm_map_sync
@@ -12,7 +13,7 @@ from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import VmObject, vm_object_page_clean, vm_object_reference
 from kernel_model.vm.vm_page import PQ_ACTIVE, PQ_INACTIVE
-from kernel_model.vm.vm_pager import vm_pager_has_page, vm_pager_put_page
+from kernel_model.vm.vm_pager import vm_pager_has_page, vm_pager_put_pages
 from kernel_model.vm.vm_param import KERN_FAILURE, KERN_PROTECTION_FAILURE, PAGE_SIZE
 from kernel_model.vm.vmspace import VmSpace, vmspace_free
 from kernel_model.vm.vnode_pager import (
@@ -21,7 +22,6 @@ from kernel_model.vm.vnode_pager import (
     vnode_pager_alloc,
     vnode_pager_flush,
     vnode_pager_setsize,
-    vnode_pager_written,
 )
 from tests.unit.vm_check import FakeProc, FakeVnode, assert_nothing_left, check_all, fork, make_vm, peek, poke
 
@@ -179,17 +179,15 @@ def test_a_write_is_seen_by_mappings_and_a_mapping_by_a_read() -> None:
     peek(space, BASE, 1)
     peek(space, BASE + PAGE_SIZE, 1)
     data = b"#" * 200
-    vnode.v_pwrite(data, PAGE_SIZE - 100)
-    vnode_pager_written(vnode, PAGE_SIZE - 100, data)
+    assert vn_write(vnode, [memoryview(data)], PAGE_SIZE - 100) == 200
     assert peek(space, BASE + PAGE_SIZE - 101, 101) == b"." + b"#" * 100
     assert peek(space, BASE + PAGE_SIZE, 101) == b"#" * 100 + b"."
     poke(space, BASE, b"map")
     vnode_pager_flush(vnode, 0, 10)
     assert vnode.data[:3] == b"map"
-    vnode.v_pwrite(b"!", 4 * PAGE_SIZE)
-    vnode_pager_written(vnode, 4 * PAGE_SIZE, b"!")
+    assert vn_write(vnode, [memoryview(b"!")], 4 * PAGE_SIZE) == 1
     assert object_.size == 5
-    vnode_pager_written(FakeVnode(), 0, b"unmapped")
+    assert vn_write(FakeVnode(), [memoryview(b"unmapped")], 0) == 8
     vnode_pager_flush(FakeVnode(), 0, 10)
     vnode_pager_setsize(FakeVnode(), 7)
 
@@ -234,10 +232,10 @@ def test_the_pager_interface() -> None:
     assert isinstance(object_.pager, VnodePager)
     assert [vm_pager_has_page(object_, pindex) for pindex in range(3)] == [True, True, False]
     poke(space, BASE, b"!")
-    assert vm_pager_put_page(object_, object_.pages[0]) == 0
+    assert vm_pager_put_pages(object_, object_.pages[0]) == 0
     assert vnode.writes == [(0, PAGE_SIZE)]
     object_.pager.vnp_size = 0
-    assert vm_pager_put_page(object_, object_.pages[0]) != 0
+    assert vm_pager_put_pages(object_, object_.pages[0]) != 0
     vm_object_reference(object_)
 
 

@@ -100,6 +100,9 @@ class FakeVnode:
         self.data[offset : offset + len(data)] = data
         return len(data)
 
+    def v_pwritev(self, bufs: Iterable[memoryview], offset: int) -> int:
+        return self.v_pwrite(b"".join(bufs), offset)
+
 
 class TlbHardware(NullHardware):
     """A machine that remembers every translation until it is told to forget them."""
