@@ -31,6 +31,7 @@ from kernel_model.kern.kern_descrip import (
     O_PATH,
     O_SHLOCK,
     O_TRUNC,
+    OFF_MAX,
     File,
     fdrop,
     file_vnode,
@@ -60,7 +61,15 @@ from kernel_model.kern.vnode import (
 from kernel_model.rlimit import RLIMIT_FSIZE
 from kernel_model.vm.pmap import pmap_mappings
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
-from kernel_model.vm.vm_mmap import MAP_ANON, MAP_SHARED, PROT_READ, PROT_WRITE, vm_mmap_object
+from kernel_model.vm.vm_mmap import (
+    MAP_ANON,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    P_OSREL_MAP_FSTRICT,
+    PROT_READ,
+    PROT_WRITE,
+    vm_mmap_object,
+)
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VmOffset
 from kernel_model.vm.vnode_pager import vnode_pager_alloc, vnode_pager_setsize
@@ -297,6 +306,36 @@ def vn_rlimit_fsize(td: Thread, vp: Vnode, offset: int, count: int) -> int:
 
 
 # -- mappings ---------------------------------------------------------------------------------
+
+
+def fo_mmap(
+    td: Thread,
+    addr: VmOffset,
+    size: VmOffset,
+    prot: int,
+    cap_maxprot: int,
+    flags: int,
+    fd: int,
+    pos: int,
+) -> VmOffset:
+    """Map the file that descriptor *fd* stands for, at most with the rights *cap_maxprot*.
+
+    FreeBSD: fget_mmap() and fo_mmap(), the end of kern_mmap().
+    """
+    proc = td.td_proc
+    fp = proc.p_fd.fget(fd)
+    neither = not flags & (MAP_SHARED | MAP_PRIVATE)
+    strict = proc.kernel.release.mmap_checks_flags
+    if neither and strict and proc.p_osrel >= P_OSREL_MAP_FSTRICT:
+        raise SyscallError(E.EINVAL)
+    maxprot = file_maxprot(fp, prot, flags)
+    if flags & MAP_SHARED:
+        maxprot &= cap_maxprot
+    else:
+        maxprot &= cap_maxprot | VM_PROT_WRITE
+    if size > OFF_MAX or not 0 <= pos <= OFF_MAX - size:
+        raise SyscallError(E.EINVAL)
+    return vn_mmap(proc, fp.f_vnode, addr, size, prot, maxprot, flags, pos)
 
 
 def file_maxprot(fp: File, prot: int, flags: int) -> int:

@@ -26,7 +26,7 @@ from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map import VmMap
 from kernel_model.vm.vm_map_delete import vm_map_delete
 from kernel_model.vm.vm_map_entry import MAP_ACC_CHARGED, MAP_ACC_NO_CHARGE, MAP_NOFAULT
-from kernel_model.vm.vm_map_find import vm_map_find, vm_map_findspace
+from kernel_model.vm.vm_map_find import VMFS_ANY_SPACE, vm_map_find, vm_map_findspace
 from kernel_model.vm.vm_map_insert import vm_map_insert, vm_map_submap
 from kernel_model.vm.vm_param import (
     KERN_SUCCESS,
@@ -55,7 +55,6 @@ EXEC_MAP_ENTRY_SIZE = round_page(PATH_MAX + ARG_MAX)
 LEAST_PIPE_KVA = 512 << 10
 PIPE_KVA_SHARE = 20
 """pipe_map is this share of physical memory: maxpipekva."""
-VMFS_ANY_SPACE = 1
 
 
 class KernelMaps:

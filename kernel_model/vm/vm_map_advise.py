@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.errno import EINVAL
 from kernel_model.vm.vm import VM_INHERIT_NONE, VM_INHERIT_ZERO
 from kernel_model.vm.vm_map import ADVISE, vm_map_entry_set_eflags, vm_map_entry_set_inheritance, vm_map_entry_submap
 from kernel_model.vm.vm_map_entry import (
@@ -60,7 +61,6 @@ MADV_NOSYNC = 6
 MADV_AUTOSYNC = 7
 MADV_NOCORE = 8
 MADV_CORE = 9
-EINVAL = 22
 
 _ENTRY_ADVICE: dict[int, tuple[int, int]] = {
     MADV_NORMAL: (MAP_ENTRY_BEHAV_NORMAL, MAP_ENTRY_BEHAV_MASK),

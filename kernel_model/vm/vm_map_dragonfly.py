@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MAP_FIXED = 0x0010
 MAP_STACK = 0x0400
 MAP_TRYFIXED = 0x10000
+"""mmap(2)'s flags, as DragonFly's vm_map_stack() takes them."""
 
 
 def dragonfly_findspace(map_: VmMap, start: int, length: int, align: int = 1, flags: int = 0) -> int | None:

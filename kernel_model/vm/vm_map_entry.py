@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Union, cast
 
 from kernel_model.errors import kassert
-from kernel_model.vm.vm import OBJT_VNODE
+from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_DEFAULT
 
 if TYPE_CHECKING:
     from kernel_model.ucred import Ucred
@@ -180,7 +180,7 @@ class VmMapEntry:
         self.eflags = 0
         self.protection = 0
         self.max_protection = 0
-        self.inheritance = 1
+        self.inheritance = VM_INHERIT_DEFAULT
         self.wired_count = 0
         self.wiring_thread: object | None = None
         self.avail_ssize = 0

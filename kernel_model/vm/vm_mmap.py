@@ -1,7 +1,8 @@
 """The system calls on memory, below the descriptor: checks, limits, and what a KERN_* code becomes.
 
 FreeBSD: sys/vm/vm_mmap.c, sys/vm/vm_unix.c.  Addresses and sizes are 64-bit words as the program gave them; where C
-arithmetic wraps it wraps here too, because the checks are about that.  mmap(2) of files is kern/kern_mman.py.
+arithmetic wraps it wraps here too, because the checks are about that.  What a descriptor allows, and
+its object, is kern/vfs_vnops.py's.
 Differs: privileges to lock memory are always there; no resource accounting (RACCT).
 """
 
@@ -42,12 +43,14 @@ from kernel_model.vm.vm_map_entry import (
     MAP_STACK_GROWS_DOWN,
     MAP_WIREFUTURE,
     MAP_WRITECOUNT,
+    VM_MAP_PROTECT_SET_MAXPROT,
+    VM_MAP_PROTECT_SET_PROT,
     VM_MAP_WIRE_HOLESOK,
     VM_MAP_WIRE_NOHOLES,
     VM_MAP_WIRE_USER,
     vmfs_aligned_space,
 )
-from kernel_model.vm.vm_map_find import vm_map_find, vm_map_find_min, vm_map_fixed
+from kernel_model.vm.vm_map_find import MAP_32BIT_MAX_ADDR, vm_map_find, vm_map_find_min, vm_map_fixed
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect, vm_map_protect_flags
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
@@ -102,7 +105,6 @@ MAP_32BIT = 0x80000
 MAP_ALIGNMENT_SHIFT = 24
 MAP_ALIGNMENT_MASK = 0xFF << MAP_ALIGNMENT_SHIFT
 MAP_ALIGNED_SUPER = 1 << MAP_ALIGNMENT_SHIFT
-MAP_32BIT_MAX_ADDR = 1 << 31
 
 MS_ASYNC = 1
 MS_INVALIDATE = 2
@@ -120,6 +122,14 @@ MINCORE_PIECE = 1 << 20
 
 P_OSREL_MAP_ANON = 800104
 P_OSREL_MAP_FSTRICT = 1100036
+
+
+_KNOWN = (
+    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_HASSEMAPHORE | MAP_STACK | MAP_NOSYNC | MAP_ANON | MAP_EXCL
+    | MAP_NOCORE | MAP_PREFAULT_READ | MAP_32BIT | MAP_ALIGNMENT_MASK
+)  # fmt: skip
+_GUARD_MAY = MAP_FIXED | MAP_GUARD | MAP_EXCL | MAP_32BIT | MAP_ALIGNMENT_MASK
+_GUARD_MAY_NOT_10 = MAP_SHARED | MAP_PRIVATE | MAP_PREFAULT_READ | MAP_ANON | MAP_STACK
 
 
 class MmapLimits(Protocol):
@@ -145,6 +155,21 @@ class MmapProc(Protocol):
     @property
     def p_limit(self) -> MmapLimits:
         """Its resource limits."""
+        ...
+
+    @property
+    def p_osrel(self) -> int:
+        """The system that its program was made for: __FreeBSD_version."""
+        ...
+
+
+class FileMmap(Protocol):
+    """Maps what a descriptor stands for: ``vfs_vnops.fo_mmap()`` of a thread."""
+
+    def __call__(
+        self, addr: VmOffset, size: VmOffset, prot: int, cap_maxprot: int, flags: int, fd: int, pos: int
+    ) -> VmOffset:
+        """The address, or a SyscallError."""
         ...
 
 
@@ -181,6 +206,109 @@ def place_hint(proc: MmapProc, addr: VmOffset) -> VmOffset:
     end = heap_end(proc)
     text = (proc.p_vmspace.vm_taddr + PAGE_MASK) & ~PAGE_MASK
     return end if addr == 0 or text <= addr < end else addr
+
+
+def kern_mmap(
+    proc: MmapProc,
+    addr: VmOffset,
+    size: VmOffset,
+    prot: int,
+    flags: int,
+    fd: int,
+    pos: int,
+    fo_mmap: FileMmap,
+) -> VmOffset:
+    """mmap(2): returns the address.  *fo_mmap* maps a descriptor, of which sys/vm knows nothing.
+
+    FreeBSD: kern_mmap(), kern_mmap_fpcheck(); sys_mmap() until 10.
+    """
+    release = proc.p_vmspace.vm.release
+    maxprot = VM_PROT_ALL
+    if release.mmap_prot_max:
+        prot, maxprot = _split_prot_max(prot)
+    elif not release.mmap_checks_flags:
+        prot &= VM_PROT_ALL
+    if release.mmap_checks_flags:
+        flags &= ~(MAP_RESERVED0020 | MAP_RESERVED0040)
+    anonymous = bool(flags & MAP_ANON)
+    if (size == 0 and proc.p_osrel >= P_OSREL_MAP_ANON) or (anonymous and (fd != -1 or pos != 0)):
+        raise SyscallError(EINVAL)
+    if flags & MAP_STACK:
+        if fd != -1 or prot & (PROT_READ | PROT_WRITE) != PROT_READ | PROT_WRITE:
+            raise SyscallError(EINVAL)
+        flags |= MAP_ANON
+        pos = 0
+    _check_flags(proc, prot, flags, fd, pos)
+    pageoff = pos & PAGE_MASK
+    pos -= pageoff
+    asked = size
+    size = (size + pageoff + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
+    if release.mmap_prot_max and asked and size == 0:
+        raise SyscallError(ENOMEM)
+    _check_alignment(flags)
+    addr = _check_address(proc, addr, size, flags, pageoff)
+    if size == 0:
+        return addr + pageoff
+    if release.map_guard and flags & MAP_GUARD:
+        addr = vm_mmap_object(proc, addr, size, PROT_NONE, PROT_NONE, flags, foff=pos)
+    elif flags & MAP_ANON:
+        addr = vm_mmap_object(proc, addr, size, prot, maxprot, flags)
+    else:
+        addr = fo_mmap(addr, size, prot, maxprot, flags, fd, pos)
+    return addr + pageoff
+
+
+def _split_prot_max(prot: int) -> tuple[int, int]:
+    """PROT_MAX() of FreeBSD 13: the protection, and what mprotect may ever add."""
+    if prot & ~(PROT_ALL | PROT_ALL << PROT_MAX_SHIFT):
+        raise SyscallError(EINVAL)
+    maxprot = prot >> PROT_MAX_SHIFT & PROT_ALL
+    prot &= PROT_ALL
+    if maxprot and prot & ~maxprot:
+        raise SyscallError(ENOTSUP)
+    return prot, maxprot or VM_PROT_ALL
+
+
+def _check_flags(proc: MmapProc, prot: int, flags: int, fd: int, pos: int) -> None:
+    release = proc.p_vmspace.vm.release
+    known = _KNOWN | MAP_GUARD if release.map_guard else _KNOWN
+    strict = release.mmap_checks_flags
+    both = MAP_SHARED | MAP_PRIVATE
+    bad_guard = fd != -1 or pos != 0 or prot != PROT_NONE
+    if strict:
+        bad_guard = bad_guard or bool(flags & ~_GUARD_MAY)
+    else:
+        bad_guard = bad_guard or bool(flags & _GUARD_MAY_NOT_10)
+    if (
+        (strict and flags & ~known)
+        or (release.fixed_check_excl and flags & (MAP_EXCL | MAP_FIXED) == MAP_EXCL)
+        or (strict and flags & both == both)
+        or (strict and prot & ~PROT_ALL)
+        or (release.map_guard and flags & MAP_GUARD and bad_guard)
+    ):
+        raise SyscallError(EINVAL)
+
+
+def _check_alignment(flags: int) -> None:
+    align = flags & MAP_ALIGNMENT_MASK
+    if align and align != MAP_ALIGNED_SUPER and not 12 <= align >> MAP_ALIGNMENT_SHIFT < 64:
+        raise SyscallError(EINVAL)
+
+
+def _check_address(proc: MmapProc, addr: VmOffset, size: VmOffset, flags: int, pageoff: int) -> VmOffset:
+    map_ = proc.p_vmspace.vm_map
+    end = (addr + size) & WORD_MASK
+    low = bool(flags & MAP_32BIT) and proc.p_vmspace.vm.release.find_max_addr
+    if flags & MAP_FIXED:
+        addr = (addr - pageoff) & WORD_MASK
+        end = (addr + size) & WORD_MASK
+        outside = addr < map_.min_offset or end > map_.max_offset or end < addr
+        if addr & PAGE_MASK or outside or (low and end > MAP_32BIT_MAX_ADDR):
+            raise SyscallError(EINVAL)
+        return addr
+    if low:
+        return 0 if end > MAP_32BIT_MAX_ADDR else addr
+    return place_hint(proc, addr)
 
 
 def docow_flags(flags: int, *, writecounted: bool) -> int:
@@ -321,7 +449,8 @@ def kern_mprotect(proc: MmapProc, addr: VmOffset, size: VmOffset, prot: int) -> 
         prot &= PROT_ALL
     start, end = page_range(addr, size)
     if release.protect_flags:
-        rv = vm_map_protect_flags(map_, start, end, prot, max_prot, 3 if max_prot else 1)
+        flags = VM_MAP_PROTECT_SET_PROT | (VM_MAP_PROTECT_SET_MAXPROT if max_prot else 0)
+        rv = vm_map_protect_flags(map_, start, end, prot, max_prot, flags)
     else:
         rv = vm_map_protect(map_, start, end, prot)
     if rv == KERN_SUCCESS:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
+from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_resize, vm_map_grown
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_entry_delete
 from kernel_model.vm.vm_map_entry import (
@@ -316,7 +317,7 @@ class _GapGrowth:
         start = end - amount
         prot, max_ = self.stack.protection, self.stack.max_protection
         if self.vm.release.stack_prot_saved:
-            prot, max_ = gap.offset & 7, gap.offset >> 16 & 7
+            prot, max_ = gap.offset & VM_PROT_ALL, gap.offset >> 16 & VM_PROT_ALL
         whole = gap.start == start
         if whole:
             vm_map_entry_delete(map_, gap)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from kernel_model.errno import ENOMEM
 from kernel_model.errors import kassert, panic
 from kernel_model.vm.pmap import Pmap
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_object import VmObject
 
-ENOMEM = 12
 _NOT_INHERITED = MAP_ENTRY_USER_WIRED | MAP_ENTRY_IN_TRANSITION
 
 

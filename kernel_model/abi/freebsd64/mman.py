@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel_model.errno import EOPNOTSUPP
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyout
-from kernel_model.kern.kern_mman import kern_mmap
 from kernel_model.kern.sysent import Support, Sysent
+from kernel_model.kern.vfs_vnops import fo_mmap
 from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm_param import PAGE_SIZE
 
@@ -25,6 +26,11 @@ def sys_break(td: Thread, nsize: int) -> int:
 def sys_sbrk(td: Thread, incr: int) -> int:
     """sbrk(2) and sstk(2): never there."""
     raise SyscallError(EOPNOTSUPP)
+
+
+def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, pos: int) -> int:
+    """mmap(2)."""
+    return vm_mmap.kern_mmap(td.td_proc, addr, size, prot, flags, fd, pos, partial(fo_mmap, td))
 
 
 def sys_munmap(td: Thread, addr: int, size: int) -> int:
@@ -109,6 +115,6 @@ SYSCALLS: dict[int, Sysent] = {
     250: Sysent("minherit", "pud", Support.FULL, sys_minherit),
     324: Sysent("mlockall", "x", Support.FULL, sys_mlockall),
     325: Sysent("munlockall", "", Support.FULL, sys_munlockall),
-    477: Sysent("mmap", "puxxfl", Support.PARTIAL, kern_mmap, "no devices but /dev/zero"),
+    477: Sysent("mmap", "puxxfl", Support.PARTIAL, sys_mmap, "no devices but /dev/zero"),
 }
 """Number to row."""
