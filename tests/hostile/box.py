@@ -69,7 +69,7 @@ def run_machine(machine: Machine, seconds: float = SECONDS) -> int:
         while not machine.proc.p_state:
             if time.monotonic() >= due:
                 psignal(machine.proc, KSigInfo(SIGKILL))
-            machine._step()
+            machine.step()
     finally:
         done.set()
         watcher.join()
