@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError, some
+from kernel_model.errors import SyscallError, kassert, some
 from kernel_model.fs.pseudofs import PseudoDir, PseudoLink, PseudoMount, PseudoNode, pseudo_mount
 from kernel_model.kern.vnode import VCHR, Vattr, Vnode
 
@@ -50,6 +50,7 @@ class DevVnode(PseudoNode):
         total = 0
         for buf in bufs:
             got = self.fill(buf)
+            kassert(0 <= got <= len(buf), "devfs: %d of %d bytes", got, len(buf))
             total += got
             if got < len(buf):
                 break

@@ -114,6 +114,7 @@ class HostFdVnode(Vnode):
 
     def moved(self, offset: int) -> None:
         """Keep the host's offset where the guest's is: the shell that started us goes on from there."""
+        kassert(self.v_type == VREG, "hostfd: %r has no offset", self)
         set_stream_offset(self.fd, offset)
 
     def poll(self, events: int) -> int:
@@ -184,6 +185,7 @@ class BufferVnode(Vnode):
             piece = self.data[self.at : self.at + len(buf)]
             buf[: len(piece)] = piece
             self.at += len(piece)
+            kassert(self.at <= len(self.data), "hostfd: read beyond the buffer")
             total += len(piece)
         return total
 

@@ -233,7 +233,7 @@ class HostVnode(Vnode):
     def v_pwritev(self, bufs: Sequence[memoryview | bytes], offset: int) -> int:
         """pwritev(2) on the host."""
         self.must_be_writable()
-        return host.pwritev(self._writer(), bufs, offset)
+        return host.pwritev(self.write_fd if self.write_fd >= 0 else self._writer(), bufs, offset)
 
     def fsync(self, *, data_only: bool) -> None:
         """fsync(2) on the host, where something was written."""
@@ -345,6 +345,7 @@ class HostVnode(Vnode):
         if flags & ~RENAME_NOREPLACE:
             raise SyscallError(E.EINVAL)
         vp = self.v_mount.vget(self, name)
+        kassert(todir.v_mount is self.v_mount, "rename of %r into another mount", vp)
         host.rename(self.host_fd, name, todir.host_fd, toname)
         vp.v_dd = todir
         vp.v_name = toname
@@ -371,6 +372,7 @@ class HostVnode(Vnode):
         if self.write_fd < 0:
             if self.v_type != VREG:
                 raise SyscallError(E.ENXIO)
+            kassert(self.writable(), "hostfs: a writer of %r", self)
             self.write_fd = host.open_writer(self.host_fd)
         return self.write_fd
 
@@ -397,6 +399,7 @@ class HostMount(Mount):
     def allow_writes(self, vp: Vnode) -> None:
         """Let everything below the directory *vp* be written: the working directory of the machine."""
         if isinstance(vp, HostVnode) and vp.v_mount is self:
+            kassert(vp.v_type == VDIR, "hostfs: writes below %r", vp)
             self.writable_ids.add(vp.host_id)
             vp.allow_write = True
 
@@ -471,6 +474,7 @@ class HostMount(Mount):
         return vp
 
     def _keep(self, vp: HostVnode) -> None:
+        kassert(self.vnodes.get(vp.host_id) is vp, "hostfs: %r is not the vnode of its file", vp)
         kept = self.kept
         kept[vp.host_id] = vp
         kept.move_to_end(vp.host_id)

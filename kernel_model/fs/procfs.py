@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kernel_model.errors import kassert
 from kernel_model.fs.procfs_maps import proc_map, proc_maps
 from kernel_model.fs.procfs_text import (
     cpuinfo,
@@ -170,6 +171,7 @@ _PID: dict[bytes, Callable[[Proc], bytes]] = {
 
 def pid_dir(mount: PseudoMount, proc: Proc) -> PseudoDir:
     """The directory of one process."""
+    kassert(proc.p_threads, "procfs: process %d has no thread", proc.p_pid)
     top = PseudoDir(v_mount=mount)
     fill_pid_dir(top, mount, proc)
     tasks = PseudoDir(v_mount=mount)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from kernel_model.errors import kassert
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
 from kernel_model.rlimit import (
     RLIM_INFINITY,
@@ -143,6 +144,7 @@ def pid_stat(proc: Proc) -> bytes:
         0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0,
         vmspace.vm_daddr, vmspace.vm_daddr + (vmspace.vm_dsize << PAGE_SHIFT), 0, 0, 0, 0, 0, proc.p_xexit << 8,
     ]  # fmt: skip
+    kassert(len(fields) == 52, "procfs: stat has %d numbers", len(fields))
     return " ".join(map(str, fields)).encode(errors="surrogateescape") + b"\n"
 
 

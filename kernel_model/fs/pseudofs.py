@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.vnode import (
     MNT_RDONLY,
     VDIR,
@@ -86,6 +86,8 @@ class PseudoDir(PseudoNode):
 
     def add(self, name: bytes, vp: Vnode) -> None:
         """Put *vp* into the directory."""
+        kassert(name not in self.children and b"/" not in name, "pseudofs: a second %r", name)
+        kassert(vp.v_dd is None, "pseudofs: %r has a place already", vp)
         vp.v_dd = self
         vp.v_name = name
         self.children[name] = vp
@@ -96,6 +98,7 @@ class PseudoDir(PseudoNode):
         if vp is None and self.find is not None:
             vp = self.find(name)
             if vp is not None:
+                kassert(vp.v_dd in (None, self), "pseudofs: %r is in two directories", vp)
                 vp.v_dd = self
                 vp.v_name = name
         if vp is None:
@@ -133,6 +136,7 @@ class PseudoFile(PseudoNode):
 
     def v_preadv(self, bufs: Sequence[memoryview], offset: int) -> int:
         """Fill from the text."""
+        kassert(offset >= 0, "pseudofs: read at %d", offset)
         if offset == 0:
             self.made = self.text()
         total = 0
@@ -178,6 +182,8 @@ def pseudo_mount(kernel: Kernel, fstype: bytes, where: bytes, magic: int, fsid: 
 
 def mount_at(root: Vnode, name: bytes, vp: Vnode) -> None:
     """Mount the file system whose root is *vp* on *name* in the directory *root*."""
+    kassert(root.v_type == VDIR and vp.v_type == VDIR, "mount of %r on %r", vp, root)
+    kassert(name not in root.v_covers and vp.v_dd is None, "mount: %r is taken", name)
     vp.v_dd = root
     vp.v_name = name
     root.v_covers[name] = vp

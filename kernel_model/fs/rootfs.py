@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kernel_model.errors import SyscallError, UsageError
+from kernel_model.errors import SyscallError, UsageError, kassert
 from kernel_model.fs.devfs import devfs_mount
 from kernel_model.fs.hostfs import HostMount, hostfs_mount
 from kernel_model.fs.procfs import procfs_mount
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from kernel_model.kern.vnode import Vnode
 
 
+VFSCONF = ((b"dev", devfs_mount), (b"proc", procfs_mount))
+"""What is mounted on the root at boot, and where: struct vfsconf of each, and their lines in /etc/fstab."""
+
+
 def mount_root(
     kernel: Kernel, root: str | os.PathLike[str] = "/", cwd: str | None = None, *, rw: bool = False
 ) -> tuple[Vnode, Vnode]:
@@ -34,13 +38,14 @@ def mount_root(
     directory is ``/``, nothing can be written without *rw*.
     Raises: UsageError when there is no such directory.
     """
+    kassert(kernel.rootvnode is None, "mount_root: there is a root")
     top = realpath(root)
     try:
         rootvp = hostfs_mount(top, rw=rw)
     except SyscallError:
         raise UsageError(f"root: {os.fspath(root)}: not a directory that can be opened") from None
-    mount_at(rootvp, b"dev", devfs_mount(kernel))
-    mount_at(rootvp, b"proc", procfs_mount(kernel))
+    for name, vfs_mount in VFSCONF:
+        mount_at(rootvp, name, vfs_mount(kernel))
     if cwd is None:
         where = _inside(top)
     else:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from kernel_model.errors import kassert
 from kernel_model.host.errors import host_error
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ class HostFs:
 def _magic(fd: int) -> str:
     """A path of the host that leads to exactly the file of *fd*."""
     return f"/proc/self/fd/{fd}"
+
+
+def _one(name: bytes) -> bytes:
+    """*name*, which must be one name in a directory: the boundary itself."""
+    kassert(name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name, "host: %r is no name", name)
+    return name
 
 
 # -- the host's own places ------------------------------------------------------------------------------
@@ -97,7 +104,7 @@ def open_root(path: bytes) -> int:
 def open_path(dirfd: int, name: bytes) -> int:
     """A descriptor that only says which file *name* is: a device, FIFO or socket is not opened by it."""
     try:
-        return os.open(name, _PATH_FLAGS, dir_fd=dirfd)
+        return os.open(_one(name), _PATH_FLAGS, dir_fd=dirfd)
     except OSError as error:
         raise host_error(error) from None
 
@@ -155,6 +162,7 @@ def writev(fd: int, bufs: Sequence[memoryview | bytes]) -> int:
 
 def truncate(fd: int, length: int) -> None:
     """ftruncate(2)."""
+    kassert(length >= 0, "host: truncate to %d", length)
     try:
         os.ftruncate(fd, length)
     except OSError as error:
@@ -163,6 +171,7 @@ def truncate(fd: int, length: int) -> None:
 
 def allocate(fd: int, offset: int, length: int) -> None:
     """posix_fallocate(3)."""
+    kassert(offset >= 0 and length > 0, "host: allocate [%#x, +%#x)", offset, length)
     try:
         os.posix_fallocate(fd, offset, length)
     except OSError as error:
@@ -210,7 +219,7 @@ def fstat(fd: int) -> HostStat:
 def stat_at(dirfd: int, name: bytes) -> HostStat:
     """fstatat(2) of the name itself, were it a link."""
     try:
-        return os.stat(name, dir_fd=dirfd, follow_symlinks=False)
+        return os.stat(_one(name), dir_fd=dirfd, follow_symlinks=False)
     except OSError as error:
         raise host_error(error) from None
 
@@ -313,7 +322,7 @@ def _type_bits(entry: os.DirEntry[str]) -> int:
 def create(dirfd: int, name: bytes, mode: int) -> None:
     """Make a regular file; its permissions are *mode*, whatever the umask."""
     try:
-        fd = os.open(name, _NEW_FLAGS, 0o600, dir_fd=dirfd)
+        fd = os.open(_one(name), _NEW_FLAGS, 0o600, dir_fd=dirfd)
         try:
             os.fchmod(fd, mode)
         finally:
@@ -325,7 +334,7 @@ def create(dirfd: int, name: bytes, mode: int) -> None:
 def mkdir(dirfd: int, name: bytes) -> None:
     """Make a directory, at first the owner's alone."""
     try:
-        os.mkdir(name, 0o700, dir_fd=dirfd)
+        os.mkdir(_one(name), 0o700, dir_fd=dirfd)
     except OSError as error:
         raise host_error(error) from None
 
@@ -333,7 +342,7 @@ def mkdir(dirfd: int, name: bytes) -> None:
 def mkfifo(dirfd: int, name: bytes) -> None:
     """Make a FIFO, at first the owner's alone; nobody here opens it on the host."""
     try:
-        os.mkfifo(name, 0o600, dir_fd=dirfd)
+        os.mkfifo(_one(name), 0o600, dir_fd=dirfd)
     except OSError as error:
         raise host_error(error) from None
 
@@ -341,7 +350,7 @@ def mkfifo(dirfd: int, name: bytes) -> None:
 def symlink(dirfd: int, name: bytes, target: bytes) -> None:
     """Make a symbolic link; its text is never interpreted by the host on our behalf."""
     try:
-        os.symlink(target, name, dir_fd=dirfd)
+        os.symlink(target, _one(name), dir_fd=dirfd)
     except OSError as error:
         raise host_error(error) from None
 
@@ -349,7 +358,7 @@ def symlink(dirfd: int, name: bytes, target: bytes) -> None:
 def link(fd: int, dirfd: int, name: bytes) -> None:
     """Make another name for the file of *fd*."""
     try:
-        os.link(_magic(fd), name, dst_dir_fd=dirfd, follow_symlinks=True)
+        os.link(_magic(fd), _one(name), dst_dir_fd=dirfd, follow_symlinks=True)
     except OSError as error:
         raise host_error(error) from None
 
@@ -357,7 +366,7 @@ def link(fd: int, dirfd: int, name: bytes) -> None:
 def unlink(dirfd: int, name: bytes) -> None:
     """unlinkat(2)."""
     try:
-        os.unlink(name, dir_fd=dirfd)
+        os.unlink(_one(name), dir_fd=dirfd)
     except OSError as error:
         raise host_error(error) from None
 
@@ -365,7 +374,7 @@ def unlink(dirfd: int, name: bytes) -> None:
 def rmdir(dirfd: int, name: bytes) -> None:
     """unlinkat(2) with AT_REMOVEDIR."""
     try:
-        os.rmdir(name, dir_fd=dirfd)
+        os.rmdir(_one(name), dir_fd=dirfd)
     except OSError as error:
         raise host_error(error) from None
 
@@ -373,6 +382,6 @@ def rmdir(dirfd: int, name: bytes) -> None:
 def rename(dirfd: int, name: bytes, todirfd: int, toname: bytes) -> None:
     """renameat(2)."""
     try:
-        os.rename(name, toname, src_dir_fd=dirfd, dst_dir_fd=todirfd)
+        os.rename(_one(name), _one(toname), src_dir_fd=dirfd, dst_dir_fd=todirfd)
     except OSError as error:
         raise host_error(error) from None

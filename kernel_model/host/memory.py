@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from kernel_model.errors import kassert
 from kernel_model.host.errors import host_error
 
 
@@ -40,7 +41,8 @@ class SwapFile:
             return False
 
     def read(self, offset: int, page: memoryview) -> bool:
-        """Fetch a page."""
+        """Fetch a page that was written."""
+        kassert(self._fd >= 0, "swap: nothing was written yet")
         return os.preadv(self._fd, [page], offset) == len(page)
 
     def __del__(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
+from kernel_model.errors import kassert
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,6 +32,7 @@ class Waiter:
     __slots__ = ("_poller",)
 
     def __init__(self, wanted: Mapping[int, int]) -> None:
+        kassert(wanted, "poll: nothing to wait for")
         self._poller = select.poll()
         for fd, events in wanted.items():
             self._poller.register(fd, events)
@@ -40,4 +43,5 @@ class Waiter:
 
     def wait(self, nanoseconds: int) -> bool:
         """Wait at most about that long, and at most one slice: whether something happened."""
+        kassert(nanoseconds >= 0, "poll: %d ns", nanoseconds)
         return bool(self._poller.poll(min(nanoseconds, SLICE) // _MILLISECOND + 1))

@@ -13,6 +13,7 @@ import termios
 from dataclasses import dataclass
 from typing import Final
 
+from kernel_model.errors import kassert
 from kernel_model.host.errors import host_error
 
 TERMIOS_SIZE: Final = 36
@@ -96,7 +97,9 @@ def stream_ioctl(fd: int, command: str, argument: bytes) -> bytes | None:
     request, size = _TERMINAL[command]
     try:
         if size:
-            return fcntl.ioctl(fd, request, bytes(size))
+            answer = fcntl.ioctl(fd, request, bytes(size))
+            kassert(len(answer) == size, "%s: %d bytes", command, len(answer))
+            return answer
         fcntl.ioctl(fd, request, argument)
     except OSError as error:
         raise host_error(error) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.file import file_ops
 from kernel_model.kern.vnode import VDIR, VREG
@@ -42,6 +42,7 @@ def copy_between(
             if done:
                 break
             raise
+        kassert(0 <= put <= got <= count - done, "copy: %d read, %d written, %d left", got, put, count - done)
         done += put
         if put < got or td.td_ast:
             break

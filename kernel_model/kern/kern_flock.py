@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_descrip import DTYPE_VNODE, FREAD, FWRITE, OFF_MAX, File, file_vnode
 from kernel_model.kern.kern_lockf import TO_END, lf_clearlock, lf_getblock, lf_setlock
 from kernel_model.kern.kern_synch import sleep_forever
@@ -36,6 +36,7 @@ LockRequest = tuple[int, int, int, int]
 
 def flock_file(td: Thread, fp: File, *, exclusive: bool, wait: bool) -> None:
     """Lock a whole open file for its ``File``; EAGAIN when another one holds it and *wait* is False."""
+    kassert(fp.f_count > 0, "flock of a file that nobody holds")
     wanted = Flock(fp, 0, TO_END, exclusive)
     if lf_setlock(file_vnode(fp), wanted) is not None:
         if wait:
@@ -76,6 +77,7 @@ def lock_range(fp: File, request: LockRequest) -> tuple[int, int]:
         raise SyscallError(E.EINVAL)
     if end > OFF_MAX + 1:
         raise SyscallError(E.EOVERFLOW)
+    kassert(end == TO_END or start < end, "flock: [%d, %d)", start, end)
     return start, end
 
 

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_ASYNC, O_NONBLOCK
 from kernel_model.kern.vnode import VCHR
@@ -39,6 +39,7 @@ def kern_ioctl(td: Thread, fd: int, name: str, argument: bytes) -> bytes:
         fdesc.fd_cloexec.discard(fd)
         return b""
     if name in ("FIONBIO", "FIOASYNC"):
+        kassert(len(argument) == 4, "%s: %d bytes", name, len(argument))
         bit = O_NONBLOCK if name == "FIONBIO" else O_ASYNC
         on = struct.unpack("<i", argument)[0]
         fp.f_flag = fp.f_flag | bit if on else fp.f_flag & ~bit

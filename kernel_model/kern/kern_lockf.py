@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel_model.errors import kassert
 from kernel_model.kern.vnode import Flock
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def lf_setlock(vp: Vnode, wanted: Flock) -> Flock | None:
     lf_clearlock(vp, wanted.owner, wanted.start, wanted.end)
     vp.v_lockf.append(wanted)
     vp.v_lockf.sort(key=lambda lock: lock.start)
+    lf_check(vp)
     return None
 
 
@@ -62,6 +64,22 @@ def lf_clearlock(vp: Vnode, owner: object, start: int, end: int) -> None:
         if stop < _end(lock):
             kept.append(Flock(owner, stop, lock.end, lock.exclusive, lock.pid))
     vp.v_lockf[:] = kept
+    lf_check(vp)
+
+
+def lf_check(vp: Vnode) -> None:
+    """What must hold of the locks of a file: no lock is empty, an owner's do not overlap, others' only when shared."""
+    reach: dict[int, int] = {}
+    exclusive = 0
+    everybody = 0
+    for lock in sorted(vp.v_lockf, key=lambda lock: lock.start):
+        kassert(0 <= lock.start < _end(lock), "lockf: [%d, %d)", lock.start, lock.end)
+        kassert(reach.get(id(lock.owner), 0) <= lock.start, "lockf: locks of one owner overlap at %d", lock.start)
+        kassert(exclusive <= lock.start, "lockf: an exclusive lock is shared at %d", lock.start)
+        kassert(not lock.exclusive or everybody <= lock.start, "lockf: a shared lock is excluded at %d", lock.start)
+        reach[id(lock.owner)] = everybody_end = _end(lock)
+        everybody = max(everybody, everybody_end)
+        exclusive = max(exclusive, everybody_end) if lock.exclusive else exclusive
 
 
 def lf_release(vp: Vnode, owner: object) -> None:

@@ -1,8 +1,8 @@
 """mmap(2) from the arguments to the file: the checks in their order.
 
-FreeBSD: kern_mmap_fpcheck(), sys/vm/vm_mmap.c; vn_mmap(), sys/kern/vfs_vnops.c; devfs_mmap_f(),
-sys/fs/devfs/devfs_vnops.c.
-It stands above sys/vm here because it looks at descriptors; what happens to the map is vm/vm_mmap.py.
+FreeBSD: kern_mmap_fpcheck(), sys/vm/vm_mmap.c.
+It stands above sys/vm here because it looks at descriptors; what happens to the map is vm/vm_mmap.py, to a file
+vfs_vnops.vn_mmap().
 Differs: no capability rights, no MAC; a device that can be mapped is one whose vnode says how.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel_model.errno import EACCES, EINVAL, ENODEV, ENOMEM, ENOTSUP
-from kernel_model.errors import SyscallError
-from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_PATH, OFF_MAX
-from kernel_model.kern.vnode import VCHR, VREG
-from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
+from kernel_model.errno import EINVAL, ENOMEM, ENOTSUP
+from kernel_model.errors import SyscallError, kassert
+from kernel_model.kern.kern_descrip import OFF_MAX
+from kernel_model.kern.vfs_vnops import file_maxprot, vn_mmap
+from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_WRITE
 from kernel_model.vm.vm_mmap import (
     MAP_32BIT,
     MAP_32BIT_MAX_ADDR,
@@ -44,14 +44,10 @@ from kernel_model.vm.vm_mmap import (
     place_hint,
     vm_mmap_object,
 )
-from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_param import PAGE_MASK, WORD_MASK, VmOffset
-from kernel_model.vm.vnode_pager import vnode_pager_alloc
 
 if TYPE_CHECKING:
-    from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.kern.vnode import Vnode
 
 _KNOWN = (
     MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_HASSEMAPHORE | MAP_STACK | MAP_NOSYNC | MAP_ANON | MAP_EXCL
@@ -89,6 +85,7 @@ def kern_mmap(td: Thread, addr: VmOffset, size: VmOffset, prot: int, flags: int,
         raise SyscallError(ENOMEM)
     _check_alignment(flags)
     addr = _check_address(proc, addr, size, flags, pageoff)
+    kassert(not (addr | size | pos) & PAGE_MASK or not flags & MAP_FIXED, "mmap: %#x, %#x, %#x", addr, size, pos)
     if size == 0:
         return addr + pageoff
     if release.map_guard and flags & MAP_GUARD:
@@ -180,56 +177,3 @@ def _mmap_file(
     if size > OFF_MAX or not 0 <= pos <= OFF_MAX - size:
         raise SyscallError(EINVAL)
     return vn_mmap(proc, fp.f_vnode, addr, size, prot, maxprot, flags, pos)
-
-
-def file_maxprot(fp: File, prot: int, flags: int) -> int:
-    """What a mapping of *fp* may ever allow; EACCES when *prot* wants more.  FreeBSD: vn_mmap()."""
-    if fp.f_vnode is None or fp.f_flag & O_PATH:
-        raise SyscallError(ENODEV)
-    maxprot = VM_PROT_EXECUTE
-    if fp.f_flag & FREAD:
-        maxprot |= VM_PROT_READ
-    elif prot & PROT_READ:
-        raise SyscallError(EACCES)
-    if flags & MAP_SHARED:
-        if fp.f_flag & FWRITE:
-            maxprot |= VM_PROT_WRITE
-        elif prot & PROT_WRITE:
-            raise SyscallError(EACCES)
-    else:
-        maxprot |= VM_PROT_WRITE
-    return maxprot
-
-
-def vn_mmap(
-    proc: Proc,
-    vp: Vnode | None,
-    addr: VmOffset,
-    size: VmOffset,
-    prot: int,
-    maxprot: int,
-    flags: int,
-    foff: int,
-) -> VmOffset:
-    """Map *vp*, whose rights were checked, at file offset *foff*.  FreeBSD: vm_mmap_vnode(), vm_mmap_cdev()."""
-    if vp is None:
-        raise SyscallError(ENODEV)
-    if vp.v_type == VCHR:
-        return _mmap_device(proc, vp, addr, size, prot, maxprot, flags)
-    if vp.v_type != VREG:
-        raise SyscallError(proc.p_sysent.files.mmap_no_file)
-    obj = vnode_pager_alloc(proc.kernel.vm, vp)
-    try:
-        return vm_mmap_object(proc, addr, size, prot, maxprot, flags, obj, foff)
-    except SyscallError:
-        vm_object_deallocate(obj)
-        raise
-
-
-def _mmap_device(
-    proc: Proc, vp: Vnode, addr: VmOffset, size: VmOffset, prot: int, maxprot: int, flags: int
-) -> VmOffset:
-    """/dev/zero is anonymous memory in both forms; other devices cannot be mapped."""
-    if not vp.maps_anonymous():
-        raise SyscallError(ENODEV if flags & MAP_SHARED else proc.p_sysent.files.mmap_device_private)
-    return vm_mmap_object(proc, addr, size, prot, maxprot, flags | MAP_ANON)

@@ -12,7 +12,7 @@ from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.host import files as host
 from kernel_model.host.streams import stream_path
-from kernel_model.kern.vnode import VREG, Mount, Vattr, VattrSet, Vnode
+from kernel_model.kern.vnode import ALLPERMS, VREG, Mount, Vattr, VattrSet, Vnode
 from kernel_model.vm.vm_param import PAGE_MASK
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class ShmVnode(Vnode):
 
     def setattr(self, change: VattrSet) -> None:
         """Size, permissions and owner."""
+        kassert(change.va_mode is None or not change.va_mode & ~ALLPERMS, "shm: mode %r", change.va_mode)
         if change.va_size is not None:
             host.truncate(self.fd, change.va_size)
         self.mode = self.mode if change.va_mode is None else change.va_mode

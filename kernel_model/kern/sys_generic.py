@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin, segments
 from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_APPEND, OFF_MAX, File
@@ -120,6 +120,7 @@ def _advance(iov: Iov, count: int) -> Iov:
         count -= skip
         if skip < length:
             rest.append((va + skip, length - skip))
+    kassert(count == 0, "%d bytes beyond the buffers", count)
     return rest
 
 
@@ -147,6 +148,7 @@ def transfer_in(td: Thread, fp: File, iov: Iov, offset: int) -> int:
             if total and td.td_proc.p_sysent.files.rw_keeps_progress:
                 break
             raise
+        kassert(0 <= got <= have, "%d of %d bytes read", got, have)
         total += got
         resid -= got
         if got < have or resid == 0 or not ops.fo_seekable(fp):
@@ -182,6 +184,7 @@ def transfer_out(td: Thread, fp: File, iov: Iov, offset: int) -> int:
             if total and (error.errno != E.EFAULT or td.td_proc.p_sysent.files.rw_keeps_progress):
                 break
             raise
+        kassert(0 <= put <= have, "%d of %d bytes written", put, have)
         total += put
         resid -= put
         if put < have or resid == 0:

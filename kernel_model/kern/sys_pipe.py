@@ -75,6 +75,7 @@ class Pipe:
             total += got
             if got < len(buf):
                 break
+        kassert(total <= sum(map(len, bufs)), "pipe: %d bytes read", total)
         if total == 0 and data and any(bufs):
             raise SyscallError(E.ENOMEM)
         return total

@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.host.poll import SLICE, Waiter
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_clock import itimers_due, next_itimer
@@ -106,6 +106,7 @@ def wait_until(
     due = None if timeout is None else clock.nanouptime() + timeout
     while True:
         ready = scan()
+        kassert(due is None or timeout is not None, "poll: due at %r", due)
         if any(ready) or timeout == 0:
             return ready
         if due is not None and clock.nanouptime() >= due:
@@ -187,6 +188,7 @@ def kern_select(td: Thread, nd: int, sets: tuple[int, int, int], timeout: int | 
     for va, bits in zip(sets, found, strict=True):
         if va and size:
             copyout(td, va, bits.to_bytes(size, "little"))
+    kassert(count == sum(bits.bit_count() for bits in found), "select: %d bits", count)
     return count
 
 

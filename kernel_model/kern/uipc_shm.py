@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.host.memory import memfd
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
@@ -43,7 +43,7 @@ def new_memory(td: Thread, name: bytes, mode: int) -> ShmVnode:
     cred = td.td_proc.p_ucred
     kernel = td.td_proc.kernel
     store = kernel.shm_store
-    if not isinstance(store, ShmStore):
+    if store is None:
         store = kernel.shm_store = ShmStore(kernel.vm.swap_total)
     fd = memfd(name or b"shm")
     store.fds.add(fd)
@@ -55,6 +55,7 @@ def new_memory(td: Thread, name: bytes, mode: int) -> ShmVnode:
 
 def install_memory(td: Thread, vp: Vnode, fflag: int, *, cloexec: bool) -> int:
     """A new descriptor of *vp*."""
+    kassert(fflag & FREAD, "shm: %r opened for nothing", vp)
     fp = File(VNOPS, DTYPE_VNODE, fflag, vp)
     fd = td.td_proc.p_fd.install(td, fp, cloexec=cloexec)
     vp.v_incr_usecount(write=bool(fflag & FWRITE))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin
 from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FWRITE, OFF_MAX, file_vnode
@@ -165,6 +165,7 @@ def setutimes(td: Thread, vp: Vnode, atime: int | None, mtime: int | None, *, no
     """Set times in nanoseconds, None leaving one alone.  FreeBSD: setutimes()."""
     if not vp.writable():
         raise SyscallError(E.EROFS)
+    kassert(not now or (atime is not None and mtime is not None), "utimes: now, but not both")
     if atime is None and mtime is None:
         return
     cred = td.td_proc.p_ucred
@@ -237,6 +238,7 @@ def kern_truncate(td: Thread, path: bytes, length: int) -> None:
     vp.access(VWRITE, td.td_proc.p_ucred)
     if vp.v_textcount:
         raise SyscallError(E.ETXTBSY)
+    kassert(length >= 0, "truncate: %d", length)
     _check_growth(td, vp, length)
     vn_truncate(vp, length)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyinstr
 from kernel_model.kern.vnode import NAME_MAX, PATH_MAX, VDIR, VEXEC, VLNK, Vnode
 
@@ -126,6 +126,7 @@ def walk(
     if len(path) >= context.path_max:
         raise SyscallError(E.ENAMETOOLONG)
     way = _Way(context, context.root if path[:1] == b"/" else start)
+    kassert(context.root.v_type == VDIR, "namei: root %r", context.root)
     way.push(path)
     way.slash = path[-1:] == b"/"
     while way.todo:
@@ -145,6 +146,7 @@ def walk(
         if vp.v_type != VDIR:
             raise SyscallError(E.ENOTDIR)
         way.dvp = vp
+    kassert(way.dvp.v_type == VDIR, "namei: %r is no directory", way.dvp)
     return Namei(way.dvp, way.dvp, b"", trailing_slash=True)
 
 
@@ -203,6 +205,7 @@ def lookup_component(context: NameiContext, dvp: Vnode, name: bytes) -> Vnode | 
         raise SyscallError(E.ENAMETOOLONG)
     covering = dvp.v_covers.get(name)
     if covering is not None:
+        kassert(covering.v_dd is dvp, "namei: %r is mounted elsewhere", covering)
         return covering
     try:
         return dvp.lookup(name)
@@ -219,6 +222,7 @@ def vn_fullpath(vp: Vnode, root: Vnode) -> bytes:
     FreeBSD: vn_fullpath(9), and vn_getcwd() behind __getcwd(2).
     """
     names: list[bytes] = []
+    kassert(root.v_type == VDIR, "vn_fullpath: root %r", root)
     while vp is not root:
         parent = vp.v_dd
         if parent is None or len(names) > PATH_MAX:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_descrip import O_CLOEXEC, OFF_MAX, fdrop
 from kernel_model.kern.vfs_lookup import AT_FDCWD, Namei, namei, namei_last, path_arg, vn_fullpath
@@ -46,6 +46,7 @@ def kern_openat(td: Thread, dirfd: int, path: bytes, flags: int, mode: int) -> i
     if td.td_proc.p_sysent.files.open_takes_descriptor_first:
         fdesc.fdalloc(td)
     fp = vn_open(td, path, flags, mode, dirfd)
+    kassert(fp.f_count == 0 or fp in fdesc.fd_files.values(), "open: %d references", fp.f_count)
     fp.f_count += 1
     try:
         return fdesc.install(td, fp, cloexec=bool(flags & O_CLOEXEC))
@@ -124,6 +125,7 @@ def sys_chroot(td: Thread, path: int) -> int:
 def kern_getcwd(td: Thread) -> bytes:
     """Path of the working directory; ENOENT when it was removed or is outside the root."""
     fdesc = td.td_proc.p_fd
+    kassert(fdesc.fd_cdir.v_type == VDIR, "cwd %r", fdesc.fd_cdir)
     return vn_fullpath(fdesc.fd_cdir, fdesc.fd_rdir)
 
 
@@ -153,6 +155,8 @@ def kern_getdirentries(
         parts.append(packed)
         used += len(packed)
         index += 1
+    kassert(used <= count, "getdirentries: %d of %d bytes", used, count)
+    kassert(index >= base, "getdirentries: from %d back to %d", base, index)
     fp.f_offset = index
     return b"".join(parts), base
 
@@ -242,6 +246,7 @@ def _new_name(td: Thread, dirfd: int, path: bytes, *, directory: bool = False) -
     if found.trailing_slash and not directory:
         raise SyscallError(E.ENOENT)
     found.ni_dvp.access(VWRITE, td.td_proc.p_ucred)
+    kassert(found.cn_name not in (b"", b".", b".."), "new name %r", found.cn_name)
     return found
 
 
@@ -329,6 +334,7 @@ def _old_name(td: Thread, dirfd: int, path: bytes) -> tuple[Namei, Vnode]:
 
 
 def _may_delete(td: Thread, dvp: Vnode, vp: Vnode) -> None:
+    kassert(dvp.v_type == VDIR, "delete in %r", dvp)
     cred = td.td_proc.p_ucred
     dvp.access(VWRITE | VEXEC, cred)
     if cred.cr_uid != 0:

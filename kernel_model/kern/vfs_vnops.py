@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model import errno as E
-from kernel_model.errors import SyscallError
+from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_descrip import (
     DTYPE_VNODE,
     FEXEC,
@@ -42,18 +42,34 @@ from kernel_model.kern.signo import SI_KERNEL, SIGXFSZ
 from kernel_model.kern.sys_pipe import fifo_open
 from kernel_model.kern.sys_poll import seltdwait
 from kernel_model.kern.vfs_lookup import AT_FDCWD, namei, namei_last, vn_globalpath
-from kernel_model.kern.vnode import POLLIN, POLLOUT, VDIR, VEXEC, VFIFO, VLNK, VREAD, VREG, VSOCK, VWRITE, VattrSet
+from kernel_model.kern.vnode import (
+    POLLIN,
+    POLLOUT,
+    VBLK,
+    VCHR,
+    VDIR,
+    VEXEC,
+    VFIFO,
+    VLNK,
+    VREAD,
+    VREG,
+    VSOCK,
+    VWRITE,
+    VattrSet,
+)
 from kernel_model.rlimit import RLIMIT_FSIZE
 from kernel_model.vm.pmap import pmap_mappings
-from kernel_model.vm.vm import VM_PROT_EXECUTE
-from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE
-from kernel_model.vm.vnode_pager import vnode_pager_setsize
+from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
+from kernel_model.vm.vm_mmap import MAP_ANON, MAP_SHARED, PROT_READ, PROT_WRITE, vm_mmap_object
+from kernel_model.vm.vm_object import vm_object_deallocate
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VmOffset
+from kernel_model.vm.vnode_pager import vnode_pager_alloc, vnode_pager_setsize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kernel_model.kern.file import FileIoOps
-    from kernel_model.kern.proc import Thread
+    from kernel_model.kern.proc import Proc, Thread
     from kernel_model.kern.vnode import Vattr, Vnode
     from kernel_model.vm.vm_object import VmObject
     from kernel_model.vm.vm_page import VmPage
@@ -136,6 +152,7 @@ def vn_open_vnode(td: Thread, vp: Vnode, fmode: int, *, check_access: bool = Tru
         return dupfdopen(td, *dup, fmode)
     if vp.v_type == VFIFO:
         return fifo_open(td, vp, fmode)
+    kassert(vp.v_type in (VREG, VDIR, VBLK, VCHR), "open of %r", vp)
     vp.open(write=bool(accmode & VWRITE))
     fp = File(VNOPS, DTYPE_VNODE, fmode & FMASK, vp)
     vp.v_incr_usecount(write=bool(fmode & FWRITE))
@@ -174,6 +191,7 @@ def _accmode(td: Thread, vp: Vnode, fmode: int) -> int:
 
 def _lock_new_file(td: Thread, fp: File, fmode: int) -> None:
     """O_SHLOCK and O_EXLOCK; with O_NONBLOCK a lock in the way is EAGAIN."""
+    kassert(fp.f_count == 0, "a new file has %d references", fp.f_count)
     fp.f_count = 1
     try:
         flock_file(td, fp, exclusive=bool(fmode & O_EXLOCK), wait=not fmode & O_NONBLOCK)
@@ -255,6 +273,7 @@ def _tell_code(m: VmPage) -> None:
 
 def vn_truncate(vp: Vnode, length: int) -> None:
     """Set the size of a regular file, of its object and of its mappings.  FreeBSD: vn_truncate()."""
+    kassert(length >= 0 and vp.v_type == VREG, "truncate %r to %d", vp, length)
     vp.setattr(VattrSet(va_size=length))
     if vp.v_object is not None:
         vnode_pager_setsize(vp, length)
@@ -273,7 +292,72 @@ def vn_rlimit_fsize(td: Thread, vp: Vnode, offset: int, count: int) -> int:
     if offset >= limit:
         tdsendsignal(td, KSigInfo(SIGXFSZ, SI_KERNEL))
         raise SyscallError(E.EFBIG)
+    kassert(0 <= offset < limit, "write at %d within %d", offset, limit)
     return limit - offset
+
+
+# -- mappings ---------------------------------------------------------------------------------
+
+
+def file_maxprot(fp: File, prot: int, flags: int) -> int:
+    """What a mapping of *fp* may ever allow; EACCES when *prot* wants more.  FreeBSD: vn_mmap()."""
+    if fp.f_vnode is None or fp.f_flag & O_PATH:
+        raise SyscallError(E.ENODEV)
+    maxprot = VM_PROT_EXECUTE
+    if fp.f_flag & FREAD:
+        maxprot |= VM_PROT_READ
+    elif prot & PROT_READ:
+        raise SyscallError(E.EACCES)
+    if flags & MAP_SHARED:
+        if fp.f_flag & FWRITE:
+            maxprot |= VM_PROT_WRITE
+        elif prot & PROT_WRITE:
+            raise SyscallError(E.EACCES)
+    else:
+        maxprot |= VM_PROT_WRITE
+    return maxprot
+
+
+def vn_mmap(
+    proc: Proc,
+    vp: Vnode | None,
+    addr: VmOffset,
+    size: VmOffset,
+    prot: int,
+    maxprot: int,
+    flags: int,
+    foff: int,
+) -> VmOffset:
+    """Map *vp*, whose rights were checked, at file offset *foff*.  FreeBSD: vn_mmap(); vm_mmap_vnode() until 10."""
+    if vp is None:
+        raise SyscallError(E.ENODEV)
+    if vp.v_type == VCHR:
+        return _mmap_device(proc, vp, addr, size, prot, maxprot, flags)
+    if vp.v_type != VREG:
+        raise SyscallError(proc.p_sysent.files.mmap_no_file)
+    kassert(not prot & ~maxprot, "mmap: rights %#x of %#x", prot, maxprot)
+    kassert(not foff & PAGE_MASK, "mmap: file offset %#x", foff)
+    obj = vnode_pager_alloc(proc.kernel.vm, vp)
+    try:
+        return vm_mmap_object(proc, addr, size, prot, maxprot, flags, obj, foff)
+    except SyscallError:
+        vm_object_deallocate(obj)
+        raise
+
+
+def _mmap_device(
+    proc: Proc, vp: Vnode, addr: VmOffset, size: VmOffset, prot: int, maxprot: int, flags: int
+) -> VmOffset:
+    """/dev/zero is anonymous memory in both forms; other devices cannot be mapped.
+
+    FreeBSD: devfs_mmap_f(), sys/fs/devfs/devfs_vnops.c; vm_mmap_cdev().
+    """
+    if not vp.maps_anonymous():
+        raise SyscallError(E.ENODEV if flags & MAP_SHARED else proc.p_sysent.files.mmap_device_private)
+    return vm_mmap_object(proc, addr, size, prot, maxprot, flags | MAP_ANON)
+
+
+# -- the open file ---------------------------------------------------------------------------------
 
 
 class VnodeFileOps:
@@ -339,6 +423,7 @@ class VnodeFileOps:
 
     def fo_close(self, fp: File) -> None:
         """vn_closefile()."""
+        kassert(fp.f_count == 0, "close of a file with %d references", fp.f_count)
         vp = file_vnode(fp)
         vp.v_decr_usecount(write=bool(fp.f_flag & FWRITE))
         vp.close()

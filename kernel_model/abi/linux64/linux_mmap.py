@@ -24,8 +24,8 @@ from kernel_model.errno import (
 )
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_PATH
-from kernel_model.kern.kern_mman import vn_mmap
 from kernel_model.kern.sysent import Support, Sysent
+from kernel_model.kern.vfs_vnops import vn_mmap
 from kernel_model.kern.vnode import VREG
 from kernel_model.vm import vm_mmap
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_WRITE
