@@ -318,7 +318,6 @@ def vm_map_pmap(map_: VmMap) -> Pmap:
 
 def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
     """Put a new *entry* right above *prev* (the header for the lowest place).  FreeBSD: vm_map_entry_link()."""
-    kassert(map_.lock_state == EXCLUSIVE, "vm_map_entry_link: map not locked")
     vm_map_tree_link(map_, prev, entry)
     if not entry.eflags & map_.uncounted:
         map_.size += entry.end - entry.start
@@ -329,7 +328,6 @@ def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
 
 def vm_map_entry_unlink(map_: VmMap, entry: VmMapEntry) -> None:
     """Take *entry* out.  FreeBSD: vm_map_entry_unlink()."""
-    kassert(map_.lock_state == EXCLUSIVE, "vm_map_entry_unlink: map not locked")
     vm_map_tree_unlink(map_, entry)
     if not entry.eflags & map_.uncounted:
         map_.size -= entry.end - entry.start
