@@ -7,6 +7,7 @@ else; imports inside functions and for types count like all others, and no modul
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,17 @@ def test_every_room_is_listed_with_its_own_modules_and_says_what_it_is():
         assert tuple(table) == rooms
         assert [room for room, (words, _) in table.items() if not words.strip()] == []
         assert [(room, name) for room, (_, names) in table.items() for name in names if room_of(name) != room] == []
+
+
+def test_the_picture_in_readme_is_the_order():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for package, rooms in ROOMS.items():
+        drawn = re.search(rf"^{package} +(.*)$", text, re.M)
+        assert drawn, f"README draws no rooms of {package}"
+        words = [name for name in modules_of(ROOT, package) if room_of(name) == package != name]
+        first = [" ".join(name.rpartition(".")[2] for name in words)] if words else []
+        top = [room.removeprefix(f"{package}.") for room in rooms if room.count(".") == 1 and "__" not in room]
+        assert drawn[1].split(" < ") == [*first, *top]
 
 
 def test_every_import_points_down():
