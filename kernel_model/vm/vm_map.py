@@ -513,6 +513,13 @@ def vm_map_entry_set_eflags(map_: VmMap, entry: VmMapEntry, set_: int, clear: in
         _record(map_, what, entry, entry.start, entry.end)
 
 
+def vm_map_entry_hand_down(map_: VmMap, entry: VmMapEntry, below: VmMapEntry, eflags: int) -> None:
+    """Give *eflags* of *entry* to the entry right *below* it.  FreeBSD: part of vm_map_growstack()."""
+    entry.eflags &= ~eflags
+    below.eflags |= eflags
+    map_.pmap.map_changed(below.start, entry.end)
+
+
 def vm_map_entry_set_inheritance(map_: VmMap, entry: VmMapEntry, inheritance: int) -> None:
     """Change what fork does with *entry*, which no mirror shows.  FreeBSD: part of vm_map_inherit()."""
     entry.inheritance = inheritance
