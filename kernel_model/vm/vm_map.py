@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from kernel_model.errors import kassert, panic
+from kernel_model.ktrace.entry import full_path
 from kernel_model.ktrace.events import MapChange
-from kernel_model.ktrace.naming import full_path
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_VNODE, VM_PROT_ALL, VM_PROT_WRITE
 from kernel_model.vm.vm_map_entry import (
     MAP_BUSY_WAKEUP,
