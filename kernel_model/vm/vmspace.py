@@ -123,7 +123,7 @@ def vmspace_free(vmspace: VmSpace) -> None:
     if vmspace.vm_refcnt == 0:
         map_ = vmspace.vm_map
         vm_map_remove(map_, map_.min_offset, map_.max_offset)
-        kassert(map_.nentries == 0 and map_.size == 0, "vmspace_free: %r not empty", map_)
+        kassert(map_.nentries == 0 and map_.size == 0, "vmspace_free: %d entries left", map_.nentries)
         vmspace.vm_pmap.release()
 
 
