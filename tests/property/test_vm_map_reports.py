@@ -1,11 +1,11 @@
 """Every change of an entry is told to the machine, and to a listener, whatever the operation."""
 
 from collections import Counter
+from importlib import import_module
 
 import pytest
 
 from kernel_model.ktrace import MAP
-from kernel_model.vm import vm_map_insert
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_IN_TRANSITION
 from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free
@@ -113,7 +113,7 @@ def test_an_untold_change_is_caught(monkeypatch):
         prev.end = end
         vm_map_entry_resize_free(map_, prev)
 
-    monkeypatch.setattr(vm_map_insert, "_extend", extend)
+    monkeypatch.setattr(import_module("kernel_model.vm.vm_map_insert"), "_extend", extend)
     with pytest.raises(AssertionError, match=r"changed, told|not in"):
         for seed in range(140):
             Watched(seed).run(STEPS)
