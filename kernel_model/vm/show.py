@@ -12,16 +12,14 @@ Model only: the columns follow procstat(1)'s ``-v``, the flags their names in sy
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from kernel_model.vm.vm import prot_string
 from kernel_model.vm.vm_map_entry import PREFIX, EntryRow, eflag_names, eflags_text, entry_row
 from kernel_model.vm.vm_param import KERN_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kernel_model.vm.vm_map_entry import VmMapEntry
 
@@ -81,9 +79,11 @@ def map_table(map_: ShownMap, most: int | None = None) -> str:
 
 def map_html(map_: ShownMap, most: int | None = None) -> str:
     """The table as HTML, for notebooks; every cell is escaped, because a file may be called anything."""
+    from html import escape  # a large module, for a notebook alone
+
     low, skipped, high = _parts(map_, most)
     head = "".join(f"<th>{escape(name)}</th>" for name in HEAD)
-    rows = ["".join(_html_cells(_cells(row))) for row in (*low, *high)]
+    rows = ["".join(_html_cells(map(escape, _cells(row)))) for row in (*low, *high)]
     if skipped:
         rows.insert(len(low), f'<td colspan="{len(HEAD)}">{_more(skipped)}</td>')
     body = "".join(f"<tr>{row}</tr>\n" for row in rows)
@@ -103,10 +103,10 @@ def _more(skipped: int) -> str:
     return f"... {skipped:,} more"
 
 
-def _html_cells(cells: Sequence[str]) -> Iterator[str]:
+def _html_cells(cells: Iterable[str]) -> Iterator[str]:
     for name, text in zip(HEAD, cells, strict=True):
         style = ' style="text-align: right; font-family: monospace"' if name in NUMBERS else ""
-        yield f"<td{style}>{escape(text)}</td>"
+        yield f"<td{style}>{text}</td>"
 
 
 def _cells(row: EntryRow) -> tuple[str, ...]:
@@ -135,8 +135,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 # two maps
 
 
-@dataclass(frozen=True, slots=True)
-class EntryChange:
+class EntryChange(NamedTuple):
     """An entry that one of two maps has and the other has not, or has otherwise."""
 
     before: EntryRow | None
@@ -182,12 +181,14 @@ def _value(row: EntryRow, name: str) -> str:
             return f"{getattr(row, name):#x}"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class MapDiff:
     """How two maps differ; false when they do not.  It shows itself as its lines."""
 
-    changes: tuple[EntryChange, ...]
-    """In address order."""
+    __slots__ = ("changes",)
+
+    def __init__(self, changes: tuple[EntryChange, ...]) -> None:
+        self.changes = changes
+        """In address order."""
 
     def __bool__(self) -> bool:
         return bool(self.changes)
