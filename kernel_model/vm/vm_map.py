@@ -88,7 +88,10 @@ class FaultHandler(Protocol):
 
 
 class VmMap:
-    """Entries of one address space ``[min_offset, max_offset)``: struct vm_map."""
+    """Entries of one address space ``[min_offset, max_offset)``: struct vm_map.
+
+    Iterating gives the entries in address order; ``print`` and the interpreter show them as a table.
+    """
 
     __slots__ = (
         "vm",
@@ -298,7 +301,7 @@ class _Locked:
 
 
 def vm_map_create(vm: Vm, pmap: Pmap, min_: int, max_: int) -> VmMap:
-    """A new, empty map of ``[min_, max_)`` on *pmap*.
+    """A new, empty map of ``[min_, max_)`` on *pmap*.  ``kernel_model.one_map()`` makes one with all it needs.
 
     FreeBSD: vm_map_create(9); vm_map_init(9) is the constructor.
     """

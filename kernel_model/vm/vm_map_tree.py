@@ -30,7 +30,7 @@ class EntryTree(Protocol):
 
 
 def vm_map_lookup_entry(map_: EntryTree, address: int) -> tuple[bool, VmMapEntry]:
-    """The entry that holds *address*, or False and the one right below it (the header when there is none).
+    """True and the entry that holds *address*, or False and the one right below it (the header when there is none).
 
     FreeBSD: vm_map_lookup_entry(); vm_map_lookup(9).
     """

@@ -71,7 +71,7 @@ _NOT_INHERITED = MAP_ENTRY_USER_WIRED | MAP_ENTRY_IN_TRANSITION
 
 
 class VmSpace:
-    """struct vmspace."""
+    """An address space: the map, its page table, and the sizes, in pages, that limits look at: struct vmspace."""
 
     __slots__ = (
         "vm",
