@@ -105,6 +105,10 @@ class VmSpace:
         self.vm_stacktop = 0
         self.vm_shp_base = 0
 
+    def __repr__(self) -> str:
+        sizes = f"text {self.vm_tsize}, data {self.vm_dsize}, stack {self.vm_ssize} pages"
+        return f"<VmSpace of {self.vm_map.nentries} entries: {sizes}, vm_refcnt {self.vm_refcnt}>"
+
 
 def vmspace_alloc(vm: Vm, min_: int, max_: int) -> VmSpace:
     """An empty address space with one reference.  FreeBSD: vmspace_alloc()."""

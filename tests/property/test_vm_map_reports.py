@@ -5,11 +5,14 @@ from importlib import import_module
 
 import pytest
 
+from kernel_model.errno import EINVAL
 from kernel_model.ktrace import MAP
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_IN_TRANSITION
 from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free
+from kernel_model.vm.vm_param import KernReturn
 from tests.property.vm_model import PG, Scenario, expand
+from tests.replay.world import World
 
 SCENARIOS = 140
 STEPS = 60
@@ -140,3 +143,23 @@ def test_what_is_told_says_what_happened():
     protect = next(change for change in heard if change.what == "protect")
     assert (protect.start, protect.end, protect.before_prot, protect.prot) == (base, base + PG, 3, 1)
     assert all(change.map is scenario.world.map for change in heard)
+
+
+CODES = set("fault find fixed growstack inherit insert madvise protect remove stack unwire wire".split())
+
+
+def test_every_verb_answers_with_a_code_that_shows_its_name(monkeypatch):
+    """Not with a number of its own; only the errno of madvise since 12 is one."""
+    apply = World.apply
+    seen = set()
+
+    def watched(world, op, args):
+        rv, out = apply(world, op, args)
+        if op in CODES and rv != EINVAL:
+            seen.add((op, type(rv)))
+        return rv, out
+
+    monkeypatch.setattr(World, "apply", watched)
+    for seed in range(14):
+        Scenario(seed).run(STEPS)
+    assert seen == {(op, KernReturn) for op in CODES}

@@ -122,6 +122,14 @@ def test_a_stack_grows_on_the_map_of_every_release(release: str) -> None:
     door.vm_map_assert_consistent(map_)
 
 
+def test_what_was_made_shows_itself_in_a_line() -> None:
+    kernel = kernel_model.one_kernel("freebsd-12.1")
+    proc = kernel.curthread.td_proc
+    assert repr(kernel) == f"<Kernel freebsd-12.1: <Proc {proc.p_pid} without a program (freebsd)>>"
+    assert repr(kernel.curthread) == f"<Thread {proc.p_pid} of {proc!r}>"
+    assert repr(proc.p_vmspace) == "<VmSpace of 0 entries: text 0, data 0, stack 0 pages, vm_refcnt 1>"
+
+
 @pytest.mark.parametrize("abi", ["freebsd", "linux"])
 def test_a_kernel_serves_calls_by_name(abi: str) -> None:
     kernel = kernel_model.one_kernel(abi=abi, seed=1)
