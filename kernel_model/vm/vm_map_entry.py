@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Union, cast
 
 from kernel_model.errors import kassert
-from kernel_model.ktrace.naming import full_path
+from kernel_model.ktrace.entry import full_path
 from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_DEFAULT, prot_string
 
 if TYPE_CHECKING:

@@ -145,7 +145,10 @@ def test_what_is_told_says_what_happened():
     assert all(change.map is scenario.world.map for change in heard)
 
 
-CODES = set("fault find fixed growstack inherit insert madvise protect remove stack unwire wire".split())
+CODES = {
+    "fault", "find", "fixed", "growstack", "inherit", "insert", "madvise", "protect", "remove", "stack", "unwire",
+    "wire",
+}  # fmt: skip
 
 
 def test_every_verb_answers_with_a_code_that_shows_its_name(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -46,7 +45,7 @@ class Model:
         self.proc: Any = SimpleNamespace(
             kernel=kernel, p_vmspace=self.space, p_pid=1000, p_flag2=0, p_fctl0=0, p_osrel=1001000, p_textvp=object(),
             p_lock=ProcLock(), p_ucred=Ucred(), p_limit=SimpleNamespace(lim_cur=self._limit),
-            p_sysent=replace(ELF64_FREEBSD_SYSVEC, name="FreeBSD ELF64"),
+            p_sysent=ELF64_FREEBSD_SYSVEC._replace(name="FreeBSD ELF64"),
         )  # fmt: skip
         self.td: Any = SimpleNamespace(
             td_proc=self.proc, td_tid=100000, td_cpu=SimpleNamespace(get_frame=lambda: self.frame),
