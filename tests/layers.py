@@ -26,7 +26,7 @@ ROOMS = {
 }  # fmt: skip
 """The rooms of each package from the bottom up; one file alone can be a room.
 
-A package's ``__init__`` stands with the room of that name, unless it is a room itself: a door, above all that it offers.
+A package's ``__init__`` stands in the room of that name, unless it is a room itself: a door, above all that it offers.
 """
 
 
