@@ -89,6 +89,43 @@ class Cpu(Protocol):
         ...
 
 
+class StoppedCpu:
+    """The registers of a thread that runs nowhere: before its address space has an engine, or where there is none.
+
+    Model only.
+    """
+
+    __slots__ = ("fpregs", "frame")
+
+    def __init__(self) -> None:
+        self.frame = TrapFrame()
+        self.fpregs = FPSTATE_INIT
+
+    def get_frame(self) -> TrapFrame:
+        """The registers so far."""
+        return self.frame
+
+    def set_frame(self, frame: TrapFrame) -> None:
+        """Replace them."""
+        self.frame = frame
+
+    def get_fpregs(self) -> bytes:
+        """The FXSAVE image so far."""
+        return self.fpregs
+
+    def set_fpregs(self, image: bytes) -> None:
+        """Replace it."""
+        self.fpregs = image
+
+    def set_fsbase(self, base: int) -> None:
+        """Set FS.base."""
+        self.frame.fs_base = base
+
+    def set_gsbase(self, base: int) -> None:
+        """Set GS.base."""
+        self.frame.gs_base = base
+
+
 def reset_fpu_and_bases(cpu: Cpu) -> None:
     """What a new program starts with in both ABIs: a fresh floating-point unit, no thread pointer.
 

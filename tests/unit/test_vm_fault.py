@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -475,7 +476,7 @@ def test_a_fault_that_keeps_waiting_gives_up(monkeypatch: pytest.MonkeyPatch) ->
     map_anon(proc.p_vmspace, BASE, 1000)
     vm.cnt.v_free_reserved = vm.cnt.v_page_count
     waits = []
-    monkeypatch.setattr("kernel_model.vm.vm_fault.vm_wait", lambda vm: not waits.append(1))
+    monkeypatch.setattr(import_module("kernel_model.vm.vm_fault"), "vm_wait", lambda vm: not waits.append(1))
     assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
     assert len(waits) == MAX_RESTARTS
 
