@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kernel_model.errno import ENOMEM
+from kernel_model.errors import SyscallError
 from kernel_model.fs.hostfd import stdio_files
 from kernel_model.fs.rootfs import mount_root
 from kernel_model.init_main import boot, create_init
@@ -31,11 +33,13 @@ from kernel_model.kern.subr_syscall import bind
 from kernel_model.ktrace import UNSUPPORTED
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.rlimit import RLIMIT_NAMES
+from kernel_model.vm.swap_pager import swap_reserve_by_cred, swap_reserve_force
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import DEFAULT_SWAP
 from kernel_model.vm.vm_map_find import vm_map_fixed
 from kernel_model.vm.vm_phys import LARGEST_SPAN
+from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
 from tests import audit, memory
 
 if TYPE_CHECKING:
@@ -165,11 +169,17 @@ class Process:
         return start
 
     def fork(self) -> Process:
-        """A child as fork(2) would make it, which does not run: vmspace_fork() with its reservation."""
+        """A child as fork(2) would make it, which does not run; ENOMEM when its memory can't be reserved."""
         parent = self.proc
+        space, charge = vmspace_fork(self.space)
+        if not swap_reserve_by_cred(self.vm, charge, parent.p_ucred):
+            # What the child's entries say is going to be released, so it must have been reserved.
+            swap_reserve_force(self.vm, charge)
+            vmspace_free(space)
+            raise SyscallError(ENOMEM)
         pid = self.kernel.newpid()
         child = Proc(
-            self.kernel, pid, memory.fork(self.vm, self.space), parent.p_limit.copy(), parent.p_fd, SigActs(),
+            self.kernel, pid, space, parent.p_limit.copy(), parent.p_fd, SigActs(),
             parent.p_sysent, parent.p_ucred, p_ppid=parent.p_pid, p_pgid=parent.p_pgid, p_sid=parent.p_sid,
             p_osrel=parent.p_osrel, p_textvp=parent.p_textvp,
         )  # fmt: skip
@@ -183,6 +193,11 @@ class Process:
     def run(self) -> None:
         """Be the process that runs."""
         self.vm.pcpu.switch(self.td)
+
+    def exit(self) -> None:
+        """Be gone, as far as the vm layer sees it."""
+        del self.kernel.procs[self.proc.p_pid]
+        vmspace_free(self.space)
 
     # memory
 

@@ -19,7 +19,9 @@ from kernel_model.vm.vm import VM_INHERIT_SHARE
 from kernel_model.vm.vm_map_advise import vm_map_inherit
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vmspace import vmspace_free
-from tests.unit.vm_check import assert_nothing_left, check_all, fork, make_vm, map_anon, peek, poke
+from tests.audit import assert_nothing_left, check_all
+from tests.memory import fork, map_anon, peek, poke
+from tests.process import Process
 
 BASE = 0x10_0000
 FLAGS = list(itertools.product([False, True], repeat=3))
@@ -35,19 +37,19 @@ FLAG_NAMES = [
 def test_a_sharer_sees_the_writers_copy(
     eager: bool, collapse: bool, all_pages: bool, touched: bool, npages: int
 ) -> None:
-    vm, proc = make_vm("freebsd-15.0")
-    first = proc.p_vmspace
+    process = Process(release="freebsd-15.0", bare=True)
+    first = process.space
     map_anon(first, BASE, npages)
     for page in range(npages):
         poke(first, BASE + page * PAGE_SIZE, b"P1")
     spaces = [first]
     if not collapse:
-        spaces.append(fork(vm, first))
-    second = fork(vm, first)
+        spaces.append(fork(process.vm, first))
+    second = fork(process.vm, first)
     if eager:
         poke(second, BASE + 100, b"e")
     assert vm_map_inherit(second.vm_map, BASE, BASE + npages * PAGE_SIZE, VM_INHERIT_SHARE) == 0
-    third = fork(vm, second)
+    third = fork(process.vm, second)
     spaces += [second, third]
     if touched:
         for space in (second, third):
@@ -56,7 +58,7 @@ def test_a_sharer_sees_the_writers_copy(
     written = range(npages) if all_pages else range(npages - 1, npages)
     for page in written:
         poke(second, BASE + page * PAGE_SIZE, b"P2")
-    check_all(vm, spaces)
+    check_all(process.vm, spaces)
     for page in range(npages):
         expected = b"P2" if page in written else b"P1"
         assert peek(second, BASE + page * PAGE_SIZE, 2) == expected
@@ -64,7 +66,7 @@ def test_a_sharer_sees_the_writers_copy(
         assert peek(first, BASE + page * PAGE_SIZE, 2) == b"P1"
     poke(third, BASE, b"P3")
     assert peek(second, BASE, 2) == b"P3"
-    check_all(vm, spaces)
+    check_all(process.vm, spaces)
     for space in spaces:
         vmspace_free(space)
-    assert_nothing_left(vm)
+    assert_nothing_left(process.vm)
