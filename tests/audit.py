@@ -12,7 +12,7 @@ from kernel_model.vm.vm_map_entry import MAP_ENTRY_NEEDS_COPY
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_page import PQ_NONE
 from kernel_model.vm.vm_param import PAGE_SHIFT
-from tests.memory import TlbHardware
+from tests.tlb import TlbHardware
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@
     assert process.call("munlock", 0x1000_0000, PAGE_SIZE) == 0
 
 The test is the program: it makes system calls through the dispatcher, touches pages through the page table and looks
-at whatever it likes.  Several address spaces on one machine: tests/memory.py; the auditor of both: tests/audit.py.
+at whatever it likes.  ``fork`` makes more processes of the machine; ``check`` asks the auditor (tests/audit.py).
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_init import DEFAULT_SWAP
 from kernel_model.vm.vm_map_find import vm_map_fixed
+from kernel_model.vm.vm_param import PAGE_MASK
 from kernel_model.vm.vm_phys import LARGEST_SPAN
 from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
-from tests import audit, memory
+from tests.audit import check_all
+from tests.tlb import TlbHardware, page_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +96,7 @@ class Process:
         swap: int = DEFAULT_SWAP,
         span: int = LARGEST_SPAN,
         limits: Mapping[str, int] | None = None,
-        hardware: Callable[[Pmap], PmapHardware] = memory.TlbHardware,
+        hardware: Callable[[Pmap], PmapHardware] = TlbHardware,
         bare: bool = False,
     ) -> None:
         self.root = Path(root or "/")
@@ -148,9 +150,9 @@ class Process:
             self.kernel.ktrace.subscribe(kind, self.heard[kind].append)
         return self.heard[kind]
 
-    def check(self, *others: Process) -> None:
+    def check(self, *others: Process, shared_inval: bool = True) -> None:
         """Every rule between page tables, pages, objects and counters; *others* are what else the machine has."""
-        audit.check_all(self.vm, [self.space, *(other.space for other in others)])
+        check_all(self.vm, [self.space, *(other.space for other in others)], shared_inval=shared_inval)
 
     # what it is made to be
 
@@ -207,11 +209,13 @@ class Process:
 
     def poke(self, va: int, data: bytes) -> None:
         """Store within a page, as a program does: through the TLB, with whatever faults that takes."""
-        memory.poke(self.space, va, data)
+        offset = va & PAGE_MASK
+        page_of(self.space, va, write=True)[offset : offset + len(data)] = data
 
     def peek(self, va: int, size: int) -> bytes:
         """Load within a page, as a program does."""
-        return memory.peek(self.space, va, size)
+        offset = va & PAGE_MASK
+        return bytes(page_of(self.space, va, write=False)[offset : offset + size])
 
     def get(self, va: int, size: int) -> bytes:
         """Read memory as the kernel does: copyin(9)."""

@@ -31,10 +31,8 @@ from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_pageout import vm_pageout_scan
 from kernel_model.vm.vm_param import PAGE_SIZE
-from kernel_model.vm.vmspace import vmspace_free
 from kernel_model.vm.vnode_pager import vfs_msync, vnode_pager_alloc
-from tests.audit import assert_nothing_left, check_all
-from tests.memory import map_anon
+from tests.audit import assert_nothing_left
 from tests.memory_vnode import MemoryVnode
 from tests.process import Process
 
@@ -198,7 +196,7 @@ class World:
         for page in range(first, last):
             member.cells.pop(page, None)
         if self.rng.random() < 0.7:
-            map_anon(member.process.space, self.va(first), last - first)
+            member.process.map_at(self.va(first), (last - first) * PAGE_SIZE)
             for page in range(first, last):
                 member.cells[page] = Cell()
                 member.inherit[page] = VM_INHERIT_COPY
@@ -245,7 +243,8 @@ class World:
         assert len(self.shared_file.data) == SHARED_PAGES * PAGE_SIZE - 100
 
     def check(self) -> None:
-        check_all(self.vm, [member.process.space for member in self.members], shared_inval=self.strict)
+        first, *others = (member.process for member in self.members)
+        first.check(*others, shared_inval=self.strict)
 
     @property
     def strict(self) -> bool:
@@ -257,7 +256,7 @@ class World:
             for page in member.cells:
                 self.compare(member, page)
         for member in self.members:
-            vmspace_free(member.process.space)
+            member.process.exit()
         assert_nothing_left(self.vm)
         last = [self.shared_file.data[slot * STRIDE] for slot in range(SLOTS)]
         assert last == self.file_cells[0].data

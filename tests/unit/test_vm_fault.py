@@ -62,10 +62,9 @@ from kernel_model.vm.vm_param import (
     PAGE_SIZE,
 )
 from kernel_model.vm.vm_stack import vm_map_stack
-from kernel_model.vm.vmspace import VmSpace, vmspace_fork, vmspace_free
+from kernel_model.vm.vmspace import VmSpace, vmspace_free
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
-from tests.audit import assert_nothing_left, check_all
-from tests.memory import fork, map_anon, peek, poke
+from tests.audit import assert_nothing_left
 from tests.memory_vnode import MemoryVnode
 from tests.process import Process
 
@@ -208,16 +207,15 @@ def test_copying_leaves_a_sharer_with_the_new_page_only_since_13() -> None:
     """FreeBSD-SA-21:08.vm: P1 shares its copy-on-write memory with P2; both have read the page before P1 writes."""
     seen = {}
     for release in ("freebsd-12.1", "freebsd-15.0"):
-        process = Process(release=release, bare=True)
-        parent = process.space
-        map_anon(parent, BASE, 1)
-        poke(parent, BASE, b"old")
-        writer, _ = vmspace_fork(parent)
-        assert vm_map_inherit(writer.vm_map, BASE, BASE + PAGE_SIZE, 0) == 0
-        sharer, _ = vmspace_fork(writer)
-        assert peek(sharer, BASE, 3) == peek(writer, BASE, 3) == b"old"
-        poke(writer, BASE, b"new")
-        seen[release] = peek(sharer, BASE, 3)
+        parent = Process(release=release, bare=True)
+        parent.map_at(BASE, PAGE_SIZE)
+        parent.poke(BASE, b"old")
+        writer = parent.fork()
+        assert vm_map_inherit(writer.map, BASE, BASE + PAGE_SIZE, 0) == 0
+        sharer = writer.fork()
+        assert sharer.peek(BASE, 3) == writer.peek(BASE, 3) == b"old"
+        writer.poke(BASE, b"new")
+        seen[release] = sharer.peek(BASE, 3)
     assert seen == {"freebsd-12.1": b"old", "freebsd-15.0": b"new"}
 
 
@@ -361,12 +359,13 @@ def test_forking_wired_memory_copies_at_once(release: str) -> None:
     process.map_at(BASE, 2 * PAGE_SIZE)
     process.poke(BASE, b"parent")
     assert vm_map_wire(process.map, BASE, BASE + 2 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    child, charge = vmspace_fork(process.space)
-    assert charge == 2 * PAGE_SIZE
+    reserved = process.vm.swap_reserved
+    child = process.fork()
+    assert process.vm.swap_reserved - reserved == 2 * PAGE_SIZE
     process.poke(BASE, b"PARENT")
-    assert peek(child, BASE, 6) == b"parent"
-    assert child.vm_pmap.wired_count == 0
-    check_all(process.vm, [process.space, child])
+    assert child.peek(BASE, 6) == b"parent"
+    assert child.space.vm_pmap.wired_count == 0
+    process.check(child)
 
 
 @pytest.mark.parametrize("release", ALL)
@@ -487,16 +486,15 @@ def test_a_mapping_of_64_tib_costs_only_what_is_touched() -> None:
 
 def test_onemapping_is_taken_into_account_by_the_shared_invalidation() -> None:
     """An object with one mapping has no sharer whose view would have to be taken away."""
-    process = Process(release="freebsd-15.0", bare=True)
-    parent = process.space
-    map_anon(parent, BASE, 1)
-    poke(parent, BASE, b"old")
-    child = fork(process.vm, parent)
-    assert peek(child, BASE, 3) == b"old"
-    poke(child, BASE, b"new")
-    top = next(iter(child.vm_map)).vm_object
+    parent = Process(release="freebsd-15.0", bare=True)
+    parent.map_at(BASE, PAGE_SIZE)
+    parent.poke(BASE, b"old")
+    child = parent.fork()
+    assert child.peek(BASE, 3) == b"old"
+    child.poke(BASE, b"new")
+    top = next(iter(child.map)).vm_object
     assert top is not None and top.flags & OBJ_ONEMAPPING
-    assert parent.vm_pmap.lookup(BASE) is not None, "the parent's mapping stays"
+    assert parent.space.vm_pmap.lookup(BASE) is not None, "the parent's mapping stays"
 
 
 class StubPager:

@@ -16,10 +16,9 @@ from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_page import MADV_DONTNEED, MADV_FREE, MADV_WILLNEED
 from kernel_model.vm.vm_pageout import vm_pageout_oom, vm_pageout_oom_pagecount, vm_pageout_scan, vm_wait
 from kernel_model.vm.vm_param import KERN_RESOURCE_SHORTAGE, PAGE_SIZE
-from kernel_model.vm.vmspace import VmSpace, vmspace_free
+from kernel_model.vm.vmspace import vmspace_free
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
 from tests.audit import assert_nothing_left
-from tests.memory import fork, map_anon, peek, poke
 from tests.memory_vnode import MemoryVnode
 from tests.process import Process
 
@@ -31,14 +30,14 @@ RAM = 256
 ALL = ["freebsd-9.3", "freebsd-10.1", "freebsd-10.4", "freebsd-12.1", "freebsd-15.0"]
 
 
-def fill(space: VmSpace, first: int, last: int) -> None:
+def fill(process: Process, first: int, last: int) -> None:
     for page in range(first, last):
-        poke(space, BASE + page * PAGE_SIZE, page.to_bytes(4, "little"))
+        process.poke(BASE + page * PAGE_SIZE, page.to_bytes(4, "little"))
 
 
-def verify(space: VmSpace, first: int, last: int) -> None:
+def verify(process: Process, first: int, last: int) -> None:
     for page in range(first, last):
-        assert peek(space, BASE + page * PAGE_SIZE, 4) == page.to_bytes(4, "little")
+        assert process.peek(BASE + page * PAGE_SIZE, 4) == page.to_bytes(4, "little")
 
 
 def drain(vm: Vm) -> None:
@@ -51,10 +50,10 @@ def drain(vm: Vm) -> None:
 @pytest.mark.parametrize("release", ALL)
 def test_a_program_four_times_the_memory_keeps_its_contents(release: str) -> None:
     process = Process(release=release, ram=RAM * PAGE_SIZE, bare=True)
-    map_anon(process.space, BASE, 4 * RAM)
-    fill(process.space, 0, 4 * RAM)
+    process.map_at(BASE, 4 * RAM * PAGE_SIZE)
+    fill(process, 0, 4 * RAM)
     assert process.vm.cnt.v_swappgsout >= 3 * RAM
-    verify(process.space, 0, 4 * RAM)
+    verify(process, 0, 4 * RAM)
     assert process.vm.cnt.v_swappgsin >= 3 * RAM
     assert process.vm.cnt.v_free_count >= process.vm.cnt.v_free_reserved
     process.check()
@@ -64,12 +63,12 @@ def test_a_program_four_times_the_memory_keeps_its_contents(release: str) -> Non
 
 def test_two_processes_share_what_is_paged_out() -> None:
     process = Process(ram=RAM * PAGE_SIZE, bare=True)
-    map_anon(process.space, BASE, 2 * RAM)
-    fill(process.space, 0, 2 * RAM)
+    process.map_at(BASE, 2 * RAM * PAGE_SIZE)
+    fill(process, 0, 2 * RAM)
     child = process.fork()
     for page in range(0, 2 * RAM, 3):
         child.poke(BASE + page * PAGE_SIZE, b"kid!")
-    verify(process.space, 0, 2 * RAM)
+    verify(process, 0, 2 * RAM)
     for page in range(2 * RAM):
         expected = b"kid!" if page % 3 == 0 else page.to_bytes(4, "little")
         assert child.peek(BASE + page * PAGE_SIZE, 4) == expected
@@ -84,11 +83,11 @@ def test_two_processes_share_what_is_paged_out() -> None:
 
 def test_what_is_used_again_and_again_stays() -> None:
     process = Process(ram=RAM * PAGE_SIZE, bare=True)
-    map_anon(process.space, BASE, 8 * RAM)
-    fill(process.space, 0, 8)
+    process.map_at(BASE, 8 * RAM * PAGE_SIZE)
+    fill(process, 0, 8)
     for page in range(8, 4 * RAM):
-        fill(process.space, page, page + 1)
-        verify(process.space, 0, 8)
+        fill(process, page, page + 1)
+        verify(process, 0, 8)
     swapped_in = process.vm.cnt.v_swappgsin
     assert swapped_in < 4 * RAM, "eight hot pages come back far less often than once a cold page"
     object_ = next(iter(process.map)).vm_object
@@ -98,11 +97,11 @@ def test_what_is_used_again_and_again_stays() -> None:
 
 def test_wired_pages_are_never_taken() -> None:
     process = Process(ram=RAM * PAGE_SIZE, bare=True)
-    map_anon(process.space, BASE, 4 * RAM)
-    fill(process.space, 0, 20)
+    process.map_at(BASE, 4 * RAM * PAGE_SIZE)
+    fill(process, 0, 20)
     assert vm_map_wire(process.map, BASE, BASE + 20 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     frames = [process.space.vm_pmap.extract(BASE + page * PAGE_SIZE) for page in range(20)]
-    fill(process.space, 20, 4 * RAM)
+    fill(process, 20, 4 * RAM)
     assert [process.space.vm_pmap.extract(BASE + page * PAGE_SIZE) for page in range(20)] == frames
     process.check()
 
@@ -111,7 +110,7 @@ def test_wired_pages_are_never_taken() -> None:
 def test_advice_decides_who_goes_first(release: str) -> None:
     process = Process(release=release, ram=RAM * PAGE_SIZE, bare=True)
     process.map_at(BASE, RAM * PAGE_SIZE)
-    fill(process.space, 0, 60)
+    fill(process, 0, 60)
     assert vm_map_madvise(process.map, BASE + 20 * PAGE_SIZE, BASE + 40 * PAGE_SIZE, MADV_DONTNEED) == 0
     process.vm.cnt.v_free_target = process.vm.cnt.v_free_count + 20
     vm_pageout_scan(process.vm)
@@ -120,20 +119,20 @@ def test_advice_decides_who_goes_first(release: str) -> None:
     gone = [page for page in range(60) if page not in object_.pages]
     assert gone == list(range(20, 40))
     assert vm_map_madvise(process.map, BASE + 40 * PAGE_SIZE, BASE + 60 * PAGE_SIZE, MADV_WILLNEED) == 0
-    verify(process.space, 0, 60)
+    verify(process, 0, 60)
 
 
 def test_freed_pages_are_dropped_without_being_written() -> None:
     process = Process(ram=RAM * PAGE_SIZE, bare=True)
     process.map_at(BASE, 10 * PAGE_SIZE)
-    fill(process.space, 0, 10)
+    fill(process, 0, 10)
     assert vm_map_madvise(process.map, BASE, BASE + 8 * PAGE_SIZE, MADV_FREE) == 0
     process.poke(BASE, b"back")
     drain(process.vm)
     assert process.vm.cnt.v_swappgsout == 3, "the page written again and the two that were not freed"
     assert process.peek(BASE, 4) == b"back"
     assert process.peek(BASE + 5 * PAGE_SIZE, 4) == b"\0\0\0\0"
-    verify(process.space, 8, 10)
+    verify(process, 8, 10)
 
 
 @pytest.mark.parametrize("release", ["freebsd-10.1", "freebsd-12.1"])
@@ -188,7 +187,7 @@ def test_full_swap_ends_in_a_shortage_unless_somebody_is_killed() -> None:
     process = Process(ram=RAM * PAGE_SIZE, swap=16 * PAGE_SIZE, bare=True)
     victim = process.fork()
     victim.map_at(BASE, RAM * PAGE_SIZE)
-    fill(victim.space, 0, 100)
+    fill(victim, 0, 100)
     process.map_at(BASE, 2 * RAM * PAGE_SIZE)
     touched = 0
     while vm_fault(process.map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == 0:
@@ -212,12 +211,12 @@ def test_full_swap_ends_in_a_shortage_unless_somebody_is_killed() -> None:
 def test_size_counts_memory_and_swap_of_the_process_alone() -> None:
     process = Process(ram=RAM * PAGE_SIZE, bare=True)
     process.map_at(BASE, RAM * PAGE_SIZE)
-    fill(process.space, 0, 50)
+    fill(process, 0, 50)
     assert vm_pageout_oom_pagecount(process.proc) == 50
     drain(process.vm)
     assert vm_pageout_oom_pagecount(process.proc) == 50
     assert len(process.vm.objects) == 0
-    fork(process.vm, process.space)
+    process.fork()
     assert vm_pageout_oom_pagecount(process.proc) == 0
     assert vm_pageout_oom([]) is None
 
@@ -233,14 +232,14 @@ def test_the_daemon_does_not_wait_for_itself() -> None:
 def test_a_page_read_back_keeps_its_block_until_it_is_written() -> None:
     process = Process(ram=RAM * PAGE_SIZE, bare=True)
     process.map_at(BASE, 2 * PAGE_SIZE)
-    fill(process.space, 0, 2)
+    fill(process, 0, 2)
     drain(process.vm)
     device = swap_device(process.vm)
-    verify(process.space, 0, 2)
+    verify(process, 0, 2)
     assert (device.used, process.vm.cnt.v_swappgsout) == (2, 2)
     drain(process.vm)
     assert process.vm.cnt.v_swappgsout == 2, "nothing was changed, nothing is written again"
-    fill(process.space, 0, 1)
+    fill(process, 0, 1)
     assert device.used == 1
     assert process.space.vm_pmap.lookup(BASE)[1] & VM_PROT_WRITE  # type: ignore[index]
 
@@ -248,9 +247,9 @@ def test_a_page_read_back_keeps_its_block_until_it_is_written() -> None:
 def test_a_page_used_after_advice_gets_its_second_chance() -> None:
     process = Process(ram=RAM * PAGE_SIZE, bare=True)
     process.map_at(BASE, 40 * PAGE_SIZE)
-    fill(process.space, 0, 40)
+    fill(process, 0, 40)
     assert vm_map_madvise(process.map, BASE, BASE + 20 * PAGE_SIZE, MADV_DONTNEED) == 0
-    verify(process.space, 0, 5)
+    verify(process, 0, 5)
     process.vm.cnt.v_free_target = process.vm.cnt.v_free_count + 15
     vm_pageout_scan(process.vm)
     object_ = next(iter(process.map)).vm_object
@@ -262,10 +261,10 @@ def test_a_page_used_after_advice_gets_its_second_chance() -> None:
 def test_dirty_pages_pass_the_laundry_where_there_is_one(release: str) -> None:
     process = Process(release=release, ram=RAM * PAGE_SIZE, swap=0, bare=True)
     process.map_at(BASE, 50 * PAGE_SIZE)
-    fill(process.space, 0, 50)
+    fill(process, 0, 50)
     assert vm_map_madvise(process.map, BASE, BASE + 50 * PAGE_SIZE, MADV_DONTNEED) == 0
     assert (process.vm.cnt.v_laundry_count, process.vm.cnt.v_inactive_count) == (
         (50, 0) if process.vm.release.laundry_queue else (0, 50)
     )
     drain(process.vm)
-    verify(process.space, 0, 50)
+    verify(process, 0, 50)
