@@ -105,9 +105,9 @@ class Process:
         kernel.vm.make_hardware = hardware
         rdir, cdir = mount_root(kernel, self.root, cwd, rw=root is not None if rw is None else rw)
         fd = FileDesc(cdir, rdir, fd_files=stdio_files(*streams))
-        self.cpu = ReferenceCpu(replace(FRAME), FPREGS)
+        cpu = ReferenceCpu(replace(FRAME), FPREGS)
         osrel = kernel.release.osreldate
-        self.adopt(create_init(kernel, self.cpu, fd, Plimit(), sysent=kernel.sysvecs[abi], osrel=osrel))
+        self.adopt(create_init(kernel, cpu, fd, Plimit(), sysent=kernel.sysvecs[abi], osrel=osrel))
         for name, value in (limits or {}).items():
             self.limit(name, value)
         if not bare:
@@ -130,6 +130,10 @@ class Process:
     @property
     def abi(self) -> str:
         return self.proc.p_sysent.name
+
+    @property
+    def cpu(self) -> Any:
+        return self.td.td_cpu
 
     @property
     def space(self) -> VmSpace:
