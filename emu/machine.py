@@ -12,9 +12,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emu.dump import evidence_of, user_callers
 from emu.engine.cpu import NoCpu, UcCpu
 from emu.engine.interrupt import HostSignals, Ticker
 from emu.engine.pmap import UcPmapHardware, mirror_of
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kernel_model.fs.hostfd import Stream
+    from kernel_model.kern.kern_ktrace import Spot
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
 
@@ -63,6 +63,20 @@ MAX_RAM = 1 << 44
 """A quarter of the addresses that the frames have on the host: 16 TiB."""
 GC_THRESHOLD = 50_000
 """Allocations between two collections while a program runs."""
+
+
+def _evidence(td: Thread, rip: int, va: int, spot: Spot) -> dict[str, Any]:
+    """``KTrace.evidence``; imported late, because only a refused fault that is recorded needs it."""
+    from emu.dump import evidence_of
+
+    return evidence_of(td, rip, va, spot)
+
+
+def _callers(td: Thread) -> tuple[int, ...]:
+    """``KTrace.callers``; imported late, because only recorded map changes need it."""
+    from emu.dump import user_callers
+
+    return user_callers(td)
 
 
 class ExecFailed(UsageError):
@@ -125,8 +139,8 @@ class Machine:
         self.kernel = boot(RELEASES[release], ram if ram is not None else DEFAULT_RAM, seed=seed)
         self.vm = self.kernel.vm
         self.vm.make_hardware = UcPmapHardware
-        self.kernel.ktrace.evidence = evidence_of
-        self.kernel.ktrace.callers = user_callers
+        self.kernel.ktrace.evidence = _evidence
+        self.kernel.ktrace.callers = _callers
         self._syncer = Syncer(self.vm, self.kernel.clock)
         self.paranoid = paranoid
         self.root = os.fspath(root)

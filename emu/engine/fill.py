@@ -72,8 +72,8 @@ class Fill:
     """
 
     __slots__ = (
-        "_allowed", "_code", "_code_at", "_code_frames", "_delta", "_faults", "_filled", "_high", "_hint_high",
-        "_hint_low", "_hint_prot", "_low", "_map", "_ptes", "_table", "_tlb", "_window",
+        "_allowed", "_code", "_code_at", "_code_frames", "_delta", "_faults", "_filled", "_high", "_hint_low",
+        "_hint_prot", "_low", "_map", "_ptes", "_table", "_tlb", "_window", "hint_high",
     )  # fmt: skip
 
     def __init__(self, ptes: dict[int, Pte], tlb: Tlb, code: TranslatedCode, table: RegionTable) -> None:
@@ -90,8 +90,8 @@ class Fill:
         self._low = self._high = self._delta = self._allowed = 0
         """The region of the last fill, when it is not executable; delta is frame minus page number.  It may lag behind
         the map and allow too little."""
-        self._hint_low = self._hint_high = self._hint_prot = 0
-        """The entry of the last fault."""
+        self._hint_low = self.hint_high = self._hint_prot = 0
+        """The entry of the last fault; the upper end is 0 when the map changed since."""
 
     def start(self, map_: VmMap, faults: Faults) -> None:
         """Answer for *map_* from now on."""
@@ -101,10 +101,6 @@ class Fill:
     def forget_map(self) -> None:
         """The address space is gone."""
         self._map = None
-
-    def forget_entry(self) -> None:
-        """The map changed."""
-        self._hint_high = 0
 
     def forget_region(self) -> None:
         """The regions change."""
@@ -153,11 +149,11 @@ class Fill:
             panic("page %#x touched before the mirror has a map", page)
         if page >= VM_MAXUSER_ADDRESS or faults.exact:
             return None
-        if not self._hint_low <= page < self._hint_high:
+        if not self._hint_low <= page < self.hint_high:
             found, entry = vm_map_lookup_entry(map_, page)
             if not found or not accessible(entry):
                 return None
-            self._hint_low, self._hint_high, self._hint_prot = entry.start, entry.end, entry.protection
+            self._hint_low, self.hint_high, self._hint_prot = entry.start, entry.end, entry.protection
         need = FAULT_TYPE[access]
         if not self._hint_prot & need:
             return None
@@ -178,7 +174,7 @@ class Fill:
         piece = self._table.at(page)
         if piece is None or piece.perms & VM_PROT_EXECUTE:
             # Through the RAM window, as is the rest of the entry that was just faulted.
-            self._low, self._high = self._hint_low, self._hint_high
+            self._low, self._high = self._hint_low, self.hint_high
             self._delta = NEVER
             return
         self._low, self._high, self._allowed = piece.start, piece.end, piece.perms

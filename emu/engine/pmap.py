@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_phys import PhysRun
 
+LAG = 64
+"""So many map changes may wait before the regions follow."""
+
 
 class UcPmapHardware:
     """``PmapHardware`` over one Unicorn instance.
@@ -121,8 +124,10 @@ class UcPmapHardware:
 
     def map_changed(self, start: int, end: int) -> None:
         """The map's entries inside [start, end) changed in any way."""
-        self._fill.forget_entry()
-        if self.mapped.changed(start, end):
+        self._fill.hint_high = 0
+        dirty = self.mapped.dirty
+        if not dirty or dirty[-1] != (start, end):
+            dirty.append((start, end))
             self.pending = True
 
     def promised_run(self, start: int, end: int) -> PhysRun | None:
@@ -144,7 +149,7 @@ class UcPmapHardware:
     def settle(self) -> None:
         """Make the TLB agree with the page table, and let the regions lag a little behind the map."""
         self.pending = False
-        if self.mapped.overdue():
+        if len(self.mapped.dirty) > LAG and self.mapped.overdue():
             self._reconcile()
         if self.tlb.stale:
             self.tlb.flush()

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_phys import PhysRun, VmPhys
 
-LAG = 64
-"""So many map changes may wait."""
 MANY_REGIONS = 512
 """With so many regions an operation takes Unicorn milliseconds."""
 LAZY_SPANS = 4096
@@ -213,7 +211,8 @@ class Regions:
         self.table = RegionTable()
         self.promises = Promises(phys)
         self.dirty: list[tuple[int, int]] = []
-        """Spans of the map that changed since the last reconcile()."""
+        """Spans of the map that changed since the last reconcile().  UcPmapHardware.map_changed adds to it: a call for
+        that would be a hundredth of an mmap."""
 
     def start(self, map_: VmMap, engine: Engine) -> None:
         """Follow *map_* on *engine* from now on; everything is yet to be mapped."""
@@ -226,14 +225,6 @@ class Regions:
         self.promises.release_all()
         self.dirty.clear()
         self.map = None
-
-    def changed(self, start: int, end: int) -> bool:
-        """The map's entries inside [start, end) changed; False when that is known already."""
-        dirty = self.dirty
-        if dirty and dirty[-1] == (start, end):
-            return False
-        dirty.append((start, end))
-        return True
 
     def promised_run(self, start: int, end: int) -> PhysRun | None:
         """Hand over the frames shown for the object-less entry [start, end)."""
@@ -256,15 +247,13 @@ class Regions:
         return len(self.table) < MANY_REGIONS
 
     def overdue(self) -> bool:
-        """Whether the regions must follow now: few of them lag LAG changes at most behind the map, many as long as they
-        may, while what waits is kept as few spans.
+        """Whether the regions must follow when more than LAG changes wait: few do at once, many when somebody looks,
+        and meanwhile what waits is kept as few spans.
 
         A program needs no region to run, every page can be filled through the RAM window.  So a mapping that is gone
         again soon costs nothing (mmap, touch, munmap: 61 instead of 124 us), and with thousands of regions, where each
-        operation takes Unicorn milliseconds, they are brought up to date only when somebody looks.
+        operation takes Unicorn milliseconds, they are brought up to date only then.
         """
-        if len(self.dirty) <= LAG:
-            return False
         if self.few:
             return True
         if len(self.dirty) > LAZY_SPANS:

@@ -214,7 +214,7 @@ def _activate(
         exec_map_stack(imgp)
     load_sections(imgp, phdrs, imgp.et_dyn_addr)
     enforce_limits(imgp, phdrs)
-    entry = imgp.entry_addr = (ehdr.e_entry + imgp.et_dyn_addr) & WORD_MASK
+    imgp.entry_addr = (ehdr.e_entry + imgp.et_dyn_addr) & WORD_MASK
     base = imgp.et_dyn_addr
     addr = round_page(proc.p_vmspace.vm_daddr + proc.p_limit.lim_max(RLIMIT_DATA))
     if imgp.release.aslr:
@@ -223,19 +223,26 @@ def _activate(
         base = _load_interp(imgp, brand, interp, addr)
     if imgp.release.exec_stack_after_interpreter:
         exec_map_stack(imgp)
-    imgp.auxargs = ElfAuxargs(
-        phdr=(_proghdr(ehdr, phdrs) + imgp.et_dyn_addr) & WORD_MASK,
-        phent=ehdr.e_phentsize,
-        phnum=ehdr.e_phnum,
-        base=base,
-        entry=entry,
-        hdr_eflags=ehdr.e_flags,
-        interpreted=interp is not None,
-    )
+    imgp.auxargs = _auxargs(imgp, ehdr, phdrs, base, interpreted=interp is not None)
     kassert(imgp.vmspace_destroyed and proc.p_vmspace.vm_ssize > 0, "execve: no stack")
     imgp.interpreted = False
     proc.p_osrel = choice.osrel
     proc.p_fctl0 = choice.fctl0
+
+
+def _auxargs(
+    imgp: ImageParams, ehdr: Ehdr, phdrs: tuple[Phdr, ...], base: int, *, interpreted: bool
+) -> ElfAuxargs:
+    """What the auxiliary vector will say; *base* is where the interpreter lies, or the program that needs none."""
+    return ElfAuxargs(
+        phdr=(_proghdr(ehdr, phdrs) + imgp.et_dyn_addr) & WORD_MASK,
+        phent=ehdr.e_phentsize,
+        phnum=ehdr.e_phnum,
+        base=base,
+        entry=(ehdr.e_entry + imgp.et_dyn_addr) & WORD_MASK,
+        hdr_eflags=ehdr.e_flags,
+        interpreted=interpreted,
+    )
 
 
 def _check_mapsz(imgp: ImageParams, phdrs: tuple[Phdr, ...], sysent: SysentVec) -> None:

@@ -12,7 +12,7 @@ Field names are the kernel's.  What is done with them stands in the modules abov
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from kernel_model.errors import kassert
 from kernel_model.host.clock import Clock, HostClock, SteppedClock
@@ -56,8 +56,7 @@ FIRST_PID = 1000
 """Model only: the first program's pid, the same in every run."""
 
 
-@dataclass(frozen=True, slots=True)
-class SysentVec:
+class SysentVec(NamedTuple):
     """One ABI; its rules are explained in ``sysentvec``.
 
     What builds the first stack belongs to the kinds of ELF program (imgact_elf_brand).

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from kernel_model.ktrace.snapshot import EntryState, MapSnapshot
+    from kernel_model.ktrace.entry import EntryState
+    from kernel_model.ktrace.snapshot import MapSnapshot
 
 EXEC = "exec"
 SYSCALL = "syscall"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from kernel_model.ktrace.naming import full_path
+from kernel_model.ktrace.entry import full_path
 from kernel_model.vm.vm import OBJT_VNODE, prot_string
 from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_BEHAV_MASK,

@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from kernel_model.errors import kassert, panic
+from kernel_model.ktrace.entry import full_path
 from kernel_model.ktrace.events import MapChange
-from kernel_model.ktrace.naming import full_path
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_VNODE, VM_PROT_ALL, VM_PROT_WRITE
 from kernel_model.vm.vm_map_entry import (
     MAP_BUSY_WAKEUP,
@@ -318,7 +318,6 @@ def vm_map_pmap(map_: VmMap) -> Pmap:
 
 def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
     """Put a new *entry* right above *prev* (the header for the lowest place).  FreeBSD: vm_map_entry_link()."""
-    kassert(map_.lock_state == EXCLUSIVE, "vm_map_entry_link: map not locked")
     vm_map_tree_link(map_, prev, entry)
     if not entry.eflags & map_.uncounted:
         map_.size += entry.end - entry.start
@@ -329,7 +328,6 @@ def vm_map_entry_link(map_: VmMap, prev: VmMapEntry, entry: VmMapEntry) -> None:
 
 def vm_map_entry_unlink(map_: VmMap, entry: VmMapEntry) -> None:
     """Take *entry* out.  FreeBSD: vm_map_entry_unlink()."""
-    kassert(map_.lock_state == EXCLUSIVE, "vm_map_entry_unlink: map not locked")
     vm_map_tree_unlink(map_, entry)
     if not entry.eflags & map_.uncounted:
         map_.size -= entry.end - entry.start
@@ -513,6 +511,13 @@ def vm_map_entry_set_eflags(map_: VmMap, entry: VmMapEntry, set_: int, clear: in
         map_.pmap.map_changed(entry.start, entry.end)
     if what and map_.vm.ktrace.maps is not None:
         _record(map_, what, entry, entry.start, entry.end)
+
+
+def vm_map_entry_hand_down(map_: VmMap, entry: VmMapEntry, below: VmMapEntry, eflags: int) -> None:
+    """Give *eflags* of *entry* to the entry right *below* it.  FreeBSD: part of vm_map_growstack()."""
+    entry.eflags &= ~eflags
+    below.eflags |= eflags
+    map_.pmap.map_changed(below.start, entry.end)
 
 
 def vm_map_entry_set_inheritance(map_: VmMap, entry: VmMapEntry, inheritance: int) -> None:

@@ -6,7 +6,7 @@ Differs: an entry in transition would be waited for; nothing can be in transitio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_WRITE
@@ -54,16 +54,11 @@ _GAP = MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
 _WX = VM_PROT_WRITE | VM_PROT_EXECUTE
 
 
-class ProtectRequest(NamedTuple):
-    """What vm_map_protect is asked for: made once at the door and passed on whole.
+ProtectRequest: TypeAlias = "tuple[int, int, int]"
+"""What vm_map_protect is asked for, made once at the door: (new protection, new maximum, VM_MAP_PROTECT_*).
 
-    FreeBSD: the arguments of vm_map_protect().
-    """
-
-    new_prot: int
-    new_maxprot: int
-    flags: int
-    """VM_MAP_PROTECT_*: which of the two counts, and how far down."""
+A plain tuple, because mprotect(2) is short: a named one costs it a tenth.
+"""
 
 
 def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bool = False) -> KernReturn:
@@ -76,7 +71,7 @@ def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bo
     FreeBSD: vm_map_protect(9), the five-argument form.
     """
     flags = VM_MAP_PROTECT_SET_MAXPROT if set_max else VM_MAP_PROTECT_SET_PROT
-    return _protect(map_, start, end, ProtectRequest(new_prot, new_prot, flags))
+    return _protect(map_, start, end, (new_prot, new_prot, flags))
 
 
 def vm_map_protect_flags(map_: VmMap, start: int, end: int, new_prot: int, new_maxprot: int, flags: int) -> KernReturn:
@@ -86,7 +81,7 @@ def vm_map_protect_flags(map_: VmMap, start: int, end: int, new_prot: int, new_m
              KERN_PROTECTION_FAILURE for W|X on a W^X map.  A refused call changes nothing, cuts nothing.
     FreeBSD: vm_map_protect() since 13.0.
     """
-    return _protect(map_, start, end, ProtectRequest(new_prot, new_maxprot, flags))
+    return _protect(map_, start, end, (new_prot, new_maxprot, flags))
 
 
 def _protect(map_: VmMap, start: int, end: int, request: ProtectRequest) -> KernReturn:
@@ -117,7 +112,7 @@ def _protect_locked(map_: VmMap, start: int, end: int, request: ProtectRequest) 
         first = first.next
     elif release.protect_clips_first:
         vm_map_clip_start(map_, first, start)
-    if request.flags & VM_MAP_PROTECT_GROWSDOWN and first.eflags & MAP_ENTRY_GROWS_DOWN:
+    if request[2] & VM_MAP_PROTECT_GROWSDOWN and first.eflags & MAP_ENTRY_GROWS_DOWN:
         start, first = _down_to_gap(map_, first)
     rv = _check_entries(map_, first, end, request)
     if rv != KERN_SUCCESS:
@@ -144,9 +139,10 @@ def _down_to_gap(map_: VmMap, first: VmMapEntry) -> tuple[int, VmMapEntry]:
 def _check_entries(map_: VmMap, first: VmMapEntry, end: int, request: ProtectRequest) -> KernReturn:
     """The first pass: nothing of the range may forbid the change."""
     release = map_.vm.release
-    wanted = request.new_prot if request.flags & VM_MAP_PROTECT_SET_PROT else 0
-    if request.flags & VM_MAP_PROTECT_SET_MAXPROT:
-        wanted |= request.new_maxprot
+    new_prot, new_maxprot, flags = request
+    wanted = new_prot if flags & VM_MAP_PROTECT_SET_PROT else 0
+    if flags & VM_MAP_PROTECT_SET_MAXPROT:
+        wanted |= new_maxprot
     header = map_.header
     entry = first
     while entry is not header and entry.start < end:
@@ -175,7 +171,8 @@ def _charge_entries(map_: VmMap, first: VmMapEntry, end: int, request: ProtectRe
     """The second pass: what becomes writable needs swap.  Returns where to stop setting as well."""
     header = map_.header
     entry = first
-    sets_write = request.flags & VM_MAP_PROTECT_SET_PROT and request.new_prot & VM_PROT_WRITE
+    new_prot, _, flags = request
+    sets_write = flags & VM_MAP_PROTECT_SET_PROT and new_prot & VM_PROT_WRITE
     while entry is not header and entry.start < end:
         if not clip_allowed(entry, end):
             return KERN_INVALID_ARGUMENT, entry.start

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
-from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_set_eflags, vm_map_grown
+from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_hand_down, vm_map_entry_set_eflags, vm_map_grown
 from kernel_model.vm.vm_map_dragonfly import MAP_FIXED, dragonfly_growstack, dragonfly_stack
 from kernel_model.vm.vm_map_entry import (
     MAP_ENTRY_GROWS_DOWN,
@@ -342,8 +342,7 @@ class _ClassicGrowth:
         new = _new_piece(map_, self.prev, start)
         kassert(new is entry.prev and new.end == end and new.start == start, "grown piece %r", new)
         new.avail_ssize = entry.avail_ssize - (end - start)
-        vm_map_entry_set_eflags(map_, entry, 0, MAP_ENTRY_GROWS_DOWN)
-        vm_map_entry_set_eflags(map_, new, MAP_ENTRY_GROWS_DOWN, 0)
+        vm_map_entry_hand_down(map_, entry, new, MAP_ENTRY_GROWS_DOWN)
         return rv, start, end
 
     def _grow_up(self, amount: int) -> tuple[KernReturn, int, int]:

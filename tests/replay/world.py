@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -366,7 +365,7 @@ class World:
 
     def set_usrstack(self, value: int) -> None:
         for process in self.both():
-            process.proc.p_sysent = replace(process.proc.p_sysent, sv_usrstack=value)
+            process.proc.p_sysent = process.proc.p_sysent._replace(sv_usrstack=value)
         self.space.vm_stacktop = value
 
     def set_maxsaddr(self, value: int) -> None:

@@ -306,7 +306,7 @@ def test_regions_that_lag_behind_refuse_nothing(monkeypatch: pytest.MonkeyPatch)
 def test_many_changes_are_kept_as_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     with Box() as box:
         monkeypatch.setattr("emu.engine.regions.MANY_REGIONS", 0)
-        monkeypatch.setattr("emu.engine.regions.LAG", 4)
+        monkeypatch.setattr("emu.engine.pmap.LAG", 4)
         monkeypatch.setattr("emu.engine.regions.LAZY_SPANS", 8)
         for index in range(100):
             box.insert(DATA + index * 0x4000, 1, READ)

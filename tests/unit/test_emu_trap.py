@@ -97,6 +97,7 @@ def test_hooks_serve_whoever_is_current_when_they_fire(tmp_path: Path) -> None:
         machine.kernel.ktrace.subscribe(SYSCALL, hear)
         assert machine.step().why == HOST
         machine.thread = Thread(machine.proc, 77, first.td_cpu)
+        machine.proc.p_threads.append(machine.thread)
         assert machine.run() == 0
     assert served == [first.td_tid, 77, 77]
 
