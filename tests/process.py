@@ -1,9 +1,9 @@
 """One way for all tests to make a process: the real kernel and a real struct proc, on a processor that runs nothing.
 
-    process = Process(release="freebsd-12.1")
-    process.map_at(0x1000_0000, 4 * PAGE_SIZE)
-    process.limit("memlock", PAGE_SIZE)
-    assert process.call("munlock", 0x1000_0000, PAGE_SIZE) == 0
+    process = Process("linux", release="freebsd-12.1")
+    page = process.map_at(0x7000_0000, PAGE_SIZE)
+    process.ok("mprotect", page, PAGE_SIZE, PROT_READ)
+    assert process.touch(page, VM_PROT_WRITE) == KERN_PROTECTION_FAILURE
 
 The test is the program: it makes system calls through the dispatcher, touches pages through the page table and looks
 at whatever it likes.  ``fork`` makes more processes of the machine; ``check`` asks the auditor (tests/audit.py).

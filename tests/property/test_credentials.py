@@ -25,7 +25,6 @@ from kernel_model.vm.vm import (
     VM_PROT_RW,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_inherit
 from kernel_model.vm.vm_map_delete import vm_map_remove
 from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE
@@ -131,7 +130,7 @@ class World:
         """Copies on write make shadow objects, which are charged; a refused access is no matter."""
         for _ in range(4):
             va = BASE + self.rng.randrange(NPAGES) * PAGE_SIZE
-            vm_fault(process.map, va, self.rng.choice((VM_PROT_READ, VM_PROT_WRITE)))
+            process.touch(va, self.rng.choice((VM_PROT_READ, VM_PROT_WRITE)))
 
     def setresuid(self, process: Process) -> None:
         process.proc.p_ucred = self.someone()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 from kernel_model.vm.vm import VM_PROT_WRITE
-from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_kern import NoWait, PipeBuffer, kernel_maps
 from kernel_model.vm.vm_pageout import vm_pageout_scan
 from kernel_model.vm.vm_param import PAGE_SIZE
@@ -82,6 +81,6 @@ def test_a_store_never_pages_out_and_uses_the_reserve() -> None:
         reserve,
     )
     with NoWait(process.vm):
-        assert vm_fault(process.map, BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) != 0
-    assert vm_fault(process.map, BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) == 0
+        assert process.touch(BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) != 0
+    assert process.touch(BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) == 0
     assert len(ring) == (1 + reserve) * PAGE_SIZE

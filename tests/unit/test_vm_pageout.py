@@ -8,7 +8,6 @@ import pytest
 
 from kernel_model.vm.swap_pager import swap_device
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
-from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_madvise
 from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE, VM_MAP_WIRE_USER
 from kernel_model.vm.vm_map_insert import vm_map_insert
@@ -190,10 +189,10 @@ def test_full_swap_ends_in_a_shortage_unless_somebody_is_killed() -> None:
     fill(victim, 0, 100)
     process.map_at(BASE, 2 * RAM * PAGE_SIZE)
     touched = 0
-    while vm_fault(process.map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == 0:
+    while process.touch(BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == 0:
         touched += 1
     assert touched == RAM - process.vm.cnt.v_free_reserved + 16 - 100
-    assert vm_fault(process.map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
+    assert process.touch(BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
     assert vm_pageout_oom([process.proc, victim.proc]) is process.proc
     killed = []
 
@@ -203,7 +202,7 @@ def test_full_swap_ends_in_a_shortage_unless_somebody_is_killed() -> None:
         return True
 
     process.vm.on_oom = kill
-    assert vm_fault(process.map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == 0
+    assert process.touch(BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == 0
     assert killed == [victim.proc]
     process.check()
 

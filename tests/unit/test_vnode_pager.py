@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from kernel_model.kern.vfs_vnops import vn_write
 from kernel_model.vm.vm import OBJ_MIGHTBEDIRTY, VM_PROT_ALL, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
-from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_madvise, vm_map_sync
 from kernel_model.vm.vm_map_entry import MAP_INHERIT_SHARE, VM_MAP_WIRE_USER
 from kernel_model.vm.vm_map_insert import vm_map_insert
@@ -155,7 +154,7 @@ def test_truncation_takes_pages_away_and_zeroes_the_new_tail() -> None:
     assert object_.size == 2
     assert sorted(object_.pages) == [0, 1, 2]
     assert process.peek(BASE + PAGE_SIZE + 98, 4) == b"zz\0\0"
-    assert vm_fault(process.map, BASE + 2 * PAGE_SIZE, VM_PROT_READ) == KERN_PROTECTION_FAILURE
+    assert process.touch(BASE + 2 * PAGE_SIZE, VM_PROT_READ) == KERN_PROTECTION_FAILURE
     vnode.data.extend(bytes(2 * PAGE_SIZE - 100))
     vnode_pager_setsize(vnode, 3 * PAGE_SIZE)
     assert process.peek(BASE + 2 * PAGE_SIZE, 4) == bytes(4)
@@ -248,6 +247,6 @@ def test_a_read_error_in_the_middle_still_gives_the_pages_before_it() -> None:
         return real(buf[: 2 * PAGE_SIZE], offset)
 
     vnode.v_pread_into = two_pages  # type: ignore[method-assign]
-    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == 0
+    assert process.touch(BASE, VM_PROT_WRITE) == 0
     assert sorted(object_.pages) == [0, 1]
     process.check()
