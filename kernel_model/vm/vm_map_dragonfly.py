@@ -28,13 +28,13 @@ from kernel_model.vm.vm_param import (
     WORD_MASK,
     KernReturn,
 )
-from kernel_model.vm.vm_stack_gap import growing_space
+from kernel_model.vm.vm_stack_limits import growing_space
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import VmProc
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vm_stack_gap import StackSpace
+    from kernel_model.vm.vm_stack_limits import StackSpace
 
 MAP_FIXED = 0x0010
 MAP_STACK = 0x0400

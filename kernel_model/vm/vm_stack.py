@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
-from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
+from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_hand_down, vm_map_entry_set_eflags, vm_map_grown
 from kernel_model.vm.vm_map_dragonfly import MAP_FIXED, dragonfly_growstack, dragonfly_stack
@@ -47,22 +47,21 @@ from kernel_model.vm.vm_param import (
     KernReturn,
     btoc,
     round_page,
-    trunc_page,
 )
-from kernel_model.vm.vm_stack_gap import (
+from kernel_model.vm.vm_stack_gap import vm_map_growstack_gap, vm_map_stack_gap
+from kernel_model.vm.vm_stack_limits import (
+    StackSpace,
     growing_space,
-    growth_fits_limits,
+    growth_amount,
     is_procstack,
     lim_cur,
-    vm_map_growstack_gap,
-    vm_map_stack_gap,
 )
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
-    from kernel_model.vm.vm_stack_gap import StackSpace
+    from kernel_model.vm.vm_stack_limits import StackSpace
 
 _BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
 
@@ -307,20 +306,8 @@ class _ClassicGrowth:
 
     def _amount(self) -> int | None:
         """How much to grow under the limits; None when one of them forbids even the need."""
-        vm = self.vm
-        need = self.need
-        ssize = self.vmspace.vm_ssize << PAGE_SHIFT
-        limit = lim_cur(self.proc, RLIMIT_STACK)
-        self.procstack = is_procstack(vm, self.proc, self.vmspace, self.addr)
-        if self.procstack and not vm.check(
-            "stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit
-        ):
-            return None
-        sgrowsiz = vm.sgrowsiz
-        amount = min(-(-need // sgrowsiz) * sgrowsiz, self.entry.avail_ssize)
-        if self.procstack and ssize + amount > limit:
-            amount = trunc_page(limit) - ssize
-        return amount if growth_fits_limits(self.map, self.proc, amount) else None
+        self.procstack = is_procstack(self.vm, self.proc, self.vmspace, self.addr)
+        return growth_amount(self.map, self.proc, self.vmspace, self.need, self.entry.avail_ssize, self.procstack)
 
     def _cut(self, amount: int) -> int:
         """Stop at the neighbour, one page before it with the guard; the reserve becomes what was left."""

@@ -16,10 +16,9 @@ Differs: no RACCT.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
-from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_resize, vm_map_grown
@@ -53,8 +52,8 @@ from kernel_model.vm.vm_param import (
     WORD_MASK,
     KernReturn,
     btoc,
-    trunc_page,
 )
+from kernel_model.vm.vm_stack_limits import growing_space, growth_amount, is_procstack
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
@@ -64,59 +63,6 @@ if TYPE_CHECKING:
 P2_STKGAP_DISABLE = 0x00000800
 NT_FREEBSD_FCTL_STKGAP_DISABLE = 0x00000004
 _BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
-
-
-class StackSpace(Protocol):
-    """What growth asks of an address space and changes in it: ``VmSpace``."""
-
-    vm_ssize: int
-    vm_maxsaddr: int
-    vm_stacktop: int
-
-    @property
-    def vm(self) -> Vm:
-        """Its kernel's virtual memory."""
-        ...
-
-    @property
-    def vm_map(self) -> VmMap:
-        """Its map."""
-        ...
-
-
-def growing_space(proc: VmProc) -> StackSpace:
-    """The address space of *proc*: ``p->p_vmspace``, which stands above this file."""
-    return cast("StackSpace", proc.p_vmspace)
-
-
-def lim_cur(proc: VmProc | None, which: int) -> int:
-    """A soft limit of *proc*.  Requires: its process lock.  FreeBSD: lim_cur(9)."""
-    if proc is None:
-        return RLIM_INFINITY
-    proc.p_lock.assert_owned()
-    return proc.p_limit.lim_cur(which)
-
-
-def is_procstack(vm: Vm, proc: VmProc, vmspace: StackSpace, addr: int) -> bool:
-    """Whether *addr* belongs to the stack that execve made, to which RLIMIT_STACK applies."""
-    if addr < vmspace.vm_maxsaddr:
-        return False
-    top = vm.release.procstack_top
-    if top == "none":
-        return True
-    return addr < (vmspace.vm_stacktop if top == "stacktop" else proc.p_sysent.sv_usrstack)
-
-
-def growth_fits_limits(map_: VmMap, proc: VmProc | None, amount: int) -> bool:
-    """Whether RLIMIT_MEMLOCK, when the piece will be wired, and RLIMIT_VMEM let a stack grow by *amount*."""
-    vm = map_.vm
-    if map_.flags & MAP_WIREFUTURE and not vm.old_mlock:
-        wired = map_.pmap.wired_count << PAGE_SHIFT
-        limit = lim_cur(proc, RLIMIT_MEMLOCK)
-        if not vm.check("memlock", wired + amount <= limit, wired=wired, amount=amount, limit=limit):
-            return False
-    limit = lim_cur(proc, RLIMIT_VMEM)
-    return vm.check("vmem", map_.size + amount <= limit, size=map_.size, amount=amount, limit=limit)
 
 
 def stkgap_disabled(proc: VmProc | None) -> bool:
@@ -294,20 +240,8 @@ class _GapGrowth:
 
     def _amount(self) -> int | None:
         """How much to grow under the limits; None when one of them forbids even the need."""
-        vm = self.vm
-        need = self.need
-        ssize = self.vmspace.vm_ssize << PAGE_SHIFT
-        limit = lim_cur(self.proc, RLIMIT_STACK)
-        self.procstack = is_procstack(vm, self.proc, self.vmspace, self.addr)
-        if self.procstack and not vm.check(
-            "stack_limit", ssize + need <= limit, need=need, ssize=ssize, limit=limit
-        ):
-            return None
-        sgrowsiz = vm.sgrowsiz
-        amount = min(-(-need // sgrowsiz) * sgrowsiz, self.max_grow)
-        if self.procstack and ssize + amount > limit:
-            amount = trunc_page(limit) - ssize
-        return amount if growth_fits_limits(self.map, self.proc, amount) else None
+        self.procstack = is_procstack(self.vm, self.proc, self.vmspace, self.addr)
+        return growth_amount(self.map, self.proc, self.vmspace, self.need, self.max_grow, self.procstack)
 
     def _grow_down(self, amount: int) -> tuple[KernReturn, int, int]:
         """Shorten the gap from its top, or use it up, and insert the new piece there."""

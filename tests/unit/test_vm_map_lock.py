@@ -170,7 +170,7 @@ def test_the_process_lock_is_held_while_a_stack_is_made_and_grown(name, monkeypa
 
 
 def test_reading_a_limit_without_the_process_lock_panics():
-    from kernel_model.vm.vm_stack_gap import lim_cur
+    from kernel_model.vm.vm_stack_limits import lim_cur
 
     process = rig("freebsd-10.1")
     with pytest.raises(KernelPanic, match="process lock"):
