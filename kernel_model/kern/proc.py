@@ -180,6 +180,9 @@ class Proc:
         """What a shell shows: the exit status, or 128 + the signal in the ABI's numbers."""
         return 128 + self.p_sysent.sv_signo(self.p_xsig) if self.p_xsig else self.p_xexit
 
+    def __repr__(self) -> str:
+        return f"<Proc {self.p_pid} {self.p_comm or 'without a program'} ({self.p_sysent.name})>"
+
 
 @dataclass(slots=True, eq=False)
 class Thread:
@@ -203,6 +206,9 @@ class Thread:
     """Linux only: where set_tid_address(2) wants a zero when the thread ends."""
     td_robust_list: int = 0
     """Linux only: set_robust_list(2)."""
+
+    def __repr__(self) -> str:
+        return f"<Thread {self.td_tid} of {self.td_proc!r}>"
 
 
 class ElfBrand(Protocol):
@@ -272,6 +278,9 @@ class Kernel:
     def boottime(self) -> int:
         """When the kernel started, nanoseconds since 1970."""
         return self.clock.nanotime() - self.clock.nanouptime()
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.release.name}: {', '.join(map(repr, self.procs.values())) or 'no process'}>"
 
     def newpid(self) -> int:
         """Hand out the next process or thread id."""

@@ -78,6 +78,7 @@ PLANTED = (
     ("low", "high"),
     [
         ("kernel_model.vm.vm_page", "kernel_model.vm.vm_object"),
+        ("kernel_model.vm.vm_page", "kernel_model.vm"),
         ("kernel_model.vm.vm_fault", "kernel_model.kern.proc"),
         ("kernel_model.ktrace.events", "kernel_model.vm.vm_param"),
         ("kernel_model.kern.imgact_elf", "kernel_model.abi.linux64.linux_elf"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -460,7 +461,7 @@ def test_a_fault_that_keeps_waiting_gives_up(monkeypatch: pytest.MonkeyPatch) ->
     process.map_at(BASE, 1000 * PAGE_SIZE)
     process.vm.cnt.v_free_reserved = process.vm.cnt.v_page_count
     waits = []
-    monkeypatch.setattr("kernel_model.vm.vm_fault.vm_wait", lambda _vm: not waits.append(1))
+    monkeypatch.setattr(import_module("kernel_model.vm.vm_fault"), "vm_wait", lambda _vm: not waits.append(1))
     assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
     assert len(waits) == MAX_RESTARTS
 
