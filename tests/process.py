@@ -175,7 +175,8 @@ class Process:
         return start
 
     def fork(self) -> Process:
-        """A child as fork(2) would make it, which does not run; ENOMEM when its memory can't be reserved."""
+        """Run, and make a child as fork(2) would, which does not; ENOMEM when its memory can't be reserved."""
+        self.run()
         parent = self.proc
         space, charge = vmspace_fork(self.space)
         if not swap_reserve_by_cred(self.vm, charge, parent.p_ucred):
@@ -192,7 +193,8 @@ class Process:
         td = Thread(child, pid, ReferenceCpu(replace(self.td.td_cpu.get_frame()), self.td.td_cpu.get_fpregs()))
         child.p_threads.append(td)
         self.kernel.procs[pid] = child
-        made = object.__new__(type(self))
+        made = object.__new__(Process)
+        made.root = self.root
         made.adopt(td, self.at, self.end)
         return made
 

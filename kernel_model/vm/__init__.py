@@ -54,7 +54,8 @@ A stack grows where it is touched below its end; ``map_diff`` says what that cha
 it answers.  ``FAMILY`` lists the names by manual page.
 
 The names are loaded when the first of them is asked for: a file of this room that needs another imports it by its own
-name, ``kernel_model.vm.vm_param``, and pays for nothing else.  Here ``vm_fault`` is the function, not the file.
+name, ``kernel_model.vm.vm_param``, and pays for nothing else.  Here ``vm_fault`` is the function and not the file,
+which ``importlib.import_module("kernel_model.vm.vm_fault")`` gives to who wants to look inside.
 """
 
 from __future__ import annotations

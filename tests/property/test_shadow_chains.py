@@ -145,7 +145,6 @@ class World:
         if len(self.members) >= 7:
             return
         parent = self.rng.choice(self.members)
-        parent.process.run()
         child = Member(parent.process.fork(), {}, {})
         for page, cell in parent.cells.items():
             how = parent.inherit[page]
@@ -318,7 +317,6 @@ def test_two_thousand_living_generations_do_not_recurse() -> None:
     processes[0].map_at(BASE, PAGE_SIZE)
     for generation in range(2000):
         processes[-1].poke(BASE, generation.to_bytes(4, "little"))
-        processes[-1].run()
         processes.append(processes[-1].fork())
     assert processes[-1].peek(BASE, 4) == (1999).to_bytes(4, "little")
     for process in processes[1:-1]:

@@ -63,7 +63,7 @@ def test_writing_through_segments_after_a_read_copies_on_write(process: Process)
     from kernel_model.vm.vmspace import vmspace_fork
 
     copyout(process.td, AT, b"parent")
-    child, charge = vmspace_fork(process.proc.p_vmspace)
+    child, charge = vmspace_fork(process.space)
     assert swap_reserve_by_cred(process.vm, charge, process.proc.p_ucred)
     assert copyin(process.td, AT, 6) == b"parent"
     segments(process.td, AT, 6, VM_PROT_WRITE)[0][:] = b"change"
@@ -117,7 +117,7 @@ def test_code_written_by_the_kernel_is_reported(process: Process) -> None:
             return lambda *args: told.append((name, args))
 
     process.map_at(AT + 8 * PG, 2 * PG, VM_PROT_ALL)
-    process.proc.p_vmspace.vm_pmap.hardware = Hardware()
+    process.space.vm_pmap.hardware = Hardware()
     copyout(process.td, AT, b"data")
     assert not [name for name, _ in told if name == "code_changed"]
     copyout(process.td, AT + 8 * PG + 3, b"code")

@@ -186,7 +186,7 @@ def test_the_map_as_text(process: Process, tmp_path: Path):
 
     (tmp_path / "lib").write_bytes(b"x" * PAGE_SIZE * 3)
     vp = process.proc.p_fd.fget(process.ok("open", "/lib", 0, 0)).f_vnode
-    map_ = process.proc.p_vmspace.vm_map
+    map_ = process.map
     process.ok("munmap", STACK, STACK_SIZE)
     object_ = vnode_pager_alloc(process.vm, vp)
     assert vm_map_fixed(map_, object_, PAGE_SIZE, 0x7000_0000, 2 * PAGE_SIZE, 5, 7, 0) == 0

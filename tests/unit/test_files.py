@@ -163,21 +163,21 @@ def test_large_transfers_go_page_by_page(process: Process):
     process.at += len(data)
     va = process.alloc(len(data) + 5, align=1)
     assert process.ok("lseek", fd, 0, 0) == 0
-    before = process.proc.p_vmspace.vm_pmap.resident_count
+    before = process.space.vm_pmap.resident_count
     assert process.ok("read", fd, va + 5, 1 << 30) == len(data)
     assert process.get(va + 5, len(data)) == data
-    touched = process.proc.p_vmspace.vm_pmap.resident_count - before
+    touched = process.space.vm_pmap.resident_count - before
     assert touched <= len(data) // PAGE_SIZE + 2
 
 
 def test_a_short_file_touches_only_what_it_fills(process: Process):
     fd = make(process, data=b"x" * 100)
     va = process.alloc(1 << 20, align=PAGE_SIZE) + PAGE_SIZE
-    before = process.proc.p_vmspace.vm_pmap.resident_count
+    before = process.space.vm_pmap.resident_count
     assert process.ok("read", fd, va, 1 << 20) == 100
-    assert process.proc.p_vmspace.vm_pmap.resident_count == before + 1
+    assert process.space.vm_pmap.resident_count == before + 1
     assert process.ok("read", fd, va + 65536, 1 << 20) == 0
-    assert process.proc.p_vmspace.vm_pmap.resident_count == before + 1
+    assert process.space.vm_pmap.resident_count == before + 1
 
 
 def test_bad_buffers(process: Process):
@@ -198,7 +198,7 @@ def test_bad_buffers(process: Process):
 def test_a_buffer_that_cannot_be_written_is_a_fault(process: Process):
     fd = make(process, data=b"data")
     va = process.put(b"old!", align=PAGE_SIZE)
-    vm_map_protect(process.proc.p_vmspace.vm_map, va, va + PAGE_SIZE, VM_PROT_READ)
+    vm_map_protect(process.map, va, va + PAGE_SIZE, VM_PROT_READ)
     assert process.call("read", fd, va, 4) == -EFAULT
     assert process.get(va, 4) == b"old!"
     assert process.call("write", fd, va, 4) == 4
@@ -279,7 +279,7 @@ def mapped(process: Process, fd: int, size: int):
     vp = process.proc.p_fd.fget(fd).f_vnode
     object_ = vnode_pager_alloc(process.vm, vp)
     where = 0x5000_0000
-    rv = vm_map_fixed(process.proc.p_vmspace.vm_map, object_, 0, where, size, 3, 7, MAP_PREFAULT_PARTIAL)
+    rv = vm_map_fixed(process.map, object_, 0, where, size, 3, 7, MAP_PREFAULT_PARTIAL)
     assert rv == 0
     return where, object_
 

@@ -92,7 +92,7 @@ def test_a_static_program_is_mapped_as_its_segments_say(tmp_path, release):
     assert process.get(0x401000, 256) == b"DATA" * 64
     assert process.get(0x401100, 0x2F00) == bytes(0x2F00)
     assert process.proc.p_osrel == 1001000
-    vmspace = process.proc.p_vmspace
+    vmspace = process.space
     assert (vmspace.vm_taddr, vmspace.vm_tsize) == (0x400000, 1)
     assert (vmspace.vm_daddr, vmspace.vm_dsize) == (0x401000, 3)
     vm_map_assert_consistent(process.map)
@@ -116,7 +116,7 @@ def test_the_stack_is_what_the_release_maps(tmp_path):
         entries = list(process.map)
         stack = next(entry for entry in entries if entry.start <= 0x7FFFFFFFE000 < entry.end)
         assert (stack.start, stack.end, stack.protection) == (0x7FFFFFFDF000, 0x7FFFFFFFF000, VM_ALL), release
-        vmspace = process.proc.p_vmspace
+        vmspace = process.space
         assert (vmspace.vm_ssize, vmspace.vm_maxsaddr) == (32, 0x7FFFDFFFF000)
         if process.vm.release.stack_gap:
             gap = next(entry for entry in entries if entry.end == stack.start)
@@ -561,18 +561,18 @@ def test_locking_future_memory_ends_where_the_release_ends_it(tmp_path, release)
 def test_pt_gnu_stack_sets_the_size(process):
     size = 3 << 20
     process.execve(process.add("p", static_elf(extra=[Seg(PT_GNU_STACK, RW, memsz=size + 5, filesz=0)])))
-    assert process.proc.p_vmspace.vm_maxsaddr == 0x7FFFFFFFF000 - size
+    assert process.space.vm_maxsaddr == 0x7FFFFFFFF000 - size
     assert process.proc.p_limit.lim_cur(RLIMIT_STACK) == 8 << 20
     process.execve(process.add("q", static_elf(extra=[Seg(PT_GNU_STACK, RW, memsz=64 << 20, filesz=0)])))
     assert process.proc.p_limit.lim_cur(RLIMIT_STACK) == 64 << 20
     process.execve(process.add("r", static_elf(extra=[Seg(PT_GNU_STACK, RW, memsz=1 << 40, filesz=0)])))
-    assert process.proc.p_vmspace.vm_maxsaddr == 0x7FFFFFFFF000 - (512 << 20)
+    assert process.space.vm_maxsaddr == 0x7FFFFFFFF000 - (512 << 20)
 
 
 def test_9_3_ignores_that_size(tmp_path):
     process = Process(release="freebsd-9.3", root=tmp_path)
     process.execve(process.add("p", static_elf(extra=[Seg(PT_GNU_STACK, RW, memsz=3 << 20, filesz=0)])))
-    assert process.proc.p_vmspace.vm_maxsaddr == 0x7FFFFFFFF000 - (512 << 20)
+    assert process.space.vm_maxsaddr == 0x7FFFFFFFF000 - (512 << 20)
 
 
 def test_15_0_wants_a_stack_that_can_be_used(tmp_path):
@@ -648,10 +648,10 @@ def test_every_stage_is_told_and_causes_its_changes(tmp_path):
 
 def test_a_shared_address_space_is_left_to_the_others(process):
     process.execve(process.add("p", static_elf()))
-    old = process.proc.p_vmspace
+    old = process.space
     old.vm_refcnt += 1
     process.execve(b"/p")
-    assert process.proc.p_vmspace is not old
+    assert process.space is not old
     assert old.vm_map.nentries
 
 
@@ -695,10 +695,10 @@ def test_objects_have_one_reference_for_each_entry_that_shows_them(process):
 
 def test_the_old_address_space_of_a_sharer_loses_one_reference(process):
     process.execve(process.add("p", static_elf()))
-    old = process.proc.p_vmspace
+    old = process.space
     old.vm_refcnt += 1
     process.execve(b"/p")
-    assert (old.vm_refcnt, process.proc.p_vmspace.vm_refcnt) == (1, 1)
+    assert (old.vm_refcnt, process.space.vm_refcnt) == (1, 1)
 
 
 def test_a_shared_object_linked_somewhere_stays_there(process):

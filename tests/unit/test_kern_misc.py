@@ -194,7 +194,7 @@ def test_memory_is_given_back_to_whom_it_was_charged(bsd: Process) -> None:
     assert rooted.cr_uid == 0
     assert bsd.call(73, addr, 1 << 20) == 0
     assert bsd.vm.uid_vmsize == before, "user 1000 was never charged"
-    vmspace_free(bsd.proc.p_vmspace)
+    vmspace_free(bsd.space)
     assert bsd.vm.uid_vmsize == {0: 0}
 
 

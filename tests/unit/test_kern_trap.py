@@ -36,7 +36,7 @@ def test_a_good_access_is_repaired_and_silent() -> None:
         process.map_at(PAGE, 4096)
         assert trap_pfault(process.td, PAGE + 5, VM_PROT_WRITE, 8, 1, 0x400000)
         assert not process.td.td_ast
-        assert process.proc.p_vmspace.vm_pmap.lookup(PAGE)
+        assert process.space.vm_pmap.lookup(PAGE)
 
 
 @pytest.mark.parametrize("abi", ["freebsd", "linux"])

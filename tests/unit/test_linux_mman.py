@@ -94,9 +94,9 @@ def test_a_file_opened_for_reading_cannot_be_shared_writable(process: Process) -
 
 
 def test_populate_makes_resident(process: Process) -> None:
-    before = process.proc.p_vmspace.vm_pmap.resident_count
+    before = process.space.vm_pmap.resident_count
     addr = mmap(process, 0, 5 * PG, 3, ANON | PRIVATE | 0x8000)
-    assert process.proc.p_vmspace.vm_pmap.resident_count == before + 5
+    assert process.space.vm_pmap.resident_count == before + 5
     vec = process.put(bytes(8))
     assert process.call(MINCORE, addr, 5 * PG, vec) == 0
     assert process.get(vec, 5) == b"\1" * 5
@@ -154,7 +154,7 @@ def test_dontneed_after_a_fork_leaves_the_other_process_alone(process: Process) 
 
     addr = mmap(process, 0, 4 * PG)
     fill(process, addr, 4)
-    child, _ = vmspace_fork(process.proc.p_vmspace)
+    child, _ = vmspace_fork(process.space)
     assert process.call(MADVISE, addr + PG, PG, 4) == 0
     assert pages_at(process, addr, 4) == [1, 0, 3, 4]
     process.proc.p_vmspace = child
@@ -223,10 +223,10 @@ def test_mremap_errors(process: Process) -> None:
 def test_mremap_keeps_pages_where_they_are(process: Process) -> None:
     addr = mmap(process, FREE, 4 * PG)
     fill(process, addr, 4)
-    frames = [process.proc.p_vmspace.vm_pmap.extract(addr + page * PG) for page in range(4)]
+    frames = [process.space.vm_pmap.extract(addr + page * PG) for page in range(4)]
     new = process.call(MREMAP, addr, 4 * PG, 4 * PG, 3, FREE + 64 * PG)
     pages_at(process, new, 4)
-    assert [process.proc.p_vmspace.vm_pmap.extract(new + page * PG) for page in range(4)] == frames
+    assert [process.space.vm_pmap.extract(new + page * PG) for page in range(4)] == frames
 
 
 # -- brk ----------------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_mincore_and_msync_and_mlock(process: Process) -> None:
     assert process.call(MSYNC, addr, PG, 2) == -16, "locked"
     assert process.call(MADVISE, addr, PG, 4) == EINVAL, "locked"
     assert process.call(150, addr, 2 * PG) == 0
-    assert process.proc.p_vmspace.vm_pmap.wired_count == 0
+    assert process.space.vm_pmap.wired_count == 0
 
 
 def test_mlock_limit_is_for_others_than_root(process: Process) -> None:

@@ -219,7 +219,7 @@ def test_minherit_and_madvise() -> None:
 def test_mincore() -> None:
     process = Process()
     addr = mmap(process, 0, 4 * PG)
-    vm_map_madvise(process.proc.p_vmspace.vm_map, addr, addr + PG, 3)
+    vm_map_madvise(process.map, addr, addr + PG, 3)
     from kernel_model.kern.copyin import copyout
 
     copyout(process.td, addr + PG, b"x")
@@ -247,13 +247,13 @@ def test_mlock(release: str) -> None:
     process = Process(release=release)
     addr = mmap(process, 0, 4 * PG)
     assert process.call(MLOCK, addr, 2 * PG) == 0
-    assert process.proc.p_vmspace.vm_pmap.wired_count == 2
+    assert process.space.vm_pmap.wired_count == 2
     assert process.call(MLOCK, addr, TOP - 1) == -E.EINVAL
     assert process.call(MLOCK, addr + PG, 4 * PG) == -E.ENOMEM, "a hole"
     process.proc.p_limit.set(RLIMIT_MEMLOCK, 2 * PG, 2 * PG)
     assert process.call(MLOCK, addr + 2 * PG, PG) == -E.ENOMEM
     assert process.call(MUNLOCK, addr, 2 * PG) == 0
-    assert process.proc.p_vmspace.vm_pmap.wired_count == 0
+    assert process.space.vm_pmap.wired_count == 0
     assert process.call(MUNLOCK, addr, 16 * PG) == -E.ENOMEM
 
 
@@ -275,10 +275,10 @@ def test_mlockall() -> None:
 @pytest.mark.parametrize("release", ALL)
 def test_break(release: str) -> None:
     process = Process(release=release)
-    base = process.proc.p_vmspace.vm_daddr
+    base = process.space.vm_daddr
     new = release in ("freebsd-12.1", "freebsd-15.0")
     assert process.call(BREAK, base + 5) == (base + PG if new else 0)
-    assert process.proc.p_vmspace.vm_dsize == 1
+    assert process.space.vm_dsize == 1
     assert process.call(BREAK, base + 3 * PG) == (base + 3 * PG if new else 0)
     assert vm_map_lookup_entry(process.map, base + 2 * PG)[0]
     assert process.call(BREAK, base - PG) == (base + 3 * PG if new else -E.EINVAL), "the idiom of libc 12"

@@ -70,6 +70,7 @@ def test_one_object_per_file() -> None:
 
 def test_msync_writes_only_what_is_dirty_and_the_next_store_is_seen_again() -> None:
     process, vnode, object_ = setup(bytes(4 * PAGE_SIZE), 4)
+    space = process.space
     child = process.fork()
     process.poke(BASE + PAGE_SIZE, b"a")
     process.peek(BASE + 2 * PAGE_SIZE, 1)
@@ -84,7 +85,7 @@ def test_msync_writes_only_what_is_dirty_and_the_next_store_is_seen_again() -> N
     assert len(vnode.writes) == 2
     assert vnode.data[PAGE_SIZE] == ord("b")
     process.check(child)
-    assert process.proc.p_vmspace is process.space
+    assert process.space is space
 
 
 def test_msync_invalidate_drops_clean_pages_and_reads_the_file_afresh() -> None:
