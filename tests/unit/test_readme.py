@@ -40,9 +40,9 @@ def test_console_block(command, expected):
 def test_python_example_runs():
     if not Path("/bin/busybox").exists():
         pytest.skip("README's Python example runs /bin/busybox, which is not installed (Debian: busybox-static)")
-    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    example = re.search(r"```python\n(from emu.*?)```", README, re.DOTALL)
     assert example
     scope: dict[str, object] = {}
     exec(compile(example[1], "README.md", "exec"), scope)
     assert scope["status"] == 0
-    assert scope["grown"]
+    assert scope["served"]
