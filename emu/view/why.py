@@ -51,14 +51,11 @@ QUESTIONS: dict[str, str] = {
     "stack_limit": "is the stack within RLIMIT_STACK",
     "memlock": "are the wired pages within RLIMIT_MEMLOCK",
     "vmem": "is the map within RLIMIT_VMEM",
-    "lock_upgrade": "was the map left alone meanwhile",
     "trim": "does a whole growth step fit",
     "insert": "could the new piece be inserted",
     "wire": "could the new piece be wired",
     "object_size": "does the object reach to that page",
     "page_alloc": "is there a free page",
-    "pager": "could the pager give the page",
-    "object_alive": "is the object alive",
 }
 """Each check of the fault path as a question that ``ok`` answers with yes."""
 _HEX = frozenset({"va", "addr", "start", "end", "below", "above", "frame", "source", "eflags", "offset"})

@@ -35,7 +35,7 @@ NEAR_STACK = 1 << 16
 """An access this close to rsp is one to the stack."""
 FAR_FRAME = 1 << 16
 MAX_CALLERS = 6
-GROWTH_CHECKS = ("reserve", "guard", "stack_limit", "stack_racct", "memlock", "vmem", "insert", "wire")
+GROWTH_CHECKS = ("reserve", "guard", "stack_limit", "memlock", "vmem", "insert", "wire")
 """Checks that only an address in a stack's area reaches."""
 
 

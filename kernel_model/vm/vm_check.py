@@ -15,15 +15,12 @@ Model only: FreeBSD has KTR(9) and dtrace's fbt; neither says which test said no
 
 Names used by the fault path, in the order in which they can occur:
 
-* stages of ``vm_fault``: ``lookup`` ``growstack`` ``fast`` ``object`` ``pagein`` ``cow_copy``
-  ``cow_move`` ``zerofill`` ``relookup`` ``enter`` ``prefault``;
-* checks of ``vm_map_lookup``: ``mapped`` ``nofault`` ``gap`` ``protection`` ``wired_cow``
-  ``max_protection`` ``swap``;
+* stages of ``vm_fault``: ``lookup`` ``pagein`` ``cow_copy`` ``cow_move`` ``zerofill`` ``enter``;
+* checks of ``vm_map_lookup``: ``mapped`` ``gap`` ``protection`` ``wired_cow`` ``max_protection`` ``swap``;
 * checks of ``vm_map_growstack``: ``own_map`` ``unmapped`` ``neighbour`` (is the entry next to the address
   a stack) ``reserve`` (need against avail_ssize, or the gap) ``guard`` (need and guard against max_grow)
-  ``stack_limit`` ``stack_racct`` ``memlock`` ``vmem`` ``lock_upgrade`` ``trim`` (growth cut down to what
-  is free) ``insert`` ``wire``;
-* checks of the shadow walk: ``object_alive`` ``object_size`` ``page_alloc`` ``pager``.
+  ``stack_limit`` ``memlock`` ``vmem`` ``trim`` (growth cut down to what is free) ``insert`` ``wire``;
+* checks of the shadow walk: ``object_size`` ``page_alloc``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,14 @@
 """Each decision of a stack's growth at its boundary: the verdict and the recorded step, which are one expression."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
+from emu.view.why import QUESTIONS
 from kernel_model.ktrace.events import CHECK
+from kernel_model.vm import vm_check
 from kernel_model.vm.vm import VM_PROT_WRITE
 from kernel_model.vm.vm_check import StepRecorder, unheard
 from kernel_model.vm.vm_fault import vm_fault
@@ -198,3 +204,24 @@ def test_nobody_listens_by_default():
     assert vm.listen(None) is recorder
     assert vm.check is unheard
     assert unheard("reserve", True) and not unheard("reserve", False, need=1)
+
+
+def _told(verb: str) -> set[str]:
+    """The names that the sources give to ``check`` or ``stage``."""
+    calls = [
+        node
+        for path in (Path(vm_check.__file__).parent).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
+    ]
+    named = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] == verb]
+    return {str(call.args[0].value) for call in named}
+
+
+def test_the_list_of_names_is_whole_and_every_check_has_its_question() -> None:
+    """Nothing but the page tells a reader which checks there are, and nothing else tells emu why how to put one."""
+    head = ast.get_docstring(ast.parse(Path(vm_check.__file__).read_text(encoding="utf-8"))) or ""
+    named = set(re.findall(r"``(\w+)``", head.split("Names used", 1)[1]))
+    listed = named - {"vm_fault", "vm_map_lookup", "vm_map_growstack"}
+    assert listed == _told("check") | _told("stage")
+    assert set(QUESTIONS) == _told("check")
