@@ -37,7 +37,7 @@ from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
 from kernel_model.kern.kern_sig import ast, psignal
-from kernel_model.kern.machdep import StoppedCpu
+from kernel_model.kern.machdep import ReferenceCpu
 from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
@@ -167,7 +167,7 @@ class Machine:
         files = stdio_files(*streams)
         self._streams = list(files.values())
         fd = FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_cmask=host_umask(), fd_files=files)
-        td = create_init(kernel, StoppedCpu(), fd, self._plimit(), cred=cred)
+        td = create_init(kernel, ReferenceCpu(), fd, self._plimit(), cred=cred)
         return td.td_proc, td
 
     def _plimit(self) -> Plimit:

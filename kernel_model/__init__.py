@@ -101,7 +101,7 @@ def one_kernel(
     from kernel_model.fs.rootfs import mount_root
     from kernel_model.init_main import boot, create_init
     from kernel_model.kern.kern_descrip import FileDesc
-    from kernel_model.kern.machdep import StoppedCpu
+    from kernel_model.kern.machdep import ReferenceCpu
     from kernel_model.release import RELEASES
 
     if release not in RELEASES:
@@ -111,7 +111,7 @@ def one_kernel(
         raise UsageError(f"no ABI is called {abi!r}")
     rootvp, cdir = mount_root(kernel, root, "/")
     fd = FileDesc(cdir, rootvp, fd_files=stdio_files(b"", 1, 2))
-    td = create_init(kernel, StoppedCpu(), fd, sysent=kernel.sysvecs[abi], osrel=kernel.release.osreldate)
+    td = create_init(kernel, ReferenceCpu(), fd, sysent=kernel.sysvecs[abi], osrel=kernel.release.osreldate)
     # A process without a program may not grow a stack since 10.4: the root stands for it.
     rootvp.set_text()
     td.td_proc.p_textvp = rootvp

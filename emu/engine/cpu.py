@@ -1,6 +1,6 @@
 """The processor: registers, floating point, CPUID, and user mode at privilege level 3.
 
-``UcCpu`` is ``kernel_model.kern.machdep.Cpu`` over one Unicorn instance; a thread has a ``StoppedCpu`` before that.
+``UcCpu`` is ``kernel_model.kern.machdep.Cpu`` over one Unicorn instance; a thread has a ``ReferenceCpu`` before that.
 While the kernel works the frame is the truth; what it replaces is written into the engine when the thread goes back
 to user mode, because Unicorn adds two to RIP after a SYSCALL hook.
 

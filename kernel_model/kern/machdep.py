@@ -1,4 +1,4 @@
-"""Registers of a stopped thread and the one interface the kernel needs of a CPU.
+"""Registers of a stopped thread, and the one interface the kernel needs of a CPU.
 
 FreeBSD: struct trapframe, sys/x86/include/frame.h; exec_setregs() and sendsig() write it.
 """
@@ -89,40 +89,40 @@ class Cpu(Protocol):
         ...
 
 
-class StoppedCpu:
-    """The registers of a thread that runs nowhere: before its address space has an engine, or where there is none.
+class ReferenceCpu:
+    """A processor that runs nothing: where the kernel is used without an engine.  Model only.
 
-    Model only.
+    The bases of %fs and %gs are part of the frame.
     """
 
     __slots__ = ("fpregs", "frame")
 
-    def __init__(self) -> None:
-        self.frame = TrapFrame()
-        self.fpregs = FPSTATE_INIT
+    def __init__(self, frame: TrapFrame | None = None, fpregs: bytes = FPSTATE_INIT) -> None:
+        self.frame = TrapFrame() if frame is None else frame
+        self.fpregs = fpregs
 
     def get_frame(self) -> TrapFrame:
-        """The registers so far."""
+        """The frame itself, not a copy."""
         return self.frame
 
     def set_frame(self, frame: TrapFrame) -> None:
-        """Replace them."""
+        """Keep *frame*."""
         self.frame = frame
 
     def get_fpregs(self) -> bytes:
-        """The FXSAVE image so far."""
+        """The image that was set last."""
         return self.fpregs
 
     def set_fpregs(self, image: bytes) -> None:
-        """Replace it."""
+        """Keep *image*."""
         self.fpregs = image
 
     def set_fsbase(self, base: int) -> None:
-        """Set FS.base."""
+        """Into the frame."""
         self.frame.fs_base = base
 
     def set_gsbase(self, base: int) -> None:
-        """Set GS.base."""
+        """Into the frame."""
         self.frame.gs_base = base
 
 
