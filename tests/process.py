@@ -168,6 +168,7 @@ class Process:
     def give_program(self) -> None:
         """Have a program file, as one that was executed has: on old releases no other stack grows."""
         self.proc.p_textvp = self.proc.p_fd.fd_rdir
+        self.proc.p_textvp.set_text()
 
     def map_at(self, start: int, size: int, prot: int = VM_PROT_RW) -> int:
         """Map anonymous memory at *start*; returns that."""
@@ -192,6 +193,8 @@ class Process:
         )  # fmt: skip
         td = Thread(child, pid, ReferenceCpu(replace(self.td.td_cpu.get_frame()), self.td.td_cpu.get_fpregs()))
         child.p_threads.append(td)
+        if child.p_textvp is not None:
+            child.p_textvp.set_text()
         self.kernel.procs[pid] = child
         made = object.__new__(Process)
         made.root = self.root

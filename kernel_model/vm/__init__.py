@@ -60,7 +60,6 @@ which ``importlib.import_module("kernel_model.vm.vm_fault")`` gives to who wants
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -375,4 +374,4 @@ class FrontDoor(ModuleType):
         return sorted({*super().__dir__(), *OFFERED})
 
 
-sys.modules[__name__].__class__ = FrontDoor
+import_module(__name__).__class__ = FrontDoor

@@ -6,9 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel_model.kern.copyin import copyout
-from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_param import PAGE_SIZE
-from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
 from tests.process import Process
 
 MMAP, MUNMAP, SETRESUID = 477, 73, 311
@@ -29,8 +27,7 @@ _calls = st.one_of(
 @given(st.lists(_calls, max_size=25))
 def test_nobody_is_charged_in_the_end(calls: list[tuple]) -> None:
     process = Process("freebsd", ram=4 << 20)
-    vm, proc = process.vm, process.proc
-    children: list = []
+    children: list[Process] = []
     mapped = [0x2000_0000]
     for name, *args in calls:
         if name == "mmap":
@@ -47,12 +44,10 @@ def test_nobody_is_charged_in_the_end(calls: list[tuple]) -> None:
         elif name == "setresuid":
             _ = process.call(SETRESUID, *args)
         elif name == "fork":
-            child, charge = vmspace_fork(proc.p_vmspace)
-            assert swap_reserve_by_cred(vm, charge, proc.p_ucred)
-            children.append(child)
+            children.append(process.fork())
         elif children:
-            vmspace_free(children.pop(0))
-    for vmspace in (*children, proc.p_vmspace):
-        vmspace_free(vmspace)
-    assert vm.swap_reserved == 0
-    assert set(vm.uid_vmsize.values()) == {0}, vm.uid_vmsize
+            children.pop(0).exit()
+    for one in (*children, process):
+        one.exit()
+    assert process.vm.swap_reserved == 0
+    assert set(process.vm.uid_vmsize.values()) == {0}, process.vm.uid_vmsize

@@ -409,7 +409,9 @@ class World:
 
     def set_textvp(self, value: int) -> None:
         for process in self.both():
-            process.proc.p_textvp = process.proc.p_fd.fd_rdir if value else None
+            process.proc.p_textvp = None
+            if value:
+                process.give_program()
 
     def set_stkgap_disable(self, value: int) -> None:
         for process in self.both():

@@ -59,17 +59,13 @@ def test_a_read_only_page_is_read_and_not_written(process: Process) -> None:
 
 
 def test_writing_through_segments_after_a_read_copies_on_write(process: Process) -> None:
-    from kernel_model.vm.swap_pager import swap_reserve_by_cred
-    from kernel_model.vm.vmspace import vmspace_fork
-
     copyout(process.td, AT, b"parent")
-    child, charge = vmspace_fork(process.space)
-    assert swap_reserve_by_cred(process.vm, charge, process.proc.p_ucred)
+    child = process.fork()
     assert copyin(process.td, AT, 6) == b"parent"
     segments(process.td, AT, 6, VM_PROT_WRITE)[0][:] = b"change"
     assert copyin(process.td, AT, 6) == b"change"
-    process.proc.p_vmspace = child
-    assert copyin(process.td, AT, 6) == b"parent"
+    child.run()
+    assert copyin(child.td, AT, 6) == b"parent"
 
 
 def test_segments_join_what_lies_together(process: Process) -> None:

@@ -57,12 +57,16 @@ def test_pages(path: Path) -> None:
     _run(doctest.DocTestParser().get_doctest(text, {}, _name(path), str(path), 0))
 
 
+SCRIPTS = {"README.md": "tests/unit/test_readme.py", "tests/README.md": "tests/unit/test_process.py"}
+"""Pages that show one piece of Python which is no session, and the test that runs it."""
+
+
 def test_no_example_is_forgotten() -> None:
-    """A Python block is a session, which runs above; README's own script is test_readme's."""
-    scripts = [
-        _name(path)
+    blocks = [
+        (_name(path), block)
         for path in PAGES
         for block in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
-        if ">>> " not in block
     ]
-    assert scripts in ([], ["README.md"])
+    assert sorted(page for page, block in blocks if ">>> " not in block) == sorted(SCRIPTS)
+    for test in SCRIPTS.values():
+        assert "```python" in (ROOT / test).read_text(encoding="utf-8"), f"{test} looks for no Python block"

@@ -150,15 +150,13 @@ def test_dontneed_of_shared_memory_keeps_it(process: Process) -> None:
 
 
 def test_dontneed_after_a_fork_leaves_the_other_process_alone(process: Process) -> None:
-    from kernel_model.vm.vmspace import vmspace_fork
-
     addr = mmap(process, 0, 4 * PG)
     fill(process, addr, 4)
-    child, _ = vmspace_fork(process.space)
+    child = process.fork()
     assert process.call(MADVISE, addr + PG, PG, 4) == 0
     assert pages_at(process, addr, 4) == [1, 0, 3, 4]
-    process.proc.p_vmspace = child
-    assert pages_at(process, addr, 4) == [1, 2, 3, 4]
+    child.run()
+    assert pages_at(child, addr, 4) == [1, 2, 3, 4]
 
 
 def test_madvise_errors(process: Process) -> None:

@@ -200,7 +200,7 @@ def test_the_last_user_of_a_lower_page_moves_it_up_instead_of_copying() -> None:
     assert (m.object, bottom.pages, process.vm.cnt.v_cow_optim) == (top, {}, 1)
     assert process.peek(BASE, 5) == b"Moved"
     process.check()
-    vmspace_free(process.space)
+    process.exit()
     assert_nothing_left(process.vm)
 
 
@@ -383,7 +383,7 @@ def test_making_wired_private_file_memory_writable_copies_and_wires_the_copies(r
     assert vnode.data[:4] == b"file"
     process.check()
     assert vm_map_unwire(process.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    vmspace_free(process.space)
+    process.exit()
     # 10.4 and 11.0 hand the new object a payer but no charge: the reservation is never given back.
     if process.vm.release.copy_entry_charges == "fork":
         assert process.vm.swap_reserved == PAGE_SIZE
@@ -421,7 +421,7 @@ def test_device_and_physical_memory() -> None:
         assert vm_map_wire(other.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
         assert vm_map_unwire(other.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
         vmspace_free(other.space)
-    vmspace_free(process.space)
+    process.exit()
     assert_nothing_left(process.vm)
 
 
@@ -452,7 +452,7 @@ def test_when_no_memory_can_be_had_the_fault_fails_and_nothing_hangs(release: st
     assert touched == 128 - process.vm.cnt.v_free_reserved
     assert vm_fault(process.map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
     process.check()
-    vmspace_free(process.space)
+    process.exit()
     assert_nothing_left(process.vm)
 
 
@@ -480,8 +480,8 @@ def test_a_mapping_of_64_tib_costs_only_what_is_touched() -> None:
     for advice in (3, 4, 5):
         assert vm_map_madvise(child.map, 1 << 40, (1 << 40) + (1 << 46), advice) == 0
     process.check(child)
-    vmspace_free(child.space)
-    vmspace_free(process.space)
+    child.exit()
+    process.exit()
     assert_nothing_left(process.vm)
 
 

@@ -15,7 +15,6 @@ from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_page import MADV_DONTNEED, MADV_FREE, MADV_WILLNEED
 from kernel_model.vm.vm_pageout import vm_pageout_oom, vm_pageout_oom_pagecount, vm_pageout_scan, vm_wait
 from kernel_model.vm.vm_param import KERN_RESOURCE_SHORTAGE, PAGE_SIZE
-from kernel_model.vm.vmspace import vmspace_free
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
 from tests.audit import assert_nothing_left
 from tests.memory_vnode import MemoryVnode
@@ -56,7 +55,7 @@ def test_a_program_four_times_the_memory_keeps_its_contents(release: str) -> Non
     assert process.vm.cnt.v_swappgsin >= 3 * RAM
     assert process.vm.cnt.v_free_count >= process.vm.cnt.v_free_reserved
     process.check()
-    vmspace_free(process.space)
+    process.exit()
     assert_nothing_left(process.vm)
 
 
@@ -72,11 +71,11 @@ def test_two_processes_share_what_is_paged_out() -> None:
         expected = b"kid!" if page % 3 == 0 else page.to_bytes(4, "little")
         assert child.peek(BASE + page * PAGE_SIZE, 4) == expected
     process.check(child)
-    vmspace_free(process.space)
+    process.exit()
     for page in range(2 * RAM):
         expected = b"kid!" if page % 3 == 0 else page.to_bytes(4, "little")
         assert child.peek(BASE + page * PAGE_SIZE, 4) == expected
-    vmspace_free(child.space)
+    child.exit()
     assert_nothing_left(process.vm)
 
 

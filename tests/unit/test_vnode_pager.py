@@ -14,7 +14,6 @@ from kernel_model.vm.vm_object import VmObject, vm_object_page_clean, vm_object_
 from kernel_model.vm.vm_page import PQ_ACTIVE, PQ_INACTIVE
 from kernel_model.vm.vm_pager import vm_pager_has_page, vm_pager_put_pages
 from kernel_model.vm.vm_param import KERN_FAILURE, KERN_PROTECTION_FAILURE, PAGE_SIZE
-from kernel_model.vm.vmspace import vmspace_free
 from kernel_model.vm.vnode_pager import (
     VnodePager,
     vfs_msync,
@@ -136,9 +135,9 @@ def test_the_last_unmapping_writes_back_and_forgets() -> None:
     process, vnode, _ = setup(b"old" + bytes(PAGE_SIZE), 2)
     process.poke(BASE, b"new")
     child = process.fork()
-    vmspace_free(process.space)
+    process.exit()
     assert vnode.v_object is not None
-    vmspace_free(child.space)
+    child.exit()
     assert vnode.v_object is None
     assert vnode.data[:3] == b"new"
     assert_nothing_left(process.vm)
@@ -161,7 +160,7 @@ def test_truncation_takes_pages_away_and_zeroes_the_new_tail() -> None:
     assert process.peek(BASE + 2 * PAGE_SIZE, 4) == bytes(4)
     assert vm_map_unwire(process.map, BASE + 2 * PAGE_SIZE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     process.check()
-    vmspace_free(process.space)
+    process.exit()
     assert_nothing_left(process.vm)
 
 
