@@ -42,6 +42,8 @@ HABITS = (
     Habit("listings", ("guest.build",), "build the guests and their listings again (clang, lld); names choose some"),
     Habit("quirks", ("tests.quirks",), "list the docstrings' Differs: paragraphs anew", "kernel_model/QUIRKS.md"),
     Habit("replay", ("tests.replay",), "replay recordings (.jsonl, .jsonl.gz) of the real vm_map.c; names the files"),
+    Habit("layers", ("tests.layers",), "print an order of the rooms that fits the imports, as the pages list it"),
+    Habit("journeys", ("tests.journeys",), "follow a touch, a growth, a fault, an argument, an mmap through the files"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Three ways through the code, taken for real: ``python -m tests.journeys`` prints what kernel_model/README.md shows.
+"""Ways through the code, taken for real: ``python -m tests.journeys`` prints what kernel_model/README.md shows.
 
 A journey is the stack of calls at its end, from the engine's hook or the command line to the place where it arrives:
 the files and functions that are under way then.  What was called on the way and has returned is not part of it.
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emu.cli import main
+from emu.engine.pmap import UcPmapHardware
 from emu.engine.raw import Engine
-from emu.engine.regions import Regions
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_sig import trapsignal
+from kernel_model.vm.pmap import Pmap
+from kernel_model.vm.vm_stack import vm_map_growstack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,18 @@ def _place(frame: FrameType) -> tuple[str, str] | None:
     return str(path.relative_to(ROOT)), frame.f_code.co_qualname.replace("<locals>.", "")
 
 
+def calls_before(frame: FrameType) -> Journey:
+    """Our calls that led to *frame*, and itself."""
+    calls: Journey = []
+    under_way: FrameType | None = frame
+    while under_way is not None:
+        place = _place(under_way)
+        if place is not None:
+            calls.append(place)
+        under_way = under_way.f_back
+    return calls[::-1]
+
+
 def always(_: FrameType) -> bool:
     """Any call will do."""
     return True
@@ -48,14 +62,7 @@ def travel(command: list[str], end: Callable[..., Any], wanted: Callable[[FrameT
     def profile(frame: FrameType, event: str, _: object) -> None:
         if found or event != "call" or frame.f_code is not end.__code__ or not wanted(frame):
             return
-        calls: Journey = []
-        under_way: FrameType | None = frame
-        while under_way is not None:
-            place = _place(under_way)
-            if place is not None:
-                calls.append(place)
-            under_way = under_way.f_back
-        found.append(calls[::-1])
+        found.append(calls_before(frame))
 
     kept = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -78,6 +85,8 @@ def from_the_hook(calls: Journey) -> Journey:
 
 
 ARGUMENT = b"an argument to follow"
+TOUCH = "the first touch of a page, from the engine's look-up to its entry in the page table"
+GROWTH = "a touch below the stack, from the engine's hook to its growth"
 FAULT = "a faulting address, from the engine's hook to the signal"
 STRING = "an argument of execve, from the command line to the program's stack"
 CHANGE = "an mmap, from the registers to the note that the mirror is behind"
@@ -96,6 +105,10 @@ def journeys() -> dict[str, Journey]:
                 return True
         return False
 
+    def from_the_engine(frame: FrameType) -> bool:
+        """Not while execve writes the first stack."""
+        return any(call[0] == DOOR for call in calls_before(frame))
+
     def of_mmap(frame: FrameType) -> bool:
         """Where mmap places what it may place itself: above the heap, below the stack."""
         return 1 << 35 <= frame.f_locals["address"] < 1 << 46
@@ -108,9 +121,11 @@ def journeys() -> dict[str, Journey]:
         return [call for call in calls if not call[0].startswith("emu/cli/")]
 
     return {
+        TOUCH: from_the_hook(travel(["run", "--guest", "lazy"], Pmap.enter, from_the_engine)),
+        GROWTH: from_the_hook(travel(["run", "--guest", "grow"], vm_map_growstack, from_the_engine)),
         FAULT: from_the_hook(travel(["run", "--guest", "null"], trapsignal)),
         STRING: travel(["run", "--guest", "hello", "--", ARGUMENT.decode()], copyout, of_the_argument),
-        CHANGE: from_the_hook(travel(holes, Regions.changed, in_a_call)),
+        CHANGE: from_the_hook(travel(holes, UcPmapHardware.map_changed, in_a_call)),
         MAPPING: from_the_machine(travel(holes, Engine.mem_map_ptr, of_mmap)),
     }
 

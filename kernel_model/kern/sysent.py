@@ -44,7 +44,7 @@ LETTERS = SIGNED32 | UNSIGNED32 | SIGNED64 | frozenset("psbuq")
 
 
 class Support(Enum):
-    """How much of a call is there; README's table prints it."""
+    """How much of a call is there, as ``emu calls`` lists it."""
 
     FULL = "full"
     PARTIAL = "partial"

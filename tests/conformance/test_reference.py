@@ -1,4 +1,4 @@
-"""The reference table of kernel_model/README.md: every test it names exists, and every page of the family is in it."""
+"""The reference tables of kernel_model/MANPAGES.md: every test it names exists, and every page of the family is in it."""
 
 import ast
 import functools
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "kernel_model" / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "kernel_model" / "MANPAGES.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (?P<sentence>.+?) \| `(?P<file>tests/[\w/]+\.py)::(?P<test>test_\w+)` \|$", re.MULTILINE)
 ROWS = [(match["file"], match["test"]) for match in ROW.finditer(README)]
 PAGES = (
