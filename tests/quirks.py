@@ -17,7 +17,8 @@ HEAD = """# Quirks
 
 Where the model knows that it differs from the kernel it plays. Each paragraph stands in a docstring next to the code
 that it is about; this list is made from them by `python -m tests.quirks > kernel_model/QUIRKS.md`, and a test compares.
-What is missing altogether is listed under *Limits* in the [README](../README.md) and by `emu calls freebsd --missing` and `emu calls linux --missing`.
+What is missing altogether is listed under *Limits* in the [README](../README.md),
+and by `emu calls freebsd --missing` and `emu calls linux --missing`.
 """
 _END = re.compile(r"\n\s*\n|\n\s*(?=(?:FreeBSD|DragonFly|Linux|Model only|Raises|Returns|Differs)\b[^\n]*:)")
 """A paragraph ends at an empty line, or where the next labelled one begins."""

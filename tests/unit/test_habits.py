@@ -13,7 +13,9 @@ import pytest
 from tests.__main__ import HABITS, Habit, main, run
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {"format", "lint", "types", "fast", "all", "bench", "mutate", "listings", "quirks", "replay"}
+NAMES = {
+    "format", "lint", "types", "fast", "all", "bench", "mutate", "listings", "quirks", "replay", "layers", "journeys",
+}  # fmt: skip
 each_habit = pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.name)
 
 
