@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from kernel_model.errors import kassert
 from kernel_model.host.errors import host_error
@@ -34,8 +33,7 @@ close = os.close
 """close(2) of a descriptor that this room opened; bound here because finalizers need it when modules are gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostFs:
+class HostFs(NamedTuple):
     """A file system mounted on the host."""
 
     fstype: str

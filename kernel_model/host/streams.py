@@ -10,8 +10,7 @@ import fcntl
 import os
 import stat
 import termios
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from kernel_model.errors import kassert
 from kernel_model.host.errors import host_error
@@ -32,8 +31,7 @@ _TERMINAL: Final = {
 """Requests that are passed on: the host's number and the bytes of its answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamMode:
+class StreamMode(NamedTuple):
     """How the host opened a descriptor."""
 
     reads: bool

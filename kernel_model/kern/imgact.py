@@ -6,7 +6,7 @@ FreeBSD: struct image_args and struct image_params, sys/sys/imgact.h.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
@@ -116,8 +116,7 @@ class ElfAuxargs:
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StackItem:
+class StackItem(NamedTuple):
     """One thing that execve wrote on the first stack.  Model only: for people who look at it."""
 
     start: int

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model.errno import EINVAL
 from kernel_model.errors import SyscallError, kassert
@@ -32,8 +31,7 @@ Setter = Callable[["Thread", int], None]
 SIZES = {"I": 4, "IU": 4, "L": 8, "LU": 8, "Q": 8, "QU": 8}
 
 
-@dataclass(frozen=True, slots=True)
-class Oid:
+class Oid(NamedTuple):
     """One leaf: struct sysctl_oid."""
 
     name: str

@@ -12,7 +12,7 @@ directory (``Vnode.v_covers``), so that the name need not exist below it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
@@ -28,8 +28,7 @@ AT_FDCWD = -100
 MAXSYMLINKS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Namei:
+class Namei(NamedTuple):
     """Where the last component of a path is: what namei() leaves in struct nameidata."""
 
     ni_dvp: Vnode

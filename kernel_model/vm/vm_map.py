@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 from kernel_model.errors import kassert, panic
 from kernel_model.ktrace.entry import full_path
 from kernel_model.ktrace.events import MapChange
-from kernel_model.vm.show import map_html, map_table
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_VNODE, VM_PROT_ALL, VM_PROT_WRITE
 from kernel_model.vm.vm_map_entry import (
     MAP_BUSY_WAKEUP,
@@ -274,14 +273,20 @@ class VmMap:
 
     def __repr__(self) -> str:
         """The table of entries; of a large map its ends."""
+        from kernel_model.vm.show import map_table  # late: no program needs it
+
         return map_table(self, MOST_SHOWN)
 
     def __str__(self) -> str:
         """The whole table."""
+        from kernel_model.vm.show import map_table
+
         return map_table(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
+        from kernel_model.vm.show import map_html
+
         return map_html(self, MOST_SHOWN)
 
 
