@@ -117,7 +117,9 @@ class Release:
     wire_locks_first: bool = False
     """vm_map_wire takes the lock even for an empty range."""
     wire_user_cap: bool = False
-    """vm_page_max_user_wired is enforced by vm_map_wire."""
+    """vm_page_max_user_wired bounds what users have wired, in vm_map_wire; else mlock alone looks at what is wired on
+    the whole machine, with EAGAIN.
+    """
     submap_checks_first: bool = False
     submap_marks_map: bool = False
 
@@ -162,7 +164,6 @@ class Release:
     break_wire_undoes: bool = False
     """With MAP_WIREFUTURE a heap that cannot be wired does not grow; else it grows unwired."""
     mprotect_masks_prot: bool = True
-    mlock_wire_count_errno: Literal["EAGAIN", "ENOMEM"] = "ENOMEM"
 
     # execve
     exec_stack_after_interpreter: bool = False
@@ -239,7 +240,6 @@ _9_3 = Release(
     mmap_checks_flags=False,
     mmap_checks_memlock=False,
     mmap_stack_searches=False,
-    mlock_wire_count_errno="EAGAIN",
     exec_clears_wirefuture=False,
     exec_gnu_stack_size=False,
     exec_raw_stack_error=True,
@@ -276,7 +276,6 @@ _11_0 = replace(
     mmap_checks_flags=True,
     mmap_checks_memlock=True,
     mmap_stack_searches=True,
-    mlock_wire_count_errno="ENOMEM",
     exec_gnu_stack_size=True,
     exec_prefers_interp_brand=True,
     exec_rejects_two_interps=True,

@@ -257,6 +257,23 @@ def test_mlock(release: str) -> None:
     assert host.call(MUNLOCK, addr, 16 * PG) == -E.ENOMEM
 
 
+@pytest.mark.parametrize("release", ALL)
+def test_mlock_and_the_limit_of_the_machine(release: str) -> None:
+    """8 pages allowed, 8 locked, 4 more asked: vm_mlock() of 10.4 and of an 11 without guards compares with
+    v_wire_count as sys_mlock() of 9.3 does; since 12 vm_map_wire() counts the pages of users.
+    """
+    host = KernHost(release=release)
+    addr = mmap(host, 0, 12 * PG)
+    since_12 = release in ("freebsd-12.1", "freebsd-15.0")
+    host.vm.max_user_wired = 8 if since_12 else 8 + host.vm.cnt.v_wire_count
+    assert host.call(MLOCK, addr, 8 * PG) == 0
+    assert host.call(MLOCK, addr + 8 * PG, 4 * PG) == (-E.ENOMEM if since_12 else -E.EAGAIN)
+    assert host.proc.p_vmspace.vm_pmap.wired_count == 8
+    assert host.call(MUNLOCK, addr, 4 * PG) == 0
+    assert host.call(MLOCK, addr + 8 * PG, 4 * PG) == 0
+    assert host.call(MLOCK, addr, host.vm.max_user_wired * PG + PG) == -E.ENOMEM, "more than there could ever be"
+
+
 def test_mlockall() -> None:
     host = KernHost(release="freebsd-12.1")
     assert host.call(MLOCKALL, 0) == host.call(MLOCKALL, 4) == -E.EINVAL
