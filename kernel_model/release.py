@@ -149,8 +149,6 @@ class Release:
     """
     copy_entry_in_place: bool = True
     """Making a wired entry writable copies its pages only if it still needs a copy; else always."""
-    copy_entry_charges: Literal["always", "fork"] = "fork"
-    """When vm_fault_copy_entry sets the new object's charge."""
 
     # system calls
     mmap_checks_flags: bool = True
@@ -235,7 +233,6 @@ _9_3 = Release(
     lookup_refuses_wired_cow=True,
     bypass_swapped=False,
     copy_entry_in_place=False,
-    copy_entry_charges="always",
     fork_cow_wired_readonly=False,
     mmap_checks_flags=False,
     mmap_checks_memlock=False,
@@ -271,7 +268,6 @@ _11_0 = replace(
     lookup_refuses_wired_cow=False,
     bypass_swapped=True,
     copy_entry_in_place=True,
-    copy_entry_charges="fork",
     fork_cow_wired_readonly=True,
     mmap_checks_flags=True,
     mmap_checks_memlock=True,
@@ -339,7 +335,6 @@ _12_1 = replace(
     coalesce_onemapping=True,
     bypass_swapped=True,
     laundry_queue=True,
-    copy_entry_charges="always",
     mmap_checks_flags=True,
     break_below_base="unchanged",
     break_wire_undoes=True,

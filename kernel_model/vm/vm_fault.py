@@ -541,8 +541,7 @@ def vm_fault_copy_entry(
         target.ref_count += 1
     else:
         target = vm_object_allocate(dst_map.vm, OBJT_DEFAULT, size >> PAGE_SHIFT)
-        if forking or release.copy_entry_charges == "always":
-            target.charge = size
+        target.charge = size
         dst_entry.object = target
         dst_entry.offset = 0
         dst_entry.eflags &= ~MAP_ENTRY_VN_EXEC

@@ -396,10 +396,6 @@ def test_making_wired_private_file_memory_writable_copies_and_wires_the_copies(r
     check_all(vm, [space])
     assert vm_map_unwire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     vmspace_free(space)
-    # 10.4 and 11.0 hand the new object a payer but no charge: the reservation is never given back.
-    if vm.release.copy_entry_charges == "fork":
-        assert vm.swap_reserved == PAGE_SIZE
-        vm.swap_reserved = 0
     assert_nothing_left(vm)
 
 
