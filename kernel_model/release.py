@@ -80,7 +80,7 @@ class Release:
     insert_asserts_prot: bool = False
     """vm_map_insert asserts that prot is within max."""
     next_read_is_address: bool = False
-    """A new entry's next_read is its start, not the page index of its offset."""
+    """An entry's next_read, where a sequential fault would be, is an address; before 11, a page index in the object."""
 
     # vm_map_findspace, vm_map_find, vm_map_fixed
     findspace_returns_address: bool = False

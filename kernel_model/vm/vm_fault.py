@@ -151,7 +151,8 @@ class FaultState:
         "map",
         "entry",
         "growstack",  # may still be tried
-        "hardfault",  # pages that a pager read
+        "hardfault",  # a pager read the page
+        "ahead",  # how many pages it read ahead of it
         "prefault",
         "restarts",  # times that memory was waited for
         "steps",  # who listens
@@ -173,7 +174,8 @@ class FaultState:
         self.fault_type = fault_type
         self.fault_flags = fault_flags
         self.growstack = True
-        self.hardfault = 0
+        self.hardfault = False
+        self.ahead = 0
         self.prefault = True
         self.restarts = 0
         self.steps: Listener | None = vm.steps
@@ -317,11 +319,10 @@ def _getpages(fs: FaultState, m: VmPage | None) -> FaultStatus:
         if m is None:
             return _wait(fs)
     behind, ahead = _read_window(fs)
-    rv, count = vm_pager_get_pages(object_, m, behind, ahead)
+    rv, fs.ahead = vm_pager_get_pages(object_, m, behind, ahead)
     if rv == VM_PAGER_OK:
         fs.m = m
-        fs.hardfault = count
-        fs.entry.next_read = fs.vaddr + ((ahead + 1) << PAGE_SHIFT)
+        fs.hardfault = True
         return FOUND
     if fresh:
         vm_page_free(m)
@@ -411,6 +412,8 @@ def _enter(fs: FaultState) -> KernReturn:
     if fs.prefault and not fs.wired:
         vm_fault_prefault(fs)
     if fs.hardfault:
+        by_address = fs.vm.release.next_read_is_address
+        fs.entry.next_read = fs.vaddr + ((fs.ahead + 1) << PAGE_SHIFT) if by_address else fs.pindex + fs.ahead + 1
         fs.vm.cnt.v_io_faults += 1
         pmap.majflt += 1
     else:
@@ -473,7 +476,7 @@ def _read_window(fs: FaultState) -> tuple[int, int]:
     if behaviour == MAP_ENTRY_BEHAV_SEQUENTIAL:
         return 0, min(room, VM_FAULT_READ_AHEAD_MAX)
     behind = min((fs.vaddr - entry.start) >> PAGE_SHIFT, VM_FAULT_READ_BEHIND)
-    if fs.vaddr == entry.next_read:
+    if entry.next_read == (fs.vaddr if fs.vm.release.next_read_is_address else fs.pindex):
         ahead = min(room, entry.read_ahead + behind, VM_FAULT_READ_AHEAD_MAX)
         behind = 0
     else:

@@ -36,6 +36,7 @@ from kernel_model.vm.vm_map_entry import (
 )
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import (
     VmObject,
@@ -317,6 +318,31 @@ def test_input_brings_neighbours_by_advice(advice: int, pages: int) -> None:
     check_all(vm, [proc.p_vmspace])
 
 
+@pytest.mark.parametrize("release", ALL)
+def test_next_read_is_what_follows_the_pages_read(release: str) -> None:
+    """The first fault of a mapping is a sequential one: next_read is OFF_TO_IDX(offset) in 9.3 and 10.4 and compared
+    with fs.pindex; since 11 it is start and compared with vaddr.  After it it follows the last page that was read.
+    """
+    vm, proc = make_vm(release)
+    space = proc.p_vmspace
+    vnode = FakeVnode(bytes(64 * PAGE_SIZE))
+    object_ = vnode_pager_alloc(vm, vnode)
+    with space.vm_map.locked():
+        end = BASE + 56 * PAGE_SIZE
+        assert vm_map_insert(space.vm_map, object_, 8 * PAGE_SIZE, BASE, end, VM_PROT_READ, VM_PROT_ALL, 0) == 0
+    by_address = vm.release.next_read_is_address
+    entry = vm_map_lookup_entry(space.vm_map, BASE)[1]
+    assert entry.next_read == (BASE if by_address else 8)
+    assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm.cnt.v_vnodepgsin == 16
+    assert entry.next_read == (BASE + 16 * PAGE_SIZE if by_address else 24)
+    assert vm_fault(space.vm_map, BASE + 40 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm.cnt.v_vnodepgsin == 32, "not sequential: 8 behind and 7 ahead"
+    assert vm_fault(space.vm_map, BASE + 31 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm.cnt.v_vnodepgsin == 41, "8 behind; ahead is there already"
+    assert entry.next_read == (BASE + 32 * PAGE_SIZE if by_address else 40)
+
+
 def test_sequential_input_reads_more_and_more() -> None:
     vm, proc = make_vm()
     vnode = FakeVnode(bytes(256 * PAGE_SIZE))
@@ -522,7 +548,7 @@ class StubPager:
 
     def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
         m.valid = self.answer == VM_PAGER_OK
-        return self.answer, 1
+        return self.answer, 0
 
     def putpages(self, object_: VmObject, m: VmPage) -> int:
         return self.answer
