@@ -331,6 +331,7 @@ def test_next_read_is_what_follows_the_pages_read(release: str) -> None:
         end = BASE + 56 * PAGE_SIZE
         assert vm_map_insert(space.vm_map, object_, 8 * PAGE_SIZE, BASE, end, VM_PROT_READ, VM_PROT_ALL, 0) == 0
     by_address = vm.release.next_read_is_address
+    assert by_address == (release in ("freebsd-11.0", "freebsd-12.1", "freebsd-15.0"))
     entry = vm_map_lookup_entry(space.vm_map, BASE)[1]
     assert entry.next_read == (BASE if by_address else 8)
     assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
