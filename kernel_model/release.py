@@ -147,6 +147,10 @@ class Release:
 
     Since FreeBSD 13.0 (FreeBSD-SA-21:08.vm); before, a sharer could go on seeing stale memory.
     """
+    read_cluster: bool = False
+    """A fault that is not sequential reads the 16 pages of its aligned cluster in the object, a sequential one 8 more
+    than the last did; before, 8 behind and 7 ahead, and as many ahead as last time with those behind.
+    """
     copy_entry_in_place: bool = True
     """Making a wired entry writable copies its pages only if it still needs a copy; else always."""
 
@@ -289,6 +293,7 @@ _11_0 = replace(
     nomerge="stacks",
     lookup_refuses_wired_cow=False,
     bypass_swapped=True,
+    read_cluster=True,
     mmap_checks_flags=True,
     exec_gnu_stack_size=True,
     exec_prefers_interp_brand=True,
@@ -310,6 +315,7 @@ _10_4 = replace(
     insert_guards=True,
     insert_asserts_prot=True,
     next_read_is_address=False,
+    read_cluster=False,
     find_min=True,
     inherit_zero=True,
     lookup_grows=True,
@@ -333,6 +339,7 @@ _12_1 = replace(
     stkgap_disable=True,
     insert_wired_second=True,
     next_read_is_address=True,
+    read_cluster=True,
     nomerge="text",
     findspace_returns_address=True,
     findspace_last_gap_blind=True,

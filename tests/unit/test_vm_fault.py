@@ -335,13 +335,31 @@ def test_next_read_is_what_follows_the_pages_read(release: str) -> None:
     entry = vm_map_lookup_entry(space.vm_map, BASE)[1]
     assert entry.next_read == (BASE if by_address else 8)
     assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
-    assert vm.cnt.v_vnodepgsin == 16
-    assert entry.next_read == (BASE + 16 * PAGE_SIZE if by_address else 24)
-    assert vm_fault(space.vm_map, BASE + 40 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
-    assert vm.cnt.v_vnodepgsin == 32, "not sequential: 8 behind and 7 ahead"
-    assert vm_fault(space.vm_map, BASE + 31 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
-    assert vm.cnt.v_vnodepgsin == 41, "8 behind; ahead is there already"
-    assert entry.next_read == (BASE + 32 * PAGE_SIZE if by_address else 40)
+    first = 24 if by_address else 16
+    assert vm.cnt.v_vnodepgsin == first
+    assert entry.next_read == (BASE + first * PAGE_SIZE if by_address else 8 + first)
+    assert vm_fault(space.vm_map, BASE + 44 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm.cnt.v_vnodepgsin == first + 16, "not sequential"
+    assert sorted(object_.pages)[first] == (48 if by_address else 44), "the cluster of page 52, or 8 behind"
+    assert entry.next_read == (BASE + 56 * PAGE_SIZE if by_address else 60)
+    assert vm_fault(space.vm_map, BASE + 34 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert entry.next_read == (BASE + 40 * PAGE_SIZE if by_address else 44), "what is there already is not read"
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_the_window_of_sequential_faults(release: str) -> None:
+    """Pages read by each fault right behind the last: era + behind (vm_fault.c of 9.3 and 10.4), era + 8 since 11."""
+    vm, proc = make_vm(release)
+    vnode = FakeVnode(bytes(512 * PAGE_SIZE))
+    insert(proc.p_vmspace, vnode_pager_alloc(vm, vnode), 512)
+    read = []
+    page = 0
+    while len(read) < 5:
+        before = vm.cnt.v_vnodepgsin
+        assert vm_fault(proc.p_vmspace.vm_map, BASE + page * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+        read.append(vm.cnt.v_vnodepgsin - before)
+        page += read[-1]
+    assert read == ([24, 32, 32, 32, 32] if vm.release.read_cluster else [16, 24, 32, 32, 32])
 
 
 def test_sequential_input_reads_more_and_more() -> None:
