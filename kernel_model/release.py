@@ -3,8 +3,8 @@
 FreeBSD: sys/vm/vm_map.c, vm_object.c, vm_fault.c, vm_mmap.c and kern_exec.c of 9.3, 10.4, 11.0, 12.1-STABLE
 and 15.0-CURRENT;
 DragonFly: sys/vm/vm_map.c.  Code asks a policy point (``release.stack_gap``), never a version number.
-Differs: there is no 10.1 source in reach; its points are those of 9.3 and of 11.0, chosen by the manual
-pages and the dates of the changes in between, and stated one by one below.
+Differs: 10.1 has no source of its own here; it lies between 10.0 and a stable/10 of 2015, whose vm_map.c was
+recorded, and each of its points names the one that decides it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Release:
     insert_asserts_prot: bool = False
     """vm_map_insert asserts that prot is within max."""
     next_read_is_address: bool = False
-    """A new entry's next_read is its start, not the page index of its offset."""
+    """An entry's next_read, where a sequential fault would be, is an address; before 11, a page index in the object."""
 
     # vm_map_findspace, vm_map_find, vm_map_fixed
     findspace_returns_address: bool = False
@@ -117,7 +117,9 @@ class Release:
     wire_locks_first: bool = False
     """vm_map_wire takes the lock even for an empty range."""
     wire_user_cap: bool = False
-    """vm_page_max_user_wired is enforced by vm_map_wire."""
+    """vm_page_max_user_wired bounds what users have wired, in vm_map_wire; else mlock alone looks at what is wired on
+    the whole machine, with EAGAIN.
+    """
     submap_checks_first: bool = False
     submap_marks_map: bool = False
 
@@ -145,10 +147,12 @@ class Release:
 
     Since FreeBSD 13.0 (FreeBSD-SA-21:08.vm); before, a sharer could go on seeing stale memory.
     """
+    read_cluster: bool = False
+    """A fault that is not sequential reads the 16 pages of its aligned cluster in the object, a sequential one 8 more
+    than the last did; before, 8 behind and 7 ahead, and as many ahead as last time with those behind.
+    """
     copy_entry_in_place: bool = True
     """Making a wired entry writable copies its pages only if it still needs a copy; else always."""
-    copy_entry_charges: Literal["always", "fork"] = "fork"
-    """When vm_fault_copy_entry sets the new object's charge."""
 
     # system calls
     mmap_checks_flags: bool = True
@@ -162,7 +166,6 @@ class Release:
     break_wire_undoes: bool = False
     """With MAP_WIREFUTURE a heap that cannot be wired does not grow; else it grows unwired."""
     mprotect_masks_prot: bool = True
-    mlock_wire_count_errno: Literal["EAGAIN", "ENOMEM"] = "ENOMEM"
 
     # execve
     exec_stack_after_interpreter: bool = False
@@ -237,12 +240,10 @@ _9_3 = Release(
     lookup_refuses_wired_cow=True,
     bypass_swapped=False,
     copy_entry_in_place=False,
-    copy_entry_charges="always",
     fork_cow_wired_readonly=False,
     mmap_checks_flags=False,
     mmap_checks_memlock=False,
     mmap_stack_searches=False,
-    mlock_wire_count_errno="EAGAIN",
     exec_clears_wirefuture=False,
     exec_gnu_stack_size=False,
     exec_raw_stack_error=True,
@@ -252,44 +253,56 @@ _9_3 = Release(
     execpath_aligned=False,
 )
 
-_11_0 = replace(
+# 10.1, of November 2014.  What 10.0 (January 2014, the whole source) and a later tree of the branch have in common,
+# 10.1 has too.  The later ones: vm_map.c of stable/10 after June 2015 (recorded: 10-STABLE), the rest of 10.4.
+_10_1 = replace(
     _9_3,
+    name="freebsd-10.1",
+    version="10.1-RELEASE",
+    osreldate=1001000,
+    # vm_map.c of stable/10, where it says otherwise than 9.3:
+    stack_limits_first=True,  # vm_map_stack(): the limits, then vm_map_stack_locked()
+    prefault_all_or_nothing=False,  # vm_map_pmap_enter(): threshold, MAX_INIT_PT
+    find_max_addr=True,  # vm_map_find(); 10.0 has it
+    find_stacks=True,  # vm_map_find(), vm_map_fixed(): vm_map_stack_locked()
+    fixed_check_excl=True,  # vm_map_fixed()
+    vmfs_optimal_space=2,  # vm_map_find(); 10.0 has it
+    vmfs_super_space=3,
+    protect_copies_wired="all",  # vm_map_protect() does not ask for copy-on-write
+    madvise_maps_wired=False,  # vm_map_madvise(): wired_count == 0
+    fork_cow_wired_readonly=True,  # vm_map_copy_entry()
+    # vm_fault.c of 10.4; of one piece with protect_copies_wired, so older than the stable/10 of 2015:
+    copy_entry_in_place=True,  # vm_fault_copy_entry()
+    # vm_mmap.c, both in 10.4 and in a tree of the branch of 2014 that knows MAP_EXCL and no MAP_GUARD:
+    mmap_checks_memlock=True,  # vm_mmap(); 10.0 has it
+    mmap_stack_searches=True,  # vm_mmap(): MAP_STACK_GROWS_DOWN in docow
+    # As 9.3, and not as 11.0: stack_merges_neighbour, procstack_top, insert_grows_flags, nomerge, next_read_is_address
+    # and lookup_refuses_wired_cow in the recorded file; bypass_swapped in vm_object.c of 10.0 and of 10.4;
+    # mmap_checks_flags in vm_mmap.c of both; exec_raw_stack_error and exec_clears_wirefuture in 10.0 and in 11.0.
+    # Came to head after 10.1 was out, and are not in imgact_elf.c of 10.0: exec_gnu_stack_size (r281548, April 2015),
+    # exec_reads_far and with it exec_rejects_two_interps (r289324, October 2015), exec_prefers_interp_brand (after
+    # r292749, February 2016).
+)
+
+_11_0 = replace(
+    _10_1,
     name="freebsd-11.0",
     version="11.0-RELEASE",
     osreldate=1100122,
-    stack_limits_first=True,
     stack_merges_neighbour=False,
     procstack_top="usrstack",
     insert_grows_flags=True,
-    prefault_all_or_nothing=False,
     next_read_is_address=True,
     nomerge="stacks",
-    find_max_addr=True,
-    find_stacks=True,
-    fixed_check_excl=True,
-    vmfs_optimal_space=2,
-    vmfs_super_space=3,
-    protect_copies_wired="all",
-    madvise_maps_wired=False,
     lookup_refuses_wired_cow=False,
     bypass_swapped=True,
-    copy_entry_in_place=True,
-    copy_entry_charges="fork",
-    fork_cow_wired_readonly=True,
+    read_cluster=True,
     mmap_checks_flags=True,
-    mmap_checks_memlock=True,
-    mmap_stack_searches=True,
-    mlock_wire_count_errno="ENOMEM",
     exec_gnu_stack_size=True,
     exec_prefers_interp_brand=True,
     exec_rejects_two_interps=True,
     exec_reads_far=True,
 )
-
-# 10.1: no source here.  MAP_EXCL and max_addr came with 10.0; the stack entry fixes (GROWS_* as eflags in
-# vm_map_insert) were merged to stable/10 in summer 2014, before 10.1; the manual page of 2013 describes
-# exactly this stack.  So: 11.0's points. The strict look at mmap's flags came with 11.0: 10.4 still masks them.
-_10_1 = replace(_11_0, name="freebsd-10.1", version="10.1-RELEASE", osreldate=1001000, mmap_checks_flags=False)
 
 _10_4 = replace(
     _11_0,
@@ -305,6 +318,7 @@ _10_4 = replace(
     insert_guards=True,
     insert_asserts_prot=True,
     next_read_is_address=False,
+    read_cluster=False,
     find_min=True,
     inherit_zero=True,
     lookup_grows=True,
@@ -328,6 +342,7 @@ _12_1 = replace(
     stkgap_disable=True,
     insert_wired_second=True,
     next_read_is_address=True,
+    read_cluster=True,
     nomerge="text",
     findspace_returns_address=True,
     findspace_last_gap_blind=True,
@@ -343,7 +358,6 @@ _12_1 = replace(
     coalesce_onemapping=True,
     bypass_swapped=True,
     laundry_queue=True,
-    copy_entry_charges="always",
     mmap_checks_flags=True,
     break_below_base="unchanged",
     break_wire_undoes=True,

@@ -134,7 +134,7 @@ class _File:
         if not self.haspage(object_, m.pindex):
             return VM_PAGER_BAD, 0
         m.valid = True
-        return VM_PAGER_OK, 1
+        return VM_PAGER_OK, 0
 
     def putpages(self, object_: VmObject, m: VmPage) -> int:
         return VM_PAGER_OK

@@ -102,6 +102,7 @@ if TYPE_CHECKING:
 VM_FAULT_READ_BEHIND = 8
 VM_FAULT_READ_AHEAD_MIN = 7
 VM_FAULT_READ_AHEAD_MAX = 31
+VM_FAULT_READ_DEFAULT = 16
 """Pages read along with the one that is needed; FreeBSD's maximum follows from maxphys."""
 MAX_RESTARTS = 64
 """Waits for memory in one fault before it counts as hopeless."""
@@ -151,7 +152,8 @@ class FaultState:
         "map",
         "entry",
         "growstack",  # may still be tried
-        "hardfault",  # pages that a pager read
+        "hardfault",  # a pager read the page
+        "ahead",  # how many pages it read ahead of it
         "prefault",
         "restarts",  # times that memory was waited for
         "steps",  # who listens
@@ -173,7 +175,8 @@ class FaultState:
         self.fault_type = fault_type
         self.fault_flags = fault_flags
         self.growstack = True
-        self.hardfault = 0
+        self.hardfault = False
+        self.ahead = 0
         self.prefault = True
         self.restarts = 0
         self.steps: Listener | None = vm.steps
@@ -317,11 +320,10 @@ def _getpages(fs: FaultState, m: VmPage | None) -> FaultStatus:
         if m is None:
             return _wait(fs)
     behind, ahead = _read_window(fs)
-    rv, count = vm_pager_get_pages(object_, m, behind, ahead)
+    rv, fs.ahead = vm_pager_get_pages(object_, m, behind, ahead)
     if rv == VM_PAGER_OK:
         fs.m = m
-        fs.hardfault = count
-        fs.entry.next_read = fs.vaddr + ((ahead + 1) << PAGE_SHIFT)
+        fs.hardfault = True
         return FOUND
     if fresh:
         vm_page_free(m)
@@ -411,6 +413,8 @@ def _enter(fs: FaultState) -> KernReturn:
     if fs.prefault and not fs.wired:
         vm_fault_prefault(fs)
     if fs.hardfault:
+        by_address = fs.vm.release.next_read_is_address
+        fs.entry.next_read = fs.vaddr + ((fs.ahead + 1) << PAGE_SHIFT) if by_address else fs.pindex + fs.ahead + 1
         fs.vm.cnt.v_io_faults += 1
         pmap.majflt += 1
     else:
@@ -466,20 +470,44 @@ def _read_window(fs: FaultState) -> tuple[int, int]:
     FreeBSD: vm_fault_readahead() and vm_fault_nera(), vm_fault_hold() before FreeBSD 12.
     """
     entry = fs.entry
+    release = fs.vm.release
     behaviour = entry.eflags & MAP_ENTRY_BEHAV_MASK
+    room = ((entry.end - fs.vaddr) >> PAGE_SHIFT) - 1
+    below = (fs.vaddr - entry.start) >> PAGE_SHIFT
+    sequential = entry.next_read == (fs.vaddr if release.next_read_is_address else fs.pindex)
+    if release.read_cluster:
+        return _read_cluster(fs, behaviour, sequential, below, room)
     if behaviour == MAP_ENTRY_BEHAV_RANDOM:
         return 0, 0
-    room = ((entry.end - fs.vaddr) >> PAGE_SHIFT) - 1
     if behaviour == MAP_ENTRY_BEHAV_SEQUENTIAL:
         return 0, min(room, VM_FAULT_READ_AHEAD_MAX)
-    behind = min((fs.vaddr - entry.start) >> PAGE_SHIFT, VM_FAULT_READ_BEHIND)
-    if fs.vaddr == entry.next_read:
+    behind = min(below, VM_FAULT_READ_BEHIND)
+    if sequential:
         ahead = min(room, entry.read_ahead + behind, VM_FAULT_READ_AHEAD_MAX)
         behind = 0
     else:
         ahead = min(room, VM_FAULT_READ_AHEAD_MIN)
     entry.read_ahead = ahead
     return behind, ahead
+
+
+def _read_cluster(fs: FaultState, behaviour: int, sequential: bool, below: int, room: int) -> tuple[int, int]:
+    """The window since 11: each sequential fault wants a cluster's half more, any other the cluster it lies in."""
+    entry = fs.entry
+    if behaviour == MAP_ENTRY_BEHAV_RANDOM:
+        entry.read_ahead = 0
+        return 0, 0
+    wanted = 0
+    if behaviour == MAP_ENTRY_BEHAV_SEQUENTIAL:
+        wanted = VM_FAULT_READ_AHEAD_MAX
+    elif sequential:
+        more = entry.read_ahead + 1 if entry.read_ahead else 0
+        wanted = min(VM_FAULT_READ_AHEAD_MIN + more, VM_FAULT_READ_AHEAD_MAX)
+    entry.read_ahead = wanted
+    if wanted:
+        return 0, min(room, wanted)
+    offset = fs.pindex % VM_FAULT_READ_DEFAULT
+    return min(offset, below), min(room, VM_FAULT_READ_DEFAULT - 1 - offset)
 
 
 def _beyond(fs: FaultState) -> KernReturn:
@@ -541,8 +569,7 @@ def vm_fault_copy_entry(
         target.ref_count += 1
     else:
         target = vm_object_allocate(dst_map.vm, OBJT_DEFAULT, size >> PAGE_SHIFT)
-        if forking or release.copy_entry_charges == "always":
-            target.charge = size
+        target.charge = size
         dst_entry.object = target
         dst_entry.offset = 0
         dst_entry.eflags &= ~MAP_ENTRY_VN_EXEC

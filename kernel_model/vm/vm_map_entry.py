@@ -166,7 +166,7 @@ class VmMapEntry:
         "wiring_thread",
         "avail_ssize",  # bytes a stack may still grow (classic)
         "read_ahead",  # pages
-        "next_read",  # where the next sequential fault would be; in a gap the guard's bytes
+        "next_read",  # where the next sequential fault would be, an address or (before 11) a page index; guard of a gap
         "cred",  # who pays for swap until an object does; None: nobody
     )
 

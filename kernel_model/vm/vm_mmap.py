@@ -509,7 +509,7 @@ def _lock_range(addr: VmOffset, size: VmOffset) -> tuple[VmOffset, VmOffset]:
 
 
 def kern_mlock(proc: MmapProc, addr: VmOffset, size: VmOffset) -> None:
-    """mlock(2).  FreeBSD: kern_mlock()."""
+    """mlock(2).  FreeBSD: kern_mlock(); vm_mlock() in 10 and 11, sys_mlock() in 9."""
     start, end = _lock_range(addr, size)
     map_ = proc.p_vmspace.vm_map
     vm = map_.vm
@@ -518,7 +518,7 @@ def kern_mlock(proc: MmapProc, addr: VmOffset, size: VmOffset) -> None:
         raise SyscallError(ENOMEM)
     if _wired_bytes(map_) + end - start > proc.p_limit.lim_cur(RLIMIT_MEMLOCK):
         raise SyscallError(ENOMEM)
-    if vm.release.mlock_wire_count_errno == "EAGAIN" and (npages + vm.cnt.v_wire_count > vm.max_user_wired):
+    if not vm.release.wire_user_cap and npages + vm.cnt.v_wire_count > vm.max_user_wired:
         raise SyscallError(EAGAIN)
     rv = vm_map_wire(map_, start, end, VM_MAP_WIRE_USER | VM_MAP_WIRE_NOHOLES)
     if rv != KERN_SUCCESS:

@@ -101,8 +101,8 @@ class Pager(Protocol):
     """Where an object's contents come from: struct pagerops, with the pager's own state.
 
     ``getpages`` fills a frame that is zero and sets ``valid``; it may bring in that many absent pages behind and ahead
-    of it, and returns the number of pages read as well.  Results are VM_PAGER_OK, FAIL (it is not mine: look
-    further), BAD (outside the object) or ERROR (the device refused).  The pagers are vm_pager.py and vnode_pager.py.
+    of it, and returns as well how many ahead it read.  Results are VM_PAGER_OK, FAIL (it is not mine: look further),
+    BAD (outside the object) or ERROR (the device refused).  The pagers are vm_pager.py and vnode_pager.py.
     """
 
     def haspage(self, object_: VmObject, pindex: int) -> bool:
@@ -110,7 +110,7 @@ class Pager(Protocol):
         ...
 
     def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
-        """Fill *m* and perhaps neighbours: the result, and how many pages were read."""
+        """Fill *m* and perhaps neighbours: the result, and how many pages ahead of it were read."""
         ...
 
     def putpages(self, object_: VmObject, m: VmPage) -> int:

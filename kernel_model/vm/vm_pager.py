@@ -60,13 +60,13 @@ def vm_pager_has_page(object_: VmObject, pindex: int) -> bool:
 
 
 def vm_pager_get_pages(object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
-    """Fill a page from the pager, which may bring absent neighbours along: (result, pages read).
+    """Fill a page from the pager, which may bring absent neighbours along: (result, pages read ahead of it).
 
     FreeBSD: vm_pager_get_pages().
     """
     if object_.pager is not None:
         return object_.pager.getpages(object_, m, behind, ahead)
-    return swap_pager_getpages(object_, m), 1
+    return swap_pager_getpages(object_, m), 0
 
 
 def vm_pager_put_pages(object_: VmObject, m: VmPage) -> int:
@@ -91,7 +91,7 @@ class PhysPager:
         """The frame is zero already."""
         m.valid = True
         vm_page_wire(m)
-        return VM_PAGER_OK, 1
+        return VM_PAGER_OK, 0
 
     def putpages(self, object_: VmObject, m: VmPage) -> int:
         """Never paged out."""

@@ -6,6 +6,8 @@ The classic stack (up to 10.3 and 11.0)::
        |<----- avail_ssize ---->[ stack entry )        a fault below start, within avail_ssize, adds an entry
 
 The gap below ``start`` belongs to nobody: any mapping may take it, and growth then finds less room than it promised.
+Up to 10.1 the new entry is inserted as ordinary memory and becomes a stack afterwards, so it may share an object with
+what lies below; 11.0 inserts a stack.
 Since 10.4 the reserve is an entry of its own, see vm_stack_gap.
 
 FreeBSD: vm_map_stack(), vm_map_stack_locked(), vm_map_growstack() in sys/vm/vm_map.c; vm_map_stack(9).

@@ -94,7 +94,7 @@ class VnodePager:
             return VM_PAGER_ERROR, 0
         cnt.v_vnodein += 1
         cnt.v_vnodepgsin += len(cluster)
-        return VM_PAGER_OK, len(cluster)
+        return VM_PAGER_OK, cluster[-1].pindex - m.pindex
 
     def putpages(self, object_: VmObject, m: VmPage) -> int:
         """Write a page back, never beyond the end of the file.  FreeBSD: vnode_pager_generic_putpages()."""

@@ -59,11 +59,11 @@ def test_q4_modern_access_by_another_process_grows_nothing(name):
 
 
 @pytest.mark.parametrize("name", FREEBSD)
-def test_q5_only_9_3_counts_a_stack_above_the_process_stack(name):
+def test_q5_until_10_1_a_stack_above_the_process_stack_is_counted(name):
     process = rig(name, usrstack=0x20000000, maxsaddr=0x10000000, ssize=8, lim_stack=8 * PG)
     assert process.do("stack", addr=0x30000000, size=0x80000, prot=3, max=7, cow=DOWN) == KERN_SUCCESS
     rv = process.do("growstack", addr=0x30000000 + 0x5F000)
-    assert rv == (KERN_NO_SPACE if name == "freebsd-9.3" else KERN_SUCCESS)
+    assert rv == (KERN_NO_SPACE if name in ("freebsd-9.3", "freebsd-10.1") else KERN_SUCCESS)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,15 @@ def beyond_the_object(name):
         return process.do("fault", addr=0x10002000, type=READ)
 
 
+def write_to_user_wired_cow(name):
+    process = rig(name)
+    obj = process.out("mkobj", type="vnode", size=1)
+    process.do("insert", obj=obj, start=0x10000000, end=0x10001000, prot=3, max=7, cow=2)
+    process.do("lookup", addr=0x10000000, type=WRITE)
+    process.do("wire", start=0x10000000, end=0x10001000, flags=1)
+    return process.do("lookup", addr=0x10000000, type=WRITE)
+
+
 def mmap_stack_placement(name):
     """vm_map_find with a stack flag, where the hint is taken."""
     process = rig(name)
@@ -203,6 +212,10 @@ TABLE = [
     (size_with_guard, by(0x10000, 0)),
     (refused_protect_leaves, by(2, 2) | {"freebsd-15.0": 1}),
     (beyond_the_object, by(KERN_PROTECTION_FAILURE, 9) | {"freebsd-10.4": KERN_PROTECTION_FAILURE}),
+    (write_to_user_wired_cow, by(KERN_PROTECTION_FAILURE, KERN_SUCCESS) | {"freebsd-11.0": KERN_SUCCESS}),
+    (policy("bypass_swapped"), by(False, True) | {"freebsd-10.4": False, "freebsd-11.0": True}),
+    (policy("exec_gnu_stack_size"), by(False, True) | {"freebsd-11.0": True}),
+    (policy("exec_prefers_interp_brand"), by(False, True) | {"freebsd-11.0": True}),
     (mmap_stack_placement, by(True, True) | {"freebsd-9.3": False}),
     (policy("exec_stack_after_interpreter"), by(False, False) | {"freebsd-15.0": True}),
     (policy("exec_clears_wirefuture"), by(False, True)),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kernel_model.release import RELEASES
 from tests.conformance.rig import FREEBSD
 from tests.replay.__main__ import main
-from tests.replay.replay import read_scenarios, replay_scenario
+from tests.replay.replay import read_scenarios, release_of, replay_scenario
 
 TRACES = Path(__file__).resolve().parents[3] / "shared" / "traces"
 FILES = sorted(TRACES.glob("*.jsonl*")) if TRACES.is_dir() else []
@@ -23,6 +24,12 @@ def test_recording_replays_exactly(path):
     results = [replay_scenario(scenario) for scenario in read_scenarios(path)]
     assert results
     assert [result.first for result in results if not result.clean] == []
+
+
+def test_a_later_stable_10_judges_10_1():
+    """It is none of the releases, and the nearest source of the default one."""
+    assert release_of({"release": "10-STABLE"}) is RELEASES["freebsd-10.1"]
+    assert release_of({"release": "11.0-RELEASE-p8"}) is RELEASES["freebsd-11.0"]
 
 
 def test_own_vectors_replay_exactly():

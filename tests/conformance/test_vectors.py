@@ -115,6 +115,26 @@ def test_v7_a_refused_growth_trims_the_reserve_and_the_next_takes_the_guard(name
     assert process.ranges() == [(0x1001D000, 0x1001E000), (0x1001E000, 0x10020000), (0x10020000, 0x10040000)]
 
 
+@pytest.mark.parametrize("name", CLASSIC)
+def test_v9_growth_onto_a_neighbour_of_the_same_kind(name):
+    """Until 10.1 growstack inserts with cow 0: the piece coalesces with the entry below, then vm_map_clip_end cuts it
+    off and gives both an object.  Since 11 GROWS_DOWN is in cow, which keeps vm_map_insert from coalescing.
+    """
+    process = rig(name)
+    assert process.do("insert", start=0x0FFFF000, end=0x10000000, prot=3, max=7) == KERN_SUCCESS
+    assert process.do("stack", addr=0x10000000, size=0x40000, prot=3, max=7, cow=DOWN) == KERN_SUCCESS
+    assert process.do("growstack", addr=0x1001F000) == KERN_SUCCESS
+    assert process.ranges() == [(0x0FFFF000, 0x10000000), (0x10000000, 0x10020000), (0x10020000, 0x10040000)]
+    assert process.avail() == [0]
+    below, piece = process.entry(0x0FFFF000), process.entry(0x10000000)
+    if name == "freebsd-11.0":
+        assert (below.object, piece.object) == (None, None)
+        return
+    assert below.object is piece.object
+    assert (below.offset, piece.offset, piece.object.size, piece.object.ref_count) == (0, 0x1000, 33, 2)
+    assert (below.eflags, piece.eflags) == (0, DOWN)
+
+
 def test_the_process_stack_is_where_execve_puts_it():
     """The rig itself: 512 MiB below the shared page."""
     assert STACK_BOTTOM == 0x7FFFDFFFF000

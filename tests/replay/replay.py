@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from kernel_model.release import Release
 
 LEVELS = "ABC"
+JUDGES = {"10-STABLE": "freebsd-10.1"}
+"""Recordings of a tree that is none of the releases, and the profile that it judges."""
 
 
 class BadTrace(Exception):
@@ -44,8 +46,9 @@ class ScenarioResult:
 
 
 def release_of(scenario: dict[str, Any]) -> Release:
-    """The profile that replays the scenario: the recording's release, ``11.0-RELEASE-p8`` is freebsd-11.0."""
+    """The profile that replays the scenario: ``11.0-RELEASE-p8`` is freebsd-11.0, ``10-STABLE`` judges freebsd-10.1."""
     text = str(scenario["release"])
+    text = JUDGES.get(text, text)
     for name, release in RELEASES.items():
         number = name.removeprefix("freebsd-")
         if text in (name, number) or text.startswith(f"{number}-"):

@@ -288,9 +288,10 @@ def test_without_a_fallback_an_unbranded_program_is_unknown(process):
     refused(process, process.add("p", static_elf(osabi=0)), errno=E.ENOEXEC, text="no ABI")
 
 
-def test_a_note_far_from_the_headers_is_found_from_10_on(tmp_path):
+def test_a_note_far_from_the_headers_is_found_after_10_1(tmp_path):
+    """r289324 of October 2015; imgact_elf.c of 10.0 takes only what the first page holds."""
     far = Seg(4, R, 0x5000, 0x405000, data=freebsd_note(1234), align=4)
-    for release, osrel in (("freebsd-9.3", 0), ("freebsd-10.1", 1234)):
+    for release, osrel in (("freebsd-9.3", 0), ("freebsd-10.1", 0), ("freebsd-10.4", 1234)):
         process = Process(release=release, root=tmp_path)
         process.execve(process.add("p", static_elf(extra=[far])))
         assert process.proc.p_osrel == osrel
@@ -558,7 +559,8 @@ def test_locking_future_memory_ends_where_the_release_ends_it(tmp_path, release)
 # -- limits and the stack's size ------------------------------------------------------------------------------
 
 
-def test_pt_gnu_stack_sets_the_size(process):
+def test_pt_gnu_stack_sets_the_size(tmp_path):
+    process = Process(release="freebsd-10.4", root=tmp_path)
     size = 3 << 20
     process.execve(process.add("p", static_elf(extra=[Seg(PT_GNU_STACK, RW, memsz=size + 5, filesz=0)])))
     assert process.space.vm_maxsaddr == 0x7FFFFFFFF000 - size
@@ -569,8 +571,10 @@ def test_pt_gnu_stack_sets_the_size(process):
     assert process.space.vm_maxsaddr == 0x7FFFFFFFF000 - (512 << 20)
 
 
-def test_9_3_ignores_that_size(tmp_path):
-    process = Process(release="freebsd-9.3", root=tmp_path)
+@pytest.mark.parametrize("release", ["freebsd-9.3", "freebsd-10.1"])
+def test_until_10_1_that_size_is_ignored(tmp_path, release):
+    """It came with r281548 of April 2015."""
+    process = Process(release=release, root=tmp_path)
     process.execve(process.add("p", static_elf(extra=[Seg(PT_GNU_STACK, RW, memsz=3 << 20, filesz=0)])))
     assert process.space.vm_maxsaddr == 0x7FFFFFFFF000 - (512 << 20)
 

@@ -36,6 +36,7 @@ from kernel_model.vm.vm_map_entry import (
 )
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import (
     VmObject,
@@ -307,6 +308,51 @@ def test_input_brings_neighbours_by_advice(advice: int, pages: int) -> None:
     process.check()
 
 
+@pytest.mark.parametrize("release", ALL)
+def test_next_read_is_what_follows_the_pages_read(release: str) -> None:
+    """The first fault of a mapping is a sequential one: next_read is OFF_TO_IDX(offset) in 9.3 and 10.4 and compared
+    with fs.pindex; since 11 it is start and compared with vaddr.  After it it follows the last page that was read.
+    """
+    process = Process(release=release, bare=True)
+    vm, space = process.vm, process.space
+    vnode = MemoryVnode(bytes(64 * PAGE_SIZE))
+    object_ = vnode_pager_alloc(vm, vnode)
+    with space.vm_map.locked():
+        end = BASE + 56 * PAGE_SIZE
+        assert vm_map_insert(space.vm_map, object_, 8 * PAGE_SIZE, BASE, end, VM_PROT_READ, VM_PROT_ALL, 0) == 0
+    by_address = vm.release.next_read_is_address
+    assert by_address == (release in ("freebsd-11.0", "freebsd-12.1", "freebsd-15.0"))
+    entry = vm_map_lookup_entry(space.vm_map, BASE)[1]
+    assert entry.next_read == (BASE if by_address else 8)
+    assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    first = 24 if by_address else 16
+    assert vm.cnt.v_vnodepgsin == first
+    assert entry.next_read == (BASE + first * PAGE_SIZE if by_address else 8 + first)
+    assert vm_fault(space.vm_map, BASE + 44 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm.cnt.v_vnodepgsin == first + 16, "not sequential"
+    assert sorted(object_.pages)[first] == (48 if by_address else 44), "the cluster of page 52, or 8 behind"
+    assert entry.next_read == (BASE + 56 * PAGE_SIZE if by_address else 60)
+    assert vm_fault(space.vm_map, BASE + 34 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert entry.next_read == (BASE + 40 * PAGE_SIZE if by_address else 44), "what is there already is not read"
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_the_window_of_sequential_faults(release: str) -> None:
+    """Pages read by each fault right behind the last: era + behind (vm_fault.c of 9.3 and 10.4), era + 8 since 11."""
+    process = Process(release=release, bare=True)
+    vm, space = process.vm, process.space
+    vnode = MemoryVnode(bytes(512 * PAGE_SIZE))
+    insert(space, vnode_pager_alloc(vm, vnode), 512)
+    read = []
+    page = 0
+    while len(read) < 5:
+        before = vm.cnt.v_vnodepgsin
+        assert vm_fault(space.vm_map, BASE + page * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+        read.append(vm.cnt.v_vnodepgsin - before)
+        page += read[-1]
+    assert read == ([24, 32, 32, 32, 32] if vm.release.read_cluster else [16, 24, 32, 32, 32])
+
+
 def test_sequential_input_reads_more_and_more() -> None:
     process = Process(bare=True)
     vnode = MemoryVnode(bytes(256 * PAGE_SIZE))
@@ -384,10 +430,6 @@ def test_making_wired_private_file_memory_writable_copies_and_wires_the_copies(r
     process.check()
     assert vm_map_unwire(process.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     process.exit()
-    # 10.4 and 11.0 hand the new object a payer but no charge: the reservation is never given back.
-    if process.vm.release.copy_entry_charges == "fork":
-        assert process.vm.swap_reserved == PAGE_SIZE
-        process.vm.swap_reserved = 0
     assert_nothing_left(process.vm)
 
 
@@ -509,7 +551,7 @@ class StubPager:
 
     def getpages(self, object_: VmObject, m: VmPage, behind: int, ahead: int) -> tuple[int, int]:
         m.valid = self.answer == VM_PAGER_OK
-        return self.answer, 1
+        return self.answer, 0
 
     def putpages(self, object_: VmObject, m: VmPage) -> int:
         return self.answer

@@ -235,7 +235,7 @@ def test_fixed_replaces_and_clamps(name):
 
 @pytest.mark.parametrize("name", FREEBSD)
 def test_fixed_exclusive(name):
-    """MAP_CHECK_EXCL (from 10.0 on) refuses instead of replacing."""
+    """MAP_CHECK_EXCL (from 10.1 on) refuses instead of replacing."""
     process = with_entries(name, (MIN, MIN + 0x10000))
     rv = process.do("fixed", start=MIN + 0x4000, len=0x2000, prot=3, max=7, cow=0x40)
     assert rv == (KERN_SUCCESS if name == "freebsd-9.3" else KERN_NO_SPACE)

@@ -64,8 +64,8 @@ COW_BITS = [
     (0x20, MAP_ENTRY_NOSYNC, FREEBSD),
     (0x100, MAP_ENTRY_NOCOREDUMP, FREEBSD),
     (0x400, MAP_ENTRY_WRITECNT, FREEBSD),
-    (0x1000, MAP_ENTRY_GROWS_DOWN, tuple(name for name in FREEBSD if name != "freebsd-9.3")),
-    (0x2000, MAP_ENTRY_GROWS_UP, tuple(name for name in FREEBSD if name != "freebsd-9.3")),
+    (0x1000, MAP_ENTRY_GROWS_DOWN, tuple(name for name in FREEBSD if name not in ("freebsd-9.3", "freebsd-10.1"))),
+    (0x2000, MAP_ENTRY_GROWS_UP, tuple(name for name in FREEBSD if name not in ("freebsd-9.3", "freebsd-10.1"))),
     (0x80, MAP_ENTRY_GUARD, MODERN),
     (0x10000, 0x40000, MODERN),
     (0x20000, 0x20000, MODERN),
@@ -303,7 +303,7 @@ def test_a_new_entry_has_the_fields_of_the_page():
     assert (entry.object, entry.offset, entry.eflags, entry.read_ahead) == (None, 0, 0, 15)
     assert entry.prev is entry.next is process.map.header
     assert (entry.left, entry.right, entry.max_free) == (None, None, entry.adj_free)
-    assert entry.lastr == entry.next_read == 0x10000
+    assert entry.lastr == entry.next_read == 0
     assert process.map.root is entry
 
 

@@ -121,12 +121,12 @@ def test_wired_memory_is_wanted_with_all_its_rights(name):
 
 
 @pytest.mark.parametrize("name", FREEBSD)
-def test_only_9_3_refuses_to_write_user_wired_copy_on_write_memory(name):
+def test_until_10_1_user_wired_copy_on_write_memory_refuses_writes(name):
     process, _ = private(name)
     process.do("lookup", addr=A, type=WRITE)
     process.do("wire", start=A, end=A + PG, flags=1)
     rv = process.do("lookup", addr=A, type=WRITE)
-    assert rv == (KERN_PROTECTION_FAILURE if name == "freebsd-9.3" else KERN_SUCCESS)
+    assert rv == (KERN_PROTECTION_FAILURE if name in ("freebsd-9.3", "freebsd-10.1") else KERN_SUCCESS)
 
 
 @pytest.mark.parametrize("name", FREEBSD)

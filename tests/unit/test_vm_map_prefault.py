@@ -57,7 +57,7 @@ def test_no_prefault_without_the_flag_the_right_or_the_object(name):
 
 @pytest.mark.parametrize("name", FREEBSD)
 def test_willneed_maps_what_is_resident(name):
-    """Not where the entry is wired, since 10; never while memory is short."""
+    """Not where the entry is wired, since 10.1; never while memory is short."""
     process, number = resident(name, pages=4)
     process.do("insert", obj=number, start=B, end=B + 8 * PG, prot=1, max=7, cow=0x8000)
     assert process.do("madvise", start=B + PG, end=B + 8 * PG, behav=3) == 0

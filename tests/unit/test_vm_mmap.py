@@ -257,6 +257,23 @@ def test_mlock(release: str) -> None:
     assert process.call(MUNLOCK, addr, 16 * PG) == -E.ENOMEM
 
 
+@pytest.mark.parametrize("release", ALL)
+def test_mlock_and_the_limit_of_the_machine(release: str) -> None:
+    """8 pages allowed, 8 locked, 4 more asked: vm_mlock() of 10.4 and of an 11 without guards compares with
+    v_wire_count as sys_mlock() of 9.3 does; since 12 vm_map_wire() counts the pages of users.
+    """
+    process = Process(release=release)
+    addr = mmap(process, 0, 12 * PG)
+    since_12 = release in ("freebsd-12.1", "freebsd-15.0")
+    process.vm.max_user_wired = 8 if since_12 else 8 + process.vm.cnt.v_wire_count
+    assert process.call(MLOCK, addr, 8 * PG) == 0
+    assert process.call(MLOCK, addr + 8 * PG, 4 * PG) == (-E.ENOMEM if since_12 else -E.EAGAIN)
+    assert process.space.vm_pmap.wired_count == 8
+    assert process.call(MUNLOCK, addr, 4 * PG) == 0
+    assert process.call(MLOCK, addr + 8 * PG, 4 * PG) == 0
+    assert process.call(MLOCK, addr, process.vm.max_user_wired * PG + PG) == -E.ENOMEM, "more than there could ever be"
+
+
 def test_mlockall() -> None:
     process = Process(release="freebsd-12.1")
     assert process.call(MLOCKALL, 0) == process.call(MLOCKALL, 4) == -E.EINVAL
