@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.kern.machdep import GPR_NAMES
 from kernel_model.kern.signo import SS_DISABLE
-from kernel_model.ktrace.naming import full_path
+from kernel_model.ktrace.entry import full_path
 from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState, Recursion
 from kernel_model.rlimit import RLIMIT_NAMES
 from kernel_model.vm.vm import VM_PROT_EXECUTE, VM_PROT_WRITE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kernel_model.kern.proc import Proc, Thread
-    from kernel_model.ktrace.snapshot import EntryState
+    from kernel_model.ktrace.entry import EntryState
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
     from kernel_model.vm.vm_object import VmObject

@@ -12,10 +12,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emu.dump import evidence_of, user_callers
-from emu.engine.cpu import NoCpu, UcCpu
+from emu.engine.cpu import UcCpu
 from emu.engine.interrupt import HostSignals, Ticker
 from emu.engine.pmap import UcPmapHardware, mirror_of
 from emu.engine.raw import (
@@ -38,6 +37,7 @@ from kernel_model.kern.kern_clock import itimers_due
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
 from kernel_model.kern.kern_sig import ast, psignal
+from kernel_model.kern.machdep import ReferenceCpu
 from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kernel_model.fs.hostfd import Stream
+    from kernel_model.kern.kern_ktrace import Spot
     from kernel_model.kern.proc import Proc, Thread
     from kernel_model.vm.vm_map import VmMap
 
@@ -63,6 +64,20 @@ MAX_RAM = 1 << 44
 """A quarter of the addresses that the frames have on the host: 16 TiB."""
 GC_THRESHOLD = 50_000
 """Allocations between two collections while a program runs."""
+
+
+def _evidence(td: Thread, rip: int, va: int, spot: Spot) -> dict[str, Any]:
+    """``KTrace.evidence``; imported late, because only a refused fault that is recorded needs it."""
+    from emu.dump import evidence_of
+
+    return evidence_of(td, rip, va, spot)
+
+
+def _callers(td: Thread) -> tuple[int, ...]:
+    """``KTrace.callers``; imported late, because only recorded map changes need it."""
+    from emu.dump import user_callers
+
+    return user_callers(td)
 
 
 class ExecFailed(UsageError):
@@ -125,8 +140,8 @@ class Machine:
         self.kernel = boot(RELEASES[release], ram if ram is not None else DEFAULT_RAM, seed=seed)
         self.vm = self.kernel.vm
         self.vm.make_hardware = UcPmapHardware
-        self.kernel.ktrace.evidence = evidence_of
-        self.kernel.ktrace.callers = user_callers
+        self.kernel.ktrace.evidence = _evidence
+        self.kernel.ktrace.callers = _callers
         self._syncer = Syncer(self.vm, self.kernel.clock)
         self.paranoid = paranoid
         self.root = os.fspath(root)
@@ -152,7 +167,7 @@ class Machine:
         files = stdio_files(*streams)
         self._streams = list(files.values())
         fd = FileDesc(fd_cdir=cdir, fd_rdir=rootvp, fd_cmask=host_umask(), fd_files=files)
-        td = create_init(kernel, NoCpu(), fd, self._plimit(), cred=cred)
+        td = create_init(kernel, ReferenceCpu(), fd, self._plimit(), cred=cred)
         return td.td_proc, td
 
     def _plimit(self) -> Plimit:

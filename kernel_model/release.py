@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Release:
     """One kernel's behaviour.
 
@@ -214,6 +214,9 @@ class Release:
     dfldsiz: int = 128 << 20
     aslr: bool = False
     """ASLR exists."""
+
+    def __repr__(self) -> str:
+        return f"Release({self.name!r})"
 
 
 _9_3 = Release(

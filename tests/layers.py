@@ -17,14 +17,17 @@ ROOMS = {
     "kernel_model": (
         "kernel_model", "kernel_model.ktrace", "kernel_model.vm", "kernel_model.host", "kernel_model.kern",
         "kernel_model.fs", "kernel_model.abi", "kernel_model.abi.freebsd64", "kernel_model.abi.linux64",
-        "kernel_model.init_main",
+        "kernel_model.init_main", "kernel_model.__init__",
     ),
     "emu": (
         "emu", "emu.program", "emu.dump", "emu.engine", "emu.machine", "emu.trace", "emu.why", "emu.view", "emu.api",
         "emu.cli", "emu.__main__",
     ),
 }  # fmt: skip
-"""The rooms of each package from the bottom up; one file alone can be a room."""
+"""The rooms of each package from the bottom up; one file alone can be a room.
+
+A package's ``__init__`` stands in the room of that name, unless it is a room itself: a door, above all that it offers.
+"""
 
 
 LOADERS = ("importlib.import_module", "import_module", "__import__")
@@ -76,7 +79,7 @@ def rows(package: str) -> dict[str, tuple[str, list[str]]]:
 def _full(room: str, name: str) -> str:
     """A row's word as a module: the room itself when it is one file, or its ``__init__``."""
     alone = "__init__" if _is_folder(room) else room.rpartition(".")[2]
-    return room if name == alone else f"{room}.{name}"
+    return room.removesuffix(".__init__") if name == alone else f"{room}.{name}"
 
 
 def _is_folder(room: str) -> bool:
@@ -84,7 +87,7 @@ def _is_folder(room: str) -> bool:
 
 
 def _short(room: str, name: str) -> str:
-    if name != room:
+    if name not in (room, room.removesuffix(".__init__")):
         return name.removeprefix(f"{room}.")
     return "__init__" if _is_folder(room) else room.rpartition(".")[2]
 
@@ -106,9 +109,11 @@ def violations(order: list[str], imports: dict[str, set[str]]) -> list[str]:
 
 
 def room_of(name: str) -> str:
-    """The room that a module stands in: the longest name that it begins with."""
-    rooms = [room for rooms in ROOMS.values() for room in rooms if name == room or name.startswith(f"{room}.")]
-    return max(rooms, key=len)
+    """The room that a module stands in: the longest name that it begins with, or its own as a door."""
+    all_rooms = [room for rooms in ROOMS.values() for room in rooms]
+    if f"{name}.__init__" in all_rooms:
+        return f"{name}.__init__"
+    return max((room for room in all_rooms if name == room or name.startswith(f"{room}.")), key=len)
 
 
 def computed_order(room: str, imports: dict[str, set[str]]) -> list[str]:

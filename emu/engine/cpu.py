@@ -1,6 +1,6 @@
 """The processor: registers, floating point, CPUID, and user mode at privilege level 3.
 
-``UcCpu`` is ``kernel_model.kern.machdep.Cpu`` over one Unicorn instance, ``NoCpu`` what a thread has before that.
+``UcCpu`` is ``kernel_model.kern.machdep.Cpu`` over one Unicorn instance; a thread has a ``ReferenceCpu`` before that.
 While the kernel works the frame is the truth; what it replaces is written into the engine when the thread goes back
 to user mode, because Unicorn adds two to RIP after a SYSCALL hook.
 
@@ -61,40 +61,6 @@ def initial_fpregs() -> bytes:
     image[24:28] = INITIAL_MXCSR.to_bytes(4, "little")
     image[28:32] = MXCSR_MASK.to_bytes(4, "little")
     return bytes(image)
-
-
-class NoCpu:
-    """The registers of a thread before its address space has an engine."""
-
-    __slots__ = ("fpregs", "frame")
-
-    def __init__(self) -> None:
-        self.frame = TrapFrame()
-        self.fpregs: bytes | None = None
-
-    def get_frame(self) -> TrapFrame:
-        """The registers so far."""
-        return self.frame
-
-    def set_frame(self, frame: TrapFrame) -> None:
-        """Replace them."""
-        self.frame = frame
-
-    def get_fpregs(self) -> bytes:
-        """The FXSAVE image so far."""
-        return self.fpregs or initial_fpregs()
-
-    def set_fpregs(self, image: bytes) -> None:
-        """Replace it."""
-        self.fpregs = image
-
-    def set_fsbase(self, base: int) -> None:
-        """Set FS.base."""
-        self.frame.fs_base = base
-
-    def set_gsbase(self, base: int) -> None:
-        """Set GS.base."""
-        self.frame.gs_base = base
 
 
 class UcCpu:

@@ -8,7 +8,6 @@ are the bulk of a trace, so they are formatted by hand.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -60,15 +59,19 @@ def to_json(event: Event) -> Json:
     if isinstance(event, FaultEvent):
         return _fault(event)
     out: Json = {"kind": event.kind}
-    for one in fields(event):
-        if one.name == "map":
-            continue
-        value = getattr(event, one.name)
-        if isinstance(value, Cause):
-            value = _plain(value)
-        elif isinstance(value, bytes):
-            value = value.hex()
-        out[one.name] = value
+    for name, value in event._asdict().items():
+        match name:
+            case "map":
+                continue
+            case "cause":
+                value = value._asdict()
+            case "operands":
+                value = dict(value)
+            case "code_bytes":
+                value = value.hex()
+            case _:
+                pass
+        out[name] = value
     return out
 
 
@@ -79,10 +82,6 @@ def from_json(data: Json) -> Event:
     if decode is None:
         raise ValueError(f"unknown kind of event {kind!r}")
     return decode({name: value for name, value in data.items() if name != "kind"})
-
-
-def _plain(record: Any) -> Json:  # noqa: ANN401 - any of the slotted records
-    return {one.name: getattr(record, one.name) for one in fields(record)}
 
 
 def _optional(record: EntryState | Counters | None) -> Json | None:

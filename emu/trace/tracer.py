@@ -6,7 +6,6 @@ answered, or when the process ends inside it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emu.trace.decode import Decoder
@@ -79,7 +78,7 @@ class Tracer:
     def _with_text(self, call: SyscallEvent) -> SyscallEvent:
         """*call* with its arguments as text, as far as they were read."""
         known = self._pending.get(call.tid)
-        return call if known is None or known[0].seq != call.seq else replace(call, decoded=known[1].begun())
+        return call if known is None or known[0].seq != call.seq else call._replace(decoded=known[1].begun())
 
     def _syscall(self, event: SyscallEvent) -> None:
         td = self.kernel.curthread
@@ -91,14 +90,14 @@ class Tracer:
             return
         known = self._pending.pop(event.tid, None)
         if known is not None:
-            event = replace(event, decoded=known[1].finish(event, td.td_proc.p_vmspace))
+            event = event._replace(decoded=known[1].finish(event, td.td_proc.p_vmspace))
         self._event(event)
 
     def _flush(self, tid: int) -> None:
         """Tell a call that was entered and never answered: exit(2), or execve(2) that succeeded."""
         known = self._pending.pop(tid, None)
         if known is not None:
-            self._event(replace(known[0], decoded=known[1].begun()))
+            self._event(known[0]._replace(decoded=known[1].begun()))
 
     def close(self) -> None:
         """Tell what is still open and stop listening."""

@@ -12,7 +12,7 @@ It keeps the changes themselves, 100 bytes or so each, and computes only when as
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.trace.decode import Decoder
@@ -59,10 +59,7 @@ class Answer:
         """What created the mapping that is there now; None when nothing is there."""
         if not self.mapped:
             return None
-        for change in reversed(self.history):
-            if change.what in (CREATED, GREW):
-                return change
-        return None
+        return next((change for change in reversed(self.history) if change.what in (CREATED, GREW)), None)
 
     @property
     def removed(self) -> MapChange | None:
@@ -98,7 +95,7 @@ class Blame:
         last = self.changes[-1] if self.changes else None
         if change.what == GREW and last is not None and _same_growth(last, change):
             self.changes.pop()
-        self.changes.append(replace(change, map=None) if change.map is not None else change)
+        self.changes.append(change._replace(map=None) if change.map is not None else change)
 
     def before(self, seq: int | None) -> list[MapChange]:
         """The changes up to and including those caused by sequence number *seq*; all for None."""

@@ -43,8 +43,9 @@ from kernel_model.vm.vmspace import VmSpace, vmspace_alloc
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import SysentVec
+    from kernel_model.ktrace.entry import EntryState
     from kernel_model.ktrace.events import Step
-    from kernel_model.ktrace.snapshot import EntryState, MapSnapshot, ObjectState
+    from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState
     from kernel_model.vm.vm_page import VmPage
 
 _RAM = 16 << 20
@@ -154,7 +155,7 @@ def build(snapshot: MapSnapshot) -> _Proc:
     vmspace.vm_pmap.wired_count = snapshot.wired_pages
     sysvec = ELF64_LINUX_SYSVEC if "linux" in snapshot.abi.lower() else ELF64_FREEBSD_SYSVEC
     proc = _Proc(
-        _Kernel(vm, {}), vmspace, _Limits(snapshot.limits), replace(sysvec, sv_usrstack=snapshot.stacktop),
+        _Kernel(vm, {}), vmspace, _Limits(snapshot.limits), sysvec._replace(sv_usrstack=snapshot.stacktop),
         snapshot.osrel, snapshot.flag2, snapshot.fctl0, object() if snapshot.has_text else None,
     )  # fmt: skip
     vm.pcpu.switch(_Thread(proc))

@@ -11,8 +11,7 @@ What reads here takes bytes that nobody has checked: nothing is trusted, nothing
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model.errors import kassert
 
@@ -58,8 +57,7 @@ EM_NAMES: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Ehdr:
+class Ehdr(NamedTuple):
     """Elf64_Ehdr, field by field."""
 
     e_ident: bytes
@@ -83,8 +81,7 @@ class Ehdr:
         return self.e_phoff + self.e_phnum * self.e_phentsize
 
 
-@dataclass(frozen=True, slots=True)
-class Phdr:
+class Phdr(NamedTuple):
     """Elf64_Phdr, field by field."""
 
     p_type: int

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from kernel_model.errors import kassert
 from kernel_model.kern.elf_common import (
@@ -64,8 +64,7 @@ NT_FREEBSD_FCTL_WXNEEDED: Final = 0x8
 NT_FREEBSD_FCTL_LA48: Final = 0x10
 
 
-@dataclass(frozen=True, slots=True)
-class Brandnote:
+class Brandnote(NamedTuple):
     """The note that a brand asks for: Elf_Brandnote."""
 
     vendor: bytes
@@ -76,8 +75,7 @@ class Brandnote:
     """Descriptor to p_osrel; None when the note is another system's after all."""
 
 
-@dataclass(frozen=True, slots=True)
-class ElfBrandinfo:
+class ElfBrandinfo(NamedTuple):
     """One kind of ELF program: Elf_Brandinfo.
 
     The functions that FreeBSD keeps in struct sysentvec stand here, because they are only called by execve.

@@ -408,7 +408,7 @@ def exec_new_vmspace(imgp: ImageParams, sysent: SysentVec) -> None:
         if errno:
             raise ExecError(errno, "no memory for a new address space")
     vm_map = proc.p_vmspace.vm_map
-    kassert(vm_map.nentries == 0 and vm_map.size == 0, "exec_new_vmspace: %r is not empty", vm_map)
+    kassert(vm_map.nentries == 0 and vm_map.size == 0, "exec_new_vmspace: map not empty: %d entries", vm_map.nentries)
     vm_map.flags |= imgp.map_flags
 
 

@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from kernel_model.errors import kassert
 from kernel_model.kern.machdep import SYSCALL_LENGTH
+from kernel_model.ktrace.entry import EntryState, full_path
 from kernel_model.ktrace.events import FAULT, Cause, Counters, FaultEvent
-from kernel_model.ktrace.naming import full_path
-from kernel_model.ktrace.snapshot import EntryState
 from kernel_model.vm.vm import VM_PROT_WRITE
 from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP

@@ -1,4 +1,4 @@
-"""Registers of a stopped thread and the one interface the kernel needs of a CPU.
+"""Registers of a stopped thread, and the one interface the kernel needs of a CPU.
 
 FreeBSD: struct trapframe, sys/x86/include/frame.h; exec_setregs() and sendsig() write it.
 """
@@ -87,6 +87,43 @@ class Cpu(Protocol):
     def set_gsbase(self, base: int) -> None:
         """Set the base of %gs."""
         ...
+
+
+class ReferenceCpu:
+    """A processor that runs nothing: where the kernel is used without an engine.  Model only.
+
+    The bases of %fs and %gs are part of the frame.
+    """
+
+    __slots__ = ("fpregs", "frame")
+
+    def __init__(self, frame: TrapFrame | None = None, fpregs: bytes = FPSTATE_INIT) -> None:
+        self.frame = TrapFrame() if frame is None else frame
+        self.fpregs = fpregs
+
+    def get_frame(self) -> TrapFrame:
+        """The frame itself, not a copy."""
+        return self.frame
+
+    def set_frame(self, frame: TrapFrame) -> None:
+        """Keep *frame*."""
+        self.frame = frame
+
+    def get_fpregs(self) -> bytes:
+        """The image that was set last."""
+        return self.fpregs
+
+    def set_fpregs(self, image: bytes) -> None:
+        """Keep *image*."""
+        self.fpregs = image
+
+    def set_fsbase(self, base: int) -> None:
+        """Into the frame."""
+        self.frame.fs_base = base
+
+    def set_gsbase(self, base: int) -> None:
+        """Into the frame."""
+        self.frame.gs_base = base
 
 
 def reset_fpu_and_bases(cpu: Cpu) -> None:

@@ -12,7 +12,7 @@ Field names are the kernel's.  What is done with them stands in the modules abov
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from kernel_model.errors import kassert
 from kernel_model.host.clock import Clock, HostClock, SteppedClock
@@ -56,8 +56,7 @@ FIRST_PID = 1000
 """Model only: the first program's pid, the same in every run."""
 
 
-@dataclass(frozen=True, slots=True)
-class SysentVec:
+class SysentVec(NamedTuple):
     """One ABI; its rules are explained in ``sysentvec``.
 
     What builds the first stack belongs to the kinds of ELF program (imgact_elf_brand).
@@ -181,6 +180,9 @@ class Proc:
         """What a shell shows: the exit status, or 128 + the signal in the ABI's numbers."""
         return 128 + self.p_sysent.sv_signo(self.p_xsig) if self.p_xsig else self.p_xexit
 
+    def __repr__(self) -> str:
+        return f"<Proc {self.p_pid} {self.p_comm or 'without a program'} ({self.p_sysent.name})>"
+
 
 @dataclass(slots=True, eq=False)
 class Thread:
@@ -204,6 +206,9 @@ class Thread:
     """Linux only: where set_tid_address(2) wants a zero when the thread ends."""
     td_robust_list: int = 0
     """Linux only: set_robust_list(2)."""
+
+    def __repr__(self) -> str:
+        return f"<Thread {self.td_tid} of {self.td_proc!r}>"
 
 
 class ElfBrand(Protocol):
@@ -273,6 +278,9 @@ class Kernel:
     def boottime(self) -> int:
         """When the kernel started, nanoseconds since 1970."""
         return self.clock.nanotime() - self.clock.nanouptime()
+
+    def __repr__(self) -> str:
+        return f"<Kernel {self.release.name}: {', '.join(map(repr, self.procs.values())) or 'no process'}>"
 
     def newpid(self) -> int:
         """Hand out the next process or thread id."""

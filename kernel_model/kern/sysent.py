@@ -28,9 +28,8 @@ when it replaced the registers itself; it refuses with ``SyscallError``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from kernel_model.errors import kassert
 
@@ -56,8 +55,7 @@ class Support(Enum):
     """Known by name and number only: ENOSYS, and an event says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sysent:
+class Sysent(NamedTuple):
     """One system call of one ABI."""
 
     name: str

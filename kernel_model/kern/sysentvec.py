@@ -10,7 +10,7 @@ Linux does (file of its).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SV_ABI_LINUX = 3
 SV_ABI_FREEBSD = 9
@@ -23,8 +23,7 @@ SyscallArgs = tuple[int, int, int, int, int, int]
 """The six argument registers of a system call."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignalRules:
+class SignalRules(NamedTuple):
     """What signals do, and what they tell."""
 
     sigprop: Callable[[int], int]
@@ -42,8 +41,7 @@ class SignalRules:
     sanitize_error_code(), arch/x86/mm/fault.c."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathRules:
+class PathRules(NamedTuple):
     """Names of files, and the calls that change them."""
 
     path_max: int
@@ -81,8 +79,7 @@ class PathRules:
     LOOKUP_EMPTY of do_readlinkat(), fs/stat.c."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileRules:
+class FileRules(NamedTuple):
     """Open files: opening, reading, writing, mapping."""
 
     open_takes_descriptor_first: bool
@@ -129,8 +126,7 @@ class FileRules:
     Linux: ENODEV, do_mmap(), mm/mmap.c."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRules:
+class TimeRules(NamedTuple):
     """Clocks and timers."""
 
     clockid: Callable[[int], int]
@@ -147,8 +143,7 @@ class TimeRules:
     kern_time.c.  Linux: yes, kernel/time/itimer.c."""
 
 
-@dataclass(frozen=True, slots=True)
-class CredRules:
+class CredRules(NamedTuple):
     """Users and groups."""
 
     ngroups_max: int
@@ -168,8 +163,7 @@ class CredRules:
     Linux: EFAULT, kernel/sys.c."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExecRules:
+class ExecRules(NamedTuple):
     """A program's image, its name and its stack."""
 
     argv_needed: bool

@@ -13,7 +13,7 @@ nanoseconds since the epoch.  Errors are ``SyscallError`` with FreeBSD's numbers
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
@@ -125,8 +125,7 @@ class VattrSet:
     """Times are "now" by the file system's own clock, which needs only write permission."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dirent:
+class Dirent(NamedTuple):
     """One name in a directory: struct dirent without its packing."""
 
     d_fileno: int

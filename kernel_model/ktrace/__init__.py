@@ -6,6 +6,7 @@ heavy is imported.
 
 from __future__ import annotations
 
+from kernel_model.ktrace.entry import EntryState
 from kernel_model.ktrace.events import (
     EXEC,
     FAULT,
@@ -28,7 +29,6 @@ from kernel_model.ktrace.events import (
     Unsupported,
 )
 from kernel_model.ktrace.sink import KTrace, Listener
-from kernel_model.ktrace.snapshot import EntryState
 
 __all__ = [
     "EXEC",

@@ -1,18 +1,21 @@
-"""Records of what happened: frozen, plain, ready to be written to a file.
+"""Records of what happened: plain, ready to be written to a file.
 
 Model only: FreeBSD's ktrace(2) records system calls, namei and signals, but no decision of the VM
-system.  Addresses and sizes are bytes.  What a fault needs is a NamedTuple, five times
-cheaper to make than a frozen dataclass.  ``seq`` is 0 until the sink stamps it; it counts beginnings, so
+system.  Addresses and sizes are bytes.  They are named tuples, five times cheaper to make than frozen
+dataclasses, and much cheaper to define.  ``seq`` is 0 until the sink stamps it; it counts beginnings, so
 a system call or fault has a lower number than the map changes that it caused.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from kernel_model.ktrace.snapshot import EntryState, MapSnapshot
+    from collections.abc import Mapping
+
+    from kernel_model.ktrace.entry import EntryState
+    from kernel_model.ktrace.snapshot import MapSnapshot
 
 EXEC = "exec"
 SYSCALL = "syscall"
@@ -40,8 +43,7 @@ class Step(NamedTuple):
     operands: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """Why a map is being changed.  Model only.
 
     ``kind`` is EXEC, SYSCALL, FAULT or SIGNAL; ``number`` the system call or signal number; ``name`` the
@@ -69,8 +71,7 @@ NO_CAUSE = Cause("kernel", "kernel")
 """What is recorded when nobody set a cause."""
 
 
-@dataclass(frozen=True, slots=True)
-class MapChange:
+class MapChange(NamedTuple):
     """One change of a vm_map, in ``[start, end)``.  Model only.
 
     ``what``: ``insert`` ``delete`` ``protect`` ``grow`` ``inherit`` ``wire`` ``unwire`` ``advise``
@@ -79,7 +80,6 @@ class MapChange:
     ``before_start``, ``before_end`` are the reserve as it was.
     """
 
-    kind: ClassVar[str] = MAP
     what: str
     start: int
     end: int
@@ -96,34 +96,40 @@ class MapChange:
     before_start: int = 0
     before_end: int = 0
     cause: Cause = NO_CAUSE
-    map: Any = field(default=None, repr=False, compare=False)
+    map: Any = None
     """The VmMap, for hooks; never written to a file."""
     seq: int = 0
     pid: int = 0
 
+    @property
+    def kind(self) -> str:
+        """MAP."""
+        return MAP
 
-@dataclass(frozen=True, slots=True)
-class ExecStage:
+
+class ExecStage(NamedTuple):
     """execve reached a stage.  FreeBSD: do_execve(), sys/kern/kern_exec.c, cut where its phases change."""
 
-    kind: ClassVar[str] = EXEC
     stage: str
     """activate, segment, interpreter, new_vmspace, stack, strings, auxv, registers, commit, failed ..."""
     path: str = ""
-    operands: dict[str, int | str] = field(default_factory=dict)
+    operands: Mapping[str, int | str] = MappingProxyType({})
     seq: int = 0
     pid: int = 0
 
+    @property
+    def kind(self) -> str:
+        """EXEC."""
+        return EXEC
 
-@dataclass(frozen=True, slots=True)
-class SyscallEvent:
+
+class SyscallEvent(NamedTuple):
     """A system call: once when it begins (``phase`` ``enter``), once when answered (``return``), one ``seq``.
 
     Model only.  ``letters`` are the Sysent's argument letters (kernel_model.kern.sysent).  ``errno`` is
     FreeBSD's number, 0 for success; ``result`` is what the register shows, None on entry.
     """
 
-    kind: ClassVar[str] = SYSCALL
     phase: str
     abi: str
     number: int
@@ -139,12 +145,15 @@ class SyscallEvent:
     decoded: tuple[str, ...] = ()
     """The arguments as text, when a tracer has read them."""
 
+    @property
+    def kind(self) -> str:
+        """SYSCALL."""
+        return SYSCALL
 
-@dataclass(frozen=True, slots=True)
-class SignalEvent:
+
+class SignalEvent(NamedTuple):
     """A signal was delivered, ignored, blocked or killed.  FreeBSD: postsig(), trapsignal(), sys/kern/kern_sig.c."""
 
-    kind: ClassVar[str] = SIGNAL
     signo: int
     """FreeBSD number."""
     code: int = 0
@@ -161,12 +170,15 @@ class SignalEvent:
     pid: int = 0
     tid: int = 0
 
+    @property
+    def kind(self) -> str:
+        """SIGNAL."""
+        return SIGNAL
 
-@dataclass(frozen=True, slots=True)
-class Unsupported:
+
+class Unsupported(NamedTuple):
     """The guest asked for something that is not modelled; it was told so (ENOSYS, EINVAL).  Model only."""
 
-    kind: ClassVar[str] = UNSUPPORTED
     what: str
     """syscall, sysctl, ioctl, flag, fcntl ..."""
     name: str
@@ -175,17 +187,25 @@ class Unsupported:
     seq: int = 0
     pid: int = 0
 
+    @property
+    def kind(self) -> str:
+        """UNSUPPORTED."""
+        return UNSUPPORTED
 
-@dataclass(frozen=True, slots=True)
-class InsnEvent:
+
+class InsnEvent(NamedTuple):
     """An instruction is about to be executed; only on request, it costs per instruction.  Model only."""
 
-    kind: ClassVar[str] = INSN
     rip: int
     code_bytes: bytes = b""
     seq: int = 0
     pid: int = 0
     tid: int = 0
+
+    @property
+    def kind(self) -> str:
+        """INSN."""
+        return INSN
 
 
 class Counters(NamedTuple):

@@ -13,7 +13,6 @@ path.  Listeners run inside the kernel and see the process stopped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from kernel_model.errors import kassert
@@ -29,7 +28,6 @@ from kernel_model.ktrace.events import (
     UNSUPPORTED,
     Cause,
     Event,
-    FaultEvent,
     MapChange,
     SyscallEvent,
 )
@@ -184,8 +182,8 @@ class KTrace:
 
     def emit(self, event: Event) -> None:
         """Hand *event* to the listeners of its kind, with the next number unless it has one."""
-        if not isinstance(event, FaultEvent) and not event.seq:
-            event = replace(event, seq=self.next_seq())
+        if not event.seq:
+            event = event._replace(seq=self.next_seq())
         for listener in getattr(self, _ATTRIBUTE[event.kind]) or ():
             listener(event)
 
@@ -194,7 +192,7 @@ class KTrace:
         td = cast("TracedThread | None", self.pcpu.curthread)
         # A fork fills the child's map, which is nobody's yet.
         pid = td.td_proc.p_pid if td is not None and td.td_proc.p_vmspace.vm_map is change.map else 0
-        self.emit(replace(change, seq=self.next_seq(), pid=pid, cause=self._cause()))
+        self.emit(change._replace(seq=self.next_seq(), pid=pid, cause=self._cause()))
 
     def _cause(self) -> Cause:
         """The cause, with who called and with what when it is the system call: added at its first change."""
@@ -204,7 +202,7 @@ class KTrace:
         if call is None or self.callers is None or cause.args or cause.seq != call.seq:
             return cause
         callers = self.callers(self.pcpu.curthread)
-        self.cause = replace(cause, abi=call.abi, args=call.args, letters=call.letters, callers=callers)
+        self.cause = cause._replace(abi=call.abi, args=call.args, letters=call.letters, callers=callers)
         return self.cause
 
     def syscall_enter(
@@ -226,6 +224,6 @@ class KTrace:
         self.cause = None
         if call is None or self.syscalls is None:
             return
-        event = replace(call, phase="return", result=result, errno=errno)
+        event = call._replace(phase="return", result=result, errno=errno)
         for listener in self.syscalls:
             listener(event)

@@ -6,29 +6,9 @@ Model only.  Who takes a snapshot, and who decides the fault in it again, stands
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
-
-class EntryState(NamedTuple):
-    """A vm_map_entry as it was.  FreeBSD: struct vm_map_entry, sys/vm/vm_map.h."""
-
-    start: int
-    end: int
-    prot: int
-    max_prot: int
-    inheritance: int = 1
-    eflags: int = 0
-    wired_count: int = 0
-    offset: int = 0
-    avail_ssize: int = 0
-    guard: int = 0
-    """Guard bytes saved in a stack gap (next_read)."""
-    object: int = -1
-    """Number of its object in the snapshot, -1 for none; only identity matters."""
-    object_type: int = -1
-    object_size: int = 0
-    """In pages."""
-    vnode: str = ""
+from kernel_model.ktrace.entry import EntryState
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,9 +187,9 @@ def vm_fault(map_: VmMap, va: VmOffset, fault_type: int, fault_flags: int = 0) -
     """Make the page that holds *va* resident and mapped with the rights *fault_type*.
 
     Units:    va in bytes, any alignment.  fault_type VM_PROT_* bits, NONE when wiring.
-    Returns:  KERN_SUCCESS; INVALID_ADDRESS nothing is mapped there; PROTECTION_FAILURE a right is missing;
-              FAILURE the stack cannot grow or input failed; OUT_OF_BOUNDS beyond the object (by release
-              PROTECTION_FAILURE); RESOURCE_SHORTAGE no memory, or no swap to reserve.
+    Returns:  KERN_SUCCESS; KERN_INVALID_ADDRESS nothing is mapped there; KERN_PROTECTION_FAILURE a right is missing;
+              KERN_FAILURE the stack cannot grow or input failed; KERN_OUT_OF_BOUNDS beyond the object (by release
+              KERN_PROTECTION_FAILURE); KERN_RESOURCE_SHORTAGE no memory, or no swap to reserve.
     FreeBSD:  vm_fault(), vm_fault_hold(), sys/vm/vm_fault.c.
     """
     vm = map_.vm

@@ -29,6 +29,7 @@ from kernel_model.vm.vm_map_entry import MAP_ACC_CHARGED, MAP_ACC_NO_CHARGE, MAP
 from kernel_model.vm.vm_map_find import VMFS_ANY_SPACE, vm_map_find, vm_map_findspace
 from kernel_model.vm.vm_map_insert import vm_map_insert, vm_map_submap
 from kernel_model.vm.vm_param import (
+    KERN_NO_SPACE,
     KERN_SUCCESS,
     NBPDR,
     PAGE_MASK,
@@ -128,7 +129,7 @@ def kmap_alloc_wait(map_: VmMap, size: VmOffset) -> VmOffset | None:
         addr = vm_map_findspace(map_, map_.min_offset, size)
         if addr is None:
             map_.needs_wakeup = True
-            rv = 1
+            rv = KERN_NO_SPACE
         else:
             rv = vm_map_insert(map_, None, 0, addr, addr + size, VM_PROT_ALL, VM_PROT_ALL, MAP_ACC_CHARGED)
     if rv != KERN_SUCCESS:

@@ -17,8 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from kernel_model.errors import kassert, panic
+from kernel_model.ktrace.entry import full_path
 from kernel_model.ktrace.events import MapChange
-from kernel_model.ktrace.naming import full_path
+from kernel_model.vm.show import map_html, map_table
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_VNODE, VM_PROT_ALL, VM_PROT_WRITE
 from kernel_model.vm.vm_map_entry import (
     MAP_BUSY_WAKEUP,
@@ -74,6 +75,8 @@ UNLOCKED = 0
 EXCLUSIVE = -1
 """``lock_state``; a positive number counts readers."""
 U_INT_MASK = 0xFFFF_FFFF
+MOST_SHOWN = 100
+"""Entries that a map shows in the interpreter before it leaves out the middle."""
 
 
 class FaultHandler(Protocol):
@@ -85,7 +88,10 @@ class FaultHandler(Protocol):
 
 
 class VmMap:
-    """Entries of one address space ``[min_offset, max_offset)``: struct vm_map."""
+    """Entries of one address space ``[min_offset, max_offset)``: struct vm_map.
+
+    Iterating gives the entries in address order; ``print`` and the interpreter show them as a table.
+    """
 
     __slots__ = (
         "vm",
@@ -264,8 +270,19 @@ class VmMap:
         end = min(end, self.max_offset)
         return min(start, end), end
 
+    # showing
+
     def __repr__(self) -> str:
-        return f"VmMap({self.min_offset:#x}, {self.max_offset:#x}, nentries={self.nentries}, size={self.size:#x})"
+        """The table of entries; of a large map its ends."""
+        return map_table(self, MOST_SHOWN)
+
+    def __str__(self) -> str:
+        """The whole table."""
+        return map_table(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return map_html(self, MOST_SHOWN)
 
 
 class _Locked:
@@ -284,7 +301,7 @@ class _Locked:
 
 
 def vm_map_create(vm: Vm, pmap: Pmap, min_: int, max_: int) -> VmMap:
-    """A new, empty map of ``[min_, max_)`` on *pmap*.
+    """A new, empty map of ``[min_, max_)`` on *pmap*.  ``kernel_model.one_map()`` makes one with all it needs.
 
     FreeBSD: vm_map_create(9); vm_map_init(9) is the constructor.
     """
@@ -294,7 +311,7 @@ def vm_map_create(vm: Vm, pmap: Pmap, min_: int, max_: int) -> VmMap:
 
 def vm_map_init(map_: VmMap, pmap: Pmap, min_: int, max_: int) -> None:
     """Give a map, which must be empty and unlocked, its bounds and its pmap anew.  FreeBSD: vm_map_init(9)."""
-    kassert(map_.nentries == 0 and map_.lock_state == UNLOCKED, "vm_map_init: %r in use", map_)
+    kassert(map_.nentries == 0 and map_.lock_state == UNLOCKED, "vm_map_init: map in use: %d entries", map_.nentries)
     map_.__init__(map_.vm, pmap, min_, max_)  # type: ignore[misc]
 
 
@@ -553,7 +570,7 @@ def vm_map_restore(map_: VmMap, entries: Iterable[VmMapEntry], size: int) -> Non
 
     Model only: a snapshot comes back.
     """
-    kassert(map_.nentries == 0, "vm_map_restore: %r in use", map_)
+    kassert(map_.nentries == 0, "vm_map_restore: map in use: %d entries", map_.nentries)
     for entry in entries:
         vm_map_tree_link(map_, map_.header.prev, entry)
     map_.size = size
@@ -625,18 +642,18 @@ def vm_map_assert_consistent(map_: VmMap) -> None:
     prev = header
     entry = header.next
     while entry is not header:
-        kassert(entry.prev is prev, "map %r: ring broken at %r", map_, entry)
-        kassert(entry.start < entry.end, "map %r: empty %r", map_, entry)
-        kassert(prev.end <= entry.start, "map %r: overlap at %r", map_, entry)
-        kassert(prev.adj_free == entry.start - prev.end, "map %r: adj_free of %r", map_, prev)
+        kassert(entry.prev is prev, "map at %#x: ring broken at %r", map_.min_offset, entry)
+        kassert(entry.start < entry.end, "map at %#x: empty %r", map_.min_offset, entry)
+        kassert(prev.end <= entry.start, "map at %#x: overlap at %r", map_.min_offset, entry)
+        kassert(prev.adj_free == entry.start - prev.end, "map at %#x: adj_free of %r", map_.min_offset, prev)
         count += 1
         if not entry.eflags & map_.uncounted:
             size += entry.end - entry.start
         prev = entry
         entry = entry.next
-    kassert(header.prev is prev, "map %r: ring broken at its end", map_)
-    kassert(prev.end <= map_.max_offset, "map %r: beyond its end", map_)
-    kassert(prev.adj_free == map_.max_offset - prev.end, "map %r: adj_free of the last entry", map_)
-    kassert(count == map_.nentries, "map %r: %d entries, nentries %d", map_, count, map_.nentries)
-    kassert(size == map_.size, "map %r: %#x mapped, size %#x", map_, size, map_.size)
+    kassert(header.prev is prev, "map at %#x: ring broken at its end", map_.min_offset)
+    kassert(prev.end <= map_.max_offset, "map at %#x: beyond its end", map_.min_offset)
+    kassert(prev.adj_free == map_.max_offset - prev.end, "map at %#x: adj_free of the last entry", map_.min_offset)
+    kassert(count == map_.nentries, "map at %#x: %d entries, nentries %d", map_.min_offset, count, map_.nentries)
+    kassert(size == map_.size, "map at %#x: %#x mapped, size %#x", map_.min_offset, size, map_.size)
     vm_map_assert_tree(map_)

@@ -76,9 +76,9 @@ _OBJECT_ADVICE = (MADV_WILLNEED, MADV_DONTNEED, MADV_FREE)
 
 
 def vm_map_inherit(map_: VmMap, start: int, end: int, new_inheritance: int) -> KernReturn:
-    """Set what fork does with ``[start, end)``; holes are fine.
+    """Set what fork does with ``[start, end)``: VM_INHERIT_SHARE, _COPY, _NONE or (since 10.4) _ZERO.  Holes are fine.
 
-    Returns: KERN_INVALID_ARGUMENT for a value the release does not know.
+    Returns: KERN_SUCCESS; KERN_INVALID_ARGUMENT for a value that the release does not know.
     FreeBSD: vm_map_inherit(9).
     """
     release = map_.vm.release
@@ -109,9 +109,9 @@ def vm_map_inherit(map_: VmMap, start: int, end: int, new_inheritance: int) -> K
 
 
 def vm_map_madvise(map_: VmMap, start: int, end: int, behav: int) -> int:
-    """Take note of how ``[start, end)`` will be used; holes are fine.
+    """Take note of how ``[start, end)`` will be used, MADV_*; holes are fine.
 
-    Returns: 0; for an unknown advice KERN_INVALID_ARGUMENT, since 12 the errno EINVAL.
+    Returns: KERN_SUCCESS; for an unknown advice KERN_INVALID_ARGUMENT, since 12 the errno EINVAL.
     FreeBSD: vm_map_madvise(9).
     """
     if behav in _ENTRY_ADVICE:
@@ -180,7 +180,7 @@ def vm_map_sync(map_: VmMap, start: int, end: int, syncio: bool, invalidate: boo
     cached pages too.
 
     An empty range means the whole entry that holds *start*.
-    Returns: KERN_INVALID_ADDRESS when something is not mapped; KERN_INVALID_ARGUMENT to invalidate wired
+    Returns: KERN_SUCCESS; KERN_INVALID_ADDRESS when something is not mapped; KERN_INVALID_ARGUMENT to invalidate wired
              memory; KERN_FAILURE when a write failed (all the others were still made).
     FreeBSD: vm_map_sync(9).
     Differs: the manual page swaps the two error codes and forbids submaps; this follows the source.

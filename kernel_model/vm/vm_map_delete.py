@@ -80,7 +80,11 @@ def vm_map_delete(map_: VmMap, start: int, end: int) -> KernReturn:
 
 
 def vm_map_remove(map_: VmMap, start: int, end: int) -> KernReturn:
-    """vm_map_delete with the lock taken here and the range clamped into the map.  FreeBSD: vm_map_remove(9)."""
+    """Unmap ``[start, end)``: vm_map_delete with the lock taken here and the range clamped into the map.
+
+    Returns: as vm_map_delete.
+    FreeBSD: vm_map_remove(9).
+    """
     map_.lock()
     start, end = map_.range_check(start, end)
     rv = vm_map_delete(map_, start, end)

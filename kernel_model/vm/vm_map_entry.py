@@ -11,10 +11,11 @@ activator make the first count; here each entry counts as one, from vm_map_inser
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Union, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Union, cast
 
 from kernel_model.errors import kassert
-from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_DEFAULT
+from kernel_model.ktrace.entry import full_path
+from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_DEFAULT, prot_string
 
 if TYPE_CHECKING:
     from kernel_model.ucred import Ucred
@@ -122,6 +123,11 @@ class SubMap(Protocol):
         """Its lowest address."""
         ...
 
+    @property
+    def max_offset(self) -> int:
+        """Its end."""
+        ...
+
 
 class TextVnode(Protocol):
     """A file, as far as its mappings count themselves at it: struct vnode."""
@@ -210,7 +216,7 @@ class VmMapEntry:
         return self.eflags & MAP_ENTRY_GUARD != 0
 
     def __repr__(self) -> str:
-        return f"VmMapEntry({self.start:#x}, {self.end:#x}, prot={self.protection}, eflags={self.eflags:#x})"
+        return entry_text(self)
 
 
 def entry_copy(entry: VmMapEntry) -> VmMapEntry:
@@ -284,3 +290,153 @@ def _bottom_vnode(obj: VmObject | None) -> TextVnode | None:
 def vmfs_aligned_space(log2_alignment: int) -> int:
     """The find-space value for an alignment of ``1 << log2_alignment`` bytes: VMFS_ALIGNED_SPACE(n)."""
     return log2_alignment << 8
+
+
+# -- as a person reads it -------------------------------------------------------------------------------------
+
+PREFIX: Final = "MAP_ENTRY_"
+"""What the names of all entry flags begin with; tables say it once, in their head."""
+EFLAG_NAMES: Final[dict[int, str]] = {
+    MAP_ENTRY_NOSYNC: "NOSYNC",
+    MAP_ENTRY_IS_SUB_MAP: "IS_SUB_MAP",
+    MAP_ENTRY_COW: "COW",
+    MAP_ENTRY_NEEDS_COPY: "NEEDS_COPY",
+    MAP_ENTRY_NOFAULT: "NOFAULT",
+    MAP_ENTRY_USER_WIRED: "USER_WIRED",
+    MAP_ENTRY_IN_TRANSITION: "IN_TRANSITION",
+    MAP_ENTRY_NEEDS_WAKEUP: "NEEDS_WAKEUP",
+    MAP_ENTRY_NOCOREDUMP: "NOCOREDUMP",
+    MAP_ENTRY_VN_EXEC: "VN_EXEC",
+    MAP_ENTRY_GROWS_DOWN: "GROWS_DOWN",
+    MAP_ENTRY_GROWS_UP: "GROWS_UP",
+    MAP_ENTRY_WIRE_SKIPPED: "WIRE_SKIPPED",
+    MAP_ENTRY_WRITECNT: "WRITECNT",
+    MAP_ENTRY_GUARD: "GUARD",
+    MAP_ENTRY_STACK_GAP_DN: "STACK_GAP_DN",
+    MAP_ENTRY_STACK_GAP_UP: "STACK_GAP_UP",
+    MAP_ENTRY_HEADER: "HEADER",
+}
+"""Flags of one bit; the advice and the large-page boundary are fields of two."""
+BEHAV_NAMES: Final[dict[int, str]] = {
+    MAP_ENTRY_BEHAV_SEQUENTIAL: "BEHAV_SEQUENTIAL",
+    MAP_ENTRY_BEHAV_RANDOM: "BEHAV_RANDOM",
+    MAP_ENTRY_BEHAV_RESERVED: "BEHAV_RESERVED",
+}
+_STACKS: Final = MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP
+_GAPS: Final = MAP_ENTRY_STACK_GAP_DN | MAP_ENTRY_STACK_GAP_UP
+_TYPE_NAMES: Final = ("default", "swap", "vnode", "device", "phys", "dead", "sg", "mgtdevice")
+"""OBJT_* in order."""
+
+
+class EntryRow(NamedTuple):
+    """One entry as it was, under the names of struct vm_map_entry."""
+
+    start: int
+    end: int
+    protection: int
+    max_protection: int
+    inheritance: int
+    object: str
+    """Type, and path of a file; bounds of a submap; empty for none."""
+    offset: int
+    eflags: int
+    wired_count: int = 0
+    avail_ssize: int = 0
+    """Bytes that a classic stack may still grow; 0 for what is none."""
+    next_read: int = 0
+    """Bytes of guard that a stack gap keeps; 0 for what is none, where the field means something else."""
+
+    def __str__(self) -> str:
+        """Range, rights (and maximum), object with offset, flags, and what else is to tell, on one line."""
+        words = (
+            f"[{self.start:#x}, {self.end:#x})",
+            f"{prot_string(self.protection)}/{prot_string(self.max_protection)}",
+            self.object + (f"+{self.offset:#x}" if self.object and self.offset else ""),
+            eflags_text(self.eflags),
+            self.note,
+        )
+        return " ".join(word for word in words if word)
+
+    @property
+    def note(self) -> str:
+        """What no field shows by itself: the reserve of a stack, the guard that a gap keeps, wirings."""
+        notes = []
+        if self.avail_ssize:
+            notes.append(f"may grow {self.avail_ssize:#x}")
+        if self.next_read:
+            notes.append(f"guard {self.next_read:#x}")
+        if self.wired_count:
+            notes.append(f"wired {self.wired_count}")
+        return ", ".join(notes)
+
+
+def eflag_names(eflags: int) -> list[str]:
+    """The flags of an entry by name, without ``MAP_ENTRY_``; bits that have no name as one number.
+
+    Model only.
+    """
+    names = [name for bit, name in EFLAG_NAMES.items() if eflags & bit]
+    if eflags & MAP_ENTRY_BEHAV_MASK:
+        names.append(BEHAV_NAMES[eflags & MAP_ENTRY_BEHAV_MASK])
+    boundary = (eflags & MAP_ENTRY_SPLIT_BOUNDARY_MASK) >> MAP_ENTRY_SPLIT_BOUNDARY_SHIFT
+    if boundary:
+        names.append(f"SPLIT_BOUNDARY({boundary})")
+    rest = eflags & ~(sum(EFLAG_NAMES) | MAP_ENTRY_BEHAV_MASK | MAP_ENTRY_SPLIT_BOUNDARY_MASK)
+    return [*names, f"{rest:#x}"] if rest else names
+
+
+def eflags_text(eflags: int) -> str:
+    """The flags with their whole names, ``MAP_ENTRY_COW|MAP_ENTRY_NEEDS_COPY``; empty for none.  Model only."""
+    return "|".join(PREFIX + name if name[0].isalpha() else name for name in eflag_names(eflags))
+
+
+def object_text(obj: VmObject) -> str:
+    """The type of an object and its file; what it shadows in the end: ``default over vnode /bin/cat``.  Model only."""
+    bottom = obj
+    while (below := bottom.backing_object) is not None:
+        bottom = below
+    return _type_text(obj) if bottom is obj else f"{_type_text(obj)} over {_type_text(bottom)}"
+
+
+def _type_text(obj: VmObject) -> str:
+    name = _TYPE_NAMES[obj.type] if 0 <= obj.type < len(_TYPE_NAMES) else str(obj.type)
+    path = full_path(obj.handle) if obj.type == OBJT_VNODE else ""
+    return f"{name} {path}" if path else name
+
+
+def entry_row(entry: VmMapEntry) -> EntryRow:
+    """Copy what can be shown of *entry*.  Model only."""
+    eflags = entry.eflags
+    return EntryRow(
+        start=entry.start,
+        end=entry.end,
+        protection=entry.protection,
+        max_protection=entry.max_protection,
+        inheritance=entry.inheritance,
+        object=_backing_text(entry),
+        offset=entry.offset,
+        eflags=eflags,
+        wired_count=entry.wired_count,
+        avail_ssize=entry.avail_ssize if eflags & _STACKS else 0,
+        next_read=entry.next_read if eflags & _GAPS else 0,
+    )
+
+
+def _backing_text(entry: VmMapEntry) -> str:
+    backing = entry.object
+    if backing is None:
+        return ""
+    if entry.eflags & MAP_ENTRY_IS_SUB_MAP:
+        submap = cast("SubMap", backing)
+        return f"map [{submap.min_offset:#x}, {submap.max_offset:#x})"
+    return object_text(cast("VmObject", backing))
+
+
+def entry_text(entry: VmMapEntry) -> str:
+    """What an entry shows in the interpreter and in a message: one line.
+
+    ``[0x1000, 0x3000) rw-/rwx default+0x1000 MAP_ENTRY_COW|MAP_ENTRY_NEEDS_COPY``
+
+    Model only.
+    """
+    return str(entry_row(entry))

@@ -54,6 +54,7 @@ _GROWS = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
 def vm_map_findspace(map_: VmMap, start: int, length: int) -> int | None:
     """The lowest address >= *start* with *length* free bytes, or None.
 
+    Requires: the map locked, a read lock is enough.
     FreeBSD: vm_map_findspace(9): returns 1 for none, or, since 12, the map's end - length + 1
     (vm_map_findspace_address).
     Differs: 12.1 misses the space above the last entry when the search begins in a too small gap right below
@@ -87,9 +88,9 @@ def vm_map_findspace_address(map_: VmMap, start: int, length: int) -> int:
 def vm_map_fixed(
     map_: VmMap, obj: VmObject | None, offset: int, start: int, length: int, prot: int, max_: int, cow: int
 ) -> KernReturn:
-    """Map exactly at *start*, in place of what is there unless MAP_CHECK_EXCL.
+    """Map exactly at *start*, in place of what is there unless *cow* has MAP_CHECK_EXCL.
 
-    Returns: what vm_map_insert or vm_map_stack returns.
+    Returns: what vm_map_insert or, with a MAP_STACK_GROWS_* flag, vm_map_stack returns.
     FreeBSD: vm_map_fixed(), see vm_map_find(9).
     """
     release = map_.vm.release
@@ -147,7 +148,8 @@ def vm_map_find(
     *find_space*: VMFS_NO_SPACE exactly at *addr*; VMFS_ANY_SPACE first fit; the release's super, optimal or
     aligned space.
     *max_addr*: the mapping must end at or below it, 0 for no bound (from 10.0 on).
-    Returns: the code, and the address when it is KERN_SUCCESS.
+    Returns: the code, and the address when it is KERN_SUCCESS: KERN_NO_SPACE when there is no room; else what
+             vm_map_insert or, with a MAP_STACK_GROWS_* flag, vm_map_stack returns.
     FreeBSD: vm_map_find(9).
     """
     return _find(map_, FindRequest(obj, offset, addr, length, find_space, prot, max_, cow, max_addr))

@@ -156,8 +156,9 @@ def vm_map_insert(
 ) -> KernReturn:
     """Map ``[start, end)`` to *obj* from *offset* on, or to zeroed memory that comes into being when touched.
 
+    *prot*, *max_*: rights and the most that they may become; *cow*: how to map, MAP_COPY_ON_WRITE and others.
     Requires: the map locked; one reference to *obj* that the new entry takes over on success.
-    Returns:  KERN_INVALID_ADDRESS outside the map or empty; KERN_NO_SPACE when something is there;
+    Returns:  KERN_SUCCESS; KERN_INVALID_ADDRESS outside the map or empty; KERN_NO_SPACE when something is there;
               KERN_INVALID_ARGUMENT for a guard with an object or rights, or a bad split boundary;
               KERN_PROTECTION_FAILURE on a W^X map; KERN_RESOURCE_SHORTAGE without swap.
     FreeBSD:  vm_map_insert(9).
@@ -407,7 +408,7 @@ def vm_map_pmap_enter(
 def vm_map_submap(map_: VmMap, start: int, end: int, submap: VmMap) -> KernReturn:
     """Let *submap* serve ``[start, end)``, which must be one fresh entry: no object, no copy-on-write.
 
-    Returns: KERN_INVALID_ARGUMENT otherwise; before 13 the range is left clipped then.
+    Returns: KERN_SUCCESS; KERN_INVALID_ARGUMENT for any other range, which before 13 is left clipped.
     FreeBSD: vm_map_submap(9).
     Differs: with nothing mapped at or above the range, 9.3 to 11.0 cut the map's header and so corrupt the map
              (12.1 asserts); here KERN_INVALID_ARGUMENT.

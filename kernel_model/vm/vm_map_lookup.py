@@ -51,8 +51,9 @@ def vm_map_lookup(map_: VmMap, va: int, fault_typea: int) -> LookupResult:
 
     *fault_typea*: VM_PROT bits, VM_PROT_COPY for a debugger's write, VM_PROT_FAULT_LOOKUP to let a stack
     grow (since 10.4). On success the result's map is read-locked until vm_map_lookup_done.
-    Returns: KERN_INVALID_ADDRESS unmapped; KERN_PROTECTION_FAILURE not allowed; KERN_RESOURCE_SHORTAGE no
-    swap for the copy.
+    Returns: ``(code, map, entry, object, page index, rights, wired)``, of which all after the entry only count with
+             KERN_SUCCESS.  KERN_INVALID_ADDRESS unmapped; KERN_PROTECTION_FAILURE not allowed, also the gap of a
+             stack that cannot grow; KERN_RESOURCE_SHORTAGE no swap for the copy.
     FreeBSD: vm_map_lookup(9).
     """
     map_.lock_read()

@@ -65,7 +65,7 @@ def vm_map_protect(map_: VmMap, start: int, end: int, new_prot: int, set_max: bo
     """Set the protection of ``[start, end)``, or with *set_max* the maximum and with it the protection.
     Holes are fine.
 
-    Returns: KERN_INVALID_ARGUMENT over a submap; KERN_PROTECTION_FAILURE beyond a maximum;
+    Returns: KERN_SUCCESS; KERN_INVALID_ARGUMENT over a submap; KERN_PROTECTION_FAILURE beyond a maximum;
              KERN_RESOURCE_SHORTAGE without swap. Before 13 a refused call leaves the entries clipped; with a
              shortage what was charged so far stays charged.
     FreeBSD: vm_map_protect(9), the five-argument form.

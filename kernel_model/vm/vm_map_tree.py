@@ -30,7 +30,7 @@ class EntryTree(Protocol):
 
 
 def vm_map_lookup_entry(map_: EntryTree, address: int) -> tuple[bool, VmMapEntry]:
-    """The entry that holds *address*, or False and the one right below it (the header when there is none).
+    """True and the entry that holds *address*, or False and the one right below it (the header when there is none).
 
     FreeBSD: vm_map_lookup_entry(); vm_map_lookup(9).
     """
@@ -296,10 +296,11 @@ def vm_map_assert_tree(map_: EntryTree) -> None:
     FreeBSD: part of _vm_map_assert_consistent().
     """
     root = map_.root
+    at = map_.header.end
     if root is None:
-        kassert(map_.nentries == 0, "map %r: no root", map_)
+        kassert(map_.nentries == 0, "map at %#x: no root", at)
         return
-    kassert(root.parent is None, "map %r: parent of the root", map_)
+    kassert(root.parent is None, "map at %#x: parent of the root", at)
     seen = 0
     stack = [root]
     while stack:
@@ -310,12 +311,12 @@ def vm_map_assert_tree(map_: EntryTree) -> None:
         for side, child in enumerate((node.left, node.right)):
             if child is None:
                 continue
-            kassert(child.parent is node, "map %r: parent of %r", map_, child)
-            kassert((child.end <= node.start, node.end <= child.start)[side], "map %r: %r misplaced", map_, child)
+            kassert(child.parent is node, "map at %#x: parent of %r", at, child)
+            kassert((child.end <= node.start, node.end <= child.start)[side], "map at %#x: %r misplaced", at, child)
             most = max(most, child.max_free)
             heights[side] = child.height
             stack.append(child)
-        kassert(node.max_free == most, "map %r: max_free of %r is %#x, not %#x", map_, node, node.max_free, most)
-        kassert(node.height == max(heights) + 1, "map %r: height of %r", map_, node)
-        kassert(abs(heights[0] - heights[1]) < 2, "map %r: %r out of balance", map_, node)
-    kassert(seen == map_.nentries, "map %r: %d nodes, nentries %d", map_, seen, map_.nentries)
+        kassert(node.max_free == most, "map at %#x: max_free of %r is %#x, not %#x", at, node, node.max_free, most)
+        kassert(node.height == max(heights) + 1, "map at %#x: height of %r", at, node)
+        kassert(abs(heights[0] - heights[1]) < 2, "map at %#x: %r out of balance", at, node)
+    kassert(seen == map_.nentries, "map at %#x: %d nodes, nentries %d", at, seen, map_.nentries)

@@ -52,7 +52,7 @@ def vm_map_wire(map_: VmMap, start: int, end: int, flags: int) -> KernReturn:
 
     *flags*: VM_MAP_WIRE_USER or the system's; VM_MAP_WIRE_HOLESOK to skip holes; VM_MAP_WIRE_WRITE to demand
     write access.
-    Returns: KERN_INVALID_ADDRESS for a hole or an entry without access; KERN_RESOURCE_SHORTAGE over the
+    Returns: KERN_SUCCESS; KERN_INVALID_ADDRESS for a hole or an entry without access; KERN_RESOURCE_SHORTAGE over the
              limit of user-wired pages (12); else the first failing fault's code.  A failing call has wired nothing.
     FreeBSD: vm_map_wire(9).
     """
@@ -195,7 +195,7 @@ def _undo(map_: VmMap, entry: VmMapEntry, user: int) -> None:
 def vm_map_unwire(map_: VmMap, start: int, end: int, flags: int) -> KernReturn:
     """Undo one wiring of ``[start, end)``.
 
-    Returns: KERN_INVALID_ADDRESS for a hole without VM_MAP_WIRE_HOLESOK; KERN_INVALID_ARGUMENT when the
+    Returns: KERN_SUCCESS; KERN_INVALID_ADDRESS for a hole without VM_MAP_WIRE_HOLESOK; KERN_INVALID_ARGUMENT when the
              system unwires what it did not wire.  A user may unwire what was never wired.
     FreeBSD: vm_map_unwire(9).
     """

@@ -72,9 +72,11 @@ _BOTH = MAP_STACK_GROWS_DOWN | MAP_STACK_GROWS_UP
 def vm_map_stack(map_: VmMap, addrbos: int, max_ssize: int, prot: int, max_: int, cow: int) -> KernReturn:
     """Map a stack whose range ``[addrbos, addrbos + max_ssize)`` is reserved and whose first piece is SGROWSIZ.
 
-    *cow* says where it grows: MAP_STACK_GROWS_DOWN, MAP_STACK_GROWS_UP, or (classic) both.
-    Returns: KERN_NO_SPACE for limits, for what is mapped there, and (classic) for a bad range; see the
-    release's stack codes.
+    *prot*, *max_*: rights and the most that they may become.
+    *cow*: where it grows: MAP_STACK_GROWS_DOWN, MAP_STACK_GROWS_UP, or (classic) both.
+    Returns: KERN_SUCCESS; KERN_NO_SPACE when something is mapped there or RLIMIT_VMEM or (classic) RLIMIT_MEMLOCK
+             forbids, and up to 11 for a range outside the map or not larger than the guard, which since 12 is
+             KERN_INVALID_ADDRESS and KERN_INVALID_ARGUMENT; KERN_RESOURCE_SHORTAGE without swap.
     FreeBSD: vm_map_stack(9).
     """
     proc = map_.vm.curproc
@@ -174,7 +176,10 @@ def vm_map_growstack(proc: VmProc, addr: int) -> KernReturn:
     """Grow a stack of *proc* until *addr* is mapped.
 
     Returns: KERN_SUCCESS when *addr* is mapped, now or already, and (classic) when no stack is near it;
-             KERN_NO_SPACE when the reserve, a neighbour, RLIMIT_STACK, RLIMIT_MEMLOCK or RLIMIT_VMEM forbids.
+             KERN_NO_SPACE when the reserve, the guard, a neighbour, RLIMIT_STACK, RLIMIT_MEMLOCK or RLIMIT_VMEM
+             forbids; KERN_FAILURE (since 10.4) when *addr* is neither mapped nor in a gap beside its stack, or *proc*
+             has no program or is not the one that runs, and (all) when the object of a stack that grows up cannot be
+             extended; KERN_RESOURCE_SHORTAGE without swap; since 12 also what wiring the new piece answers.
     FreeBSD: vm_map_growstack(9).  With the gap design the kernel's function takes the map; this is its process form.
     """
     vmspace = growing_space(proc)

@@ -71,7 +71,7 @@ _NOT_INHERITED = MAP_ENTRY_USER_WIRED | MAP_ENTRY_IN_TRANSITION
 
 
 class VmSpace:
-    """struct vmspace."""
+    """An address space: the map, its page table, and the sizes, in pages, that limits look at: struct vmspace."""
 
     __slots__ = (
         "vm",
@@ -105,6 +105,10 @@ class VmSpace:
         self.vm_stacktop = 0
         self.vm_shp_base = 0
 
+    def __repr__(self) -> str:
+        sizes = f"text {self.vm_tsize}, data {self.vm_dsize}, stack {self.vm_ssize} pages"
+        return f"<VmSpace of {self.vm_map.nentries} entries: {sizes}, vm_refcnt {self.vm_refcnt}>"
+
 
 def vmspace_alloc(vm: Vm, min_: int, max_: int) -> VmSpace:
     """An empty address space with one reference.  FreeBSD: vmspace_alloc()."""
@@ -123,7 +127,7 @@ def vmspace_free(vmspace: VmSpace) -> None:
     if vmspace.vm_refcnt == 0:
         map_ = vmspace.vm_map
         vm_map_remove(map_, map_.min_offset, map_.max_offset)
-        kassert(map_.nentries == 0 and map_.size == 0, "vmspace_free: %r not empty", map_)
+        kassert(map_.nentries == 0 and map_.size == 0, "vmspace_free: %d entries left", map_.nentries)
         vmspace.vm_pmap.release()
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import gc
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from kernel_model.release import DEFAULT_RELEASE, RELEASES
-from kernel_model.ucred import Ucred
+from kernel_model.vm.pmap import NullHardware
+from kernel_model.vm.swap_store import SwapMemory
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_init import DEFAULT_RAM
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_param import PAGE_SIZE
-from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
+from kernel_model.vm.vmspace import VmSpace, vmspace_fork, vmspace_free
 from tests.bench.figures import Figure, best_of
+from tests.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,16 +32,11 @@ FULL = 2_048
 """Pages of memory of the machine that has to page out."""
 
 
-class _Proc:
-    """curproc, as far as a charge looks at it."""
-
-    p_ucred = Ucred()
-
-
-def _space(vm: Vm) -> VmSpace:
-    """An address space with some other entries and one large anonymous one."""
-    vm.pcpu.switch(SimpleNamespace(td_proc=_Proc()))
-    space = vmspace_alloc(vm, PAGE_SIZE, 1 << 47)
+def _space(ram: int = DEFAULT_RAM) -> VmSpace:
+    """An address space with some other entries and one large anonymous one, and swap that costs a copy."""
+    process = Process(ram=ram, hardware=NullHardware, bare=True)
+    process.vm.make_swap = SwapMemory
+    space = process.space
     with space.vm_map.locked():
         for number in range(NEIGHBOURS):
             at = (number + 1) << 24
@@ -61,14 +56,14 @@ def _touch(space: VmSpace) -> float:
 
 
 def _first_touch(ram: int) -> float:
-    space = _space(Vm(RELEASES[DEFAULT_RELEASE], ram))
+    space = _space(ram)
     cost = _touch(space)
     vmspace_free(space)
     return cost
 
 
 def _copy() -> float:
-    parent = _space(Vm(RELEASES[DEFAULT_RELEASE]))
+    parent = _space()
     _touch(parent)
     child, charge = vmspace_fork(parent)
     parent.vm.swap_reserved += charge

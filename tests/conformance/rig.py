@@ -1,4 +1,4 @@
-"""One process and its map, made by hand: what the conformance tests drive."""
+"""One process, its map and the operations of the recordings: what the conformance tests drive."""
 
 from __future__ import annotations
 

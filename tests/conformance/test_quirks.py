@@ -39,8 +39,7 @@ def test_q3_classic_growstack_succeeds_where_no_stack_is(name):
 @pytest.mark.parametrize("name", CLASSIC)
 def test_q4_classic_access_by_another_process_grows_that_process(name):
     process = process_rig(name)
-    accessor = process.stranger
-    stack_map = accessor.p_vmspace.vm_map
+    stack_map = process.stranger.map
     assert vm_map_stack(stack_map, STACK_BOTTOM, 512 << 20, 7, 7, DOWN) == KERN_SUCCESS
     process.set_foreign(1)
     before = process.ranges()

@@ -18,8 +18,8 @@ import pytest
 from kernel_model.vm.vm import VM_INHERIT_SHARE
 from kernel_model.vm.vm_map_advise import vm_map_inherit
 from kernel_model.vm.vm_param import PAGE_SIZE
-from kernel_model.vm.vmspace import vmspace_free
-from tests.unit.vm_check import assert_nothing_left, check_all, fork, make_vm, map_anon, peek, poke
+from tests.audit import assert_nothing_left
+from tests.process import Process
 
 BASE = 0x10_0000
 FLAGS = list(itertools.product([False, True], repeat=3))
@@ -35,36 +35,35 @@ FLAG_NAMES = [
 def test_a_sharer_sees_the_writers_copy(
     eager: bool, collapse: bool, all_pages: bool, touched: bool, npages: int
 ) -> None:
-    vm, proc = make_vm("freebsd-15.0")
-    first = proc.p_vmspace
-    map_anon(first, BASE, npages)
+    first = Process(release="freebsd-15.0", bare=True)
+    first.map_at(BASE, npages * PAGE_SIZE)
     for page in range(npages):
-        poke(first, BASE + page * PAGE_SIZE, b"P1")
-    spaces = [first]
+        first.poke(BASE + page * PAGE_SIZE, b"P1")
+    family = [first]
     if not collapse:
-        spaces.append(fork(vm, first))
-    second = fork(vm, first)
+        family.append(first.fork())
+    second = first.fork()
     if eager:
-        poke(second, BASE + 100, b"e")
-    assert vm_map_inherit(second.vm_map, BASE, BASE + npages * PAGE_SIZE, VM_INHERIT_SHARE) == 0
-    third = fork(vm, second)
-    spaces += [second, third]
+        second.poke(BASE + 100, b"e")
+    assert vm_map_inherit(second.map, BASE, BASE + npages * PAGE_SIZE, VM_INHERIT_SHARE) == 0
+    third = second.fork()
+    family += [second, third]
     if touched:
-        for space in (second, third):
+        for process in (second, third):
             for page in range(npages):
-                assert peek(space, BASE + page * PAGE_SIZE, 2) == b"P1"
+                assert process.peek(BASE + page * PAGE_SIZE, 2) == b"P1"
     written = range(npages) if all_pages else range(npages - 1, npages)
     for page in written:
-        poke(second, BASE + page * PAGE_SIZE, b"P2")
-    check_all(vm, spaces)
+        second.poke(BASE + page * PAGE_SIZE, b"P2")
+    first.check(*family[1:])
     for page in range(npages):
         expected = b"P2" if page in written else b"P1"
-        assert peek(second, BASE + page * PAGE_SIZE, 2) == expected
-        assert peek(third, BASE + page * PAGE_SIZE, 2) == expected, "the sharer looks at a stale page"
-        assert peek(first, BASE + page * PAGE_SIZE, 2) == b"P1"
-    poke(third, BASE, b"P3")
-    assert peek(second, BASE, 2) == b"P3"
-    check_all(vm, spaces)
-    for space in spaces:
-        vmspace_free(space)
-    assert_nothing_left(vm)
+        assert second.peek(BASE + page * PAGE_SIZE, 2) == expected
+        assert third.peek(BASE + page * PAGE_SIZE, 2) == expected, "the sharer looks at a stale page"
+        assert first.peek(BASE + page * PAGE_SIZE, 2) == b"P1"
+    third.poke(BASE, b"P3")
+    assert second.peek(BASE, 2) == b"P3"
+    first.check(*family[1:])
+    for process in family:
+        process.exit()
+    assert_nothing_left(first.vm)

@@ -7,7 +7,6 @@ equal, and the mirror proves itself.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -16,22 +15,21 @@ from hypothesis import strategies as st
 
 from emu.engine.raw import UC_ERR_OK
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.release import RELEASES
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map_delete import vm_map_remove
 from kernel_model.vm.vm_map_entry import MAP_STACK_GROWS_DOWN
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_protect import vm_map_protect
-from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from kernel_model.vm.vm_stack import vm_map_stack
-from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
+from kernel_model.vm.vmspace import VmSpace, vmspace_fork, vmspace_free
+from tests.process import Process
 from tests.unit.emu_box import DATA, EXECUTE, READ, WRITE, Access, Box
-from tests.unit.vm_check import FakeProc
 
 if TYPE_CHECKING:
+    from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
 
 PAGES = 48
@@ -60,9 +58,8 @@ class Reference:
     """Python is the processor: it asks the page table, and faults when that says no."""
 
     def __init__(self, release: str) -> None:
-        self.vm = Vm(RELEASES[release], 64 << 20)
-        self.space = vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS)
-        self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(self.space)))
+        process = Process(release=release, bare=True)
+        self.vm, self.space = process.vm, process.space
         _map(self.space.vm_map, SCRATCH, 1, VM_PROT_ALL)
         vm_fault(self.space.vm_map, SCRATCH, WRITE)
 
@@ -211,9 +208,7 @@ def _state(space: VmSpace, vm: Vm) -> tuple[object, ...]:
     ]
     ptes = space.vm_pmap.ptes
     pages = {
-        vpn: (prot, bytes(vm.phys.page(m.frame)))
-        for vpn, (m, prot, _) in ptes.items()
-        if vpn != SCRATCH >> PAGE_SHIFT
+        vpn: (prot, bytes(vm.phys.page(m.frame))) for vpn, (m, prot, _) in ptes.items() if vpn != SCRATCH >> PAGE_SHIFT
     }
     return entries, pages
 

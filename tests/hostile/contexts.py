@@ -51,10 +51,10 @@ class Victim(Process):
         super().__init__(_home(abi), abi, release=self.rng.choice(("freebsd-10.1", "freebsd-12.1", "freebsd-15.0")))
         rng = self.rng
         words = [rng.choice((rng.choice(EDGE), rng.getrandbits(64), rng.getrandbits(8))) for _ in range(1024)]
-        self.put(DATA, struct.pack("<1024Q", *words))
+        self.store(DATA, struct.pack("<1024Q", *words))
 
     def put_call(self, data: bytes, name: str, *args: int) -> None:
-        self.put(SCRATCH, data)
+        self.store(SCRATCH, data)
         self.call(name, *args)
 
     def come_back(self) -> None:

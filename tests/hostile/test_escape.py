@@ -178,7 +178,7 @@ def test_nothing_outside_the_working_directory_changes(world: Path) -> None:
         assert p.call("mmap", MAP, 4096, *SHARED_R, fd, 0) == MAP
         assert p.call("mprotect", MAP, 4096, 3) < 0
         assert p.call("mmap", MAP, 4096, 3, 0x12, fd, 0) == MAP
-        p.put(MAP, b"private")
+        p.store(MAP, b"private")
         assert p.call("msync", MAP, 4096, 4) == 0
         assert p.call("fsync", fd) == 0
         p.call("fcntl", fd, 4, 2)
@@ -223,7 +223,7 @@ def test_nothing_is_typed_into_the_terminal(world: Path, abi: str) -> None:
     try:
         before = termios.tcgetattr(slave)
         with Process(world, abi, stdin=slave, stdout=slave, stderr=slave) as p:
-            p.put(SCRATCH + 0x800, b"x" * 256)
+            p.store(SCRATCH + 0x800, b"x" * 256)
             requests = [
                 0x5412,
                 0x541C,
@@ -262,7 +262,7 @@ def test_a_killed_program_s_terminal_modes_are_undone(world: Path) -> None:
             assert p.call("ioctl", 0, 0x5401, SCRATCH + 0x800) == 0
             modes = bytearray(p.get(SCRATCH + 0x800, 36))
             modes[12:16] = bytes(4)
-            p.put(SCRATCH + 0x800, bytes(modes))
+            p.store(SCRATCH + 0x800, bytes(modes))
             assert p.call("ioctl", 0, 0x5402, SCRATCH + 0x800) == 0
             assert termios.tcgetattr(slave) != before
             p.call("kill", p.proc.p_pid, 9)

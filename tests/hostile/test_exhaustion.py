@@ -152,7 +152,7 @@ def test_a_terabyte_is_as_fast_as_a_page(tmp_path: Path, abi: str, calls: tuple[
     with Process(tmp_path, abi, release="freebsd-12.1", ram=32 * MIB) as p:
         anon = 0x4032 if abi == "linux" else 0x1012
         assert p.call("mmap", BIG, TERABYTE, 3, anon, -1, 0) == BIG
-        p.put(BIG, bytes(8192))
+        p.store(BIG, bytes(8192))
         for call in calls:
             began = time.monotonic()
             p.call(*call)
@@ -168,7 +168,7 @@ def test_shared_memory_is_bounded_by_swap(tmp_path: Path) -> None:
             assert p.call("fallocate", first, 0, 0, size) == -ENOSPC
         assert p.call("ftruncate", first, TERABYTE) == 0
         assert p.call("fallocate", first, 0, 0, 900 << 10) == 0
-        p.put(SCRATCH, bytes(200 << 10))
+        p.store(SCRATCH, bytes(200 << 10))
         assert p.call("pwrite64", second, SCRATCH, 200 << 10, 1 << 40) == -ENOSPC
         assert p.call("pwrite64", first, SCRATCH, 200 << 10, 0) == 200 << 10, "what is there can be written again"
         assert p.call("pwrite64", second, SCRATCH, 100 << 10, 0) == 100 << 10
@@ -216,12 +216,12 @@ def test_times_beyond_any_clock(tmp_path: Path, abi: str, seed: int | None) -> N
     """With a clock of its own the program sleeps 272 years at once; with the host's it does not start."""
     with Process(tmp_path, abi, seed=seed) as p:
         for seconds, rest in ((FOREVER, 0), (FOREVER, 999_999_999), (1 << 62, 1), (-1, 0), (0, 1_000_000_000), (0, -1)):
-            p.put(SCRATCH, struct.pack("<4q", seconds, rest, seconds, min(rest, 999_999)))
+            p.store(SCRATCH, struct.pack("<4q", seconds, rest, seconds, min(rest, 999_999)))
             if seed is not None or seconds <= 0:
                 p.call("nanosleep", SCRATCH, 0)
             p.call("setitimer", 0, SCRATCH, SCRATCH + 64)
             p.call("getitimer", 0, SCRATCH + 64)
-            p.put(SCRATCH, bytes(32))
+            p.store(SCRATCH, bytes(32))
             p.call("setitimer", 0, SCRATCH, 0)
         assert p.call("clock_gettime", 0 if abi == "linux" else 4, SCRATCH) == 0
         assert not p.dead

@@ -9,7 +9,7 @@ from kernel_model.kern.copyin import copyout
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
-from tests.unit.kern_host import KernHost
+from tests.process import Process
 
 MMAP, MUNMAP, SETRESUID = 477, 73, 311
 MAP_ANON_PRIVATE = 0x1002
@@ -28,24 +28,24 @@ _calls = st.one_of(
 @settings(deadline=None, max_examples=150)
 @given(st.lists(_calls, max_size=25))
 def test_nobody_is_charged_in_the_end(calls: list[tuple]) -> None:
-    host = KernHost("freebsd", ram=4 << 20)
-    vm, proc = host.vm, host.proc
+    process = Process("freebsd", ram=4 << 20)
+    vm, proc = process.vm, process.proc
     children: list = []
     mapped = [0x2000_0000]
     for name, *args in calls:
         if name == "mmap":
             pages, touch = args
-            addr = host.call(MMAP, 0, pages * PAGE_SIZE, 3, MAP_ANON_PRIVATE, -1, 0)
+            addr = process.call(MMAP, 0, pages * PAGE_SIZE, 3, MAP_ANON_PRIVATE, -1, 0)
             assert addr > 0
             mapped.append(addr)
             if touch:
-                copyout(host.td, addr, b"x")
+                copyout(process.td, addr, b"x")
         elif name == "munmap":
             which, skip, pages = args
             addr = mapped[which % len(mapped)] + skip * PAGE_SIZE
-            assert host.call(MUNMAP, addr, pages * PAGE_SIZE) == 0
+            assert process.call(MUNMAP, addr, pages * PAGE_SIZE) == 0
         elif name == "setresuid":
-            _ = host.call(SETRESUID, *args)
+            _ = process.call(SETRESUID, *args)
         elif name == "fork":
             child, charge = vmspace_fork(proc.p_vmspace)
             assert swap_reserve_by_cred(vm, charge, proc.p_ucred)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel_model.errors import SyscallError
 from kernel_model.ucred import Ucred
-from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred, swap_reserve_force
+from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred
 from kernel_model.vm.vm import (
     VM_INHERIT_COPY,
     VM_INHERIT_NONE,
@@ -25,7 +25,6 @@ from kernel_model.vm.vm import (
     VM_PROT_RW,
     VM_PROT_WRITE,
 )
-from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_advise import vm_map_inherit
 from kernel_model.vm.vm_map_delete import vm_map_remove
 from kernel_model.vm.vm_map_entry import MAP_COPY_ON_WRITE
@@ -34,9 +33,10 @@ from kernel_model.vm.vm_map_protect import vm_map_protect
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_pageout import vm_pageout_scan
 from kernel_model.vm.vm_param import PAGE_SIZE
-from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
-from tests.unit.vm_check import FakeProc, FakeVnode, assert_nothing_left, make_vm
+from tests.audit import assert_nothing_left
+from tests.memory_vnode import MemoryVnode
+from tests.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,11 +65,12 @@ class World:
 
     def __init__(self, seed: int, release: str) -> None:
         self.rng = random.Random(seed)
-        self.vm, first = make_vm(release, 128 * PAGE_SIZE, 1 << 24)
+        first = Process(release=release, ram=128 * PAGE_SIZE, swap=1 << 24, bare=True)
+        self.vm = first.vm
         self.vm.swap_cap = SWAP_CAP
-        first.p_ucred = self.someone()
-        self.procs = [first]
-        self.vnode = FakeVnode(bytes(NPAGES * PAGE_SIZE))
+        self.processes = [first]
+        self.setresuid(first)
+        self.vnode = MemoryVnode(bytes(NPAGES * PAGE_SIZE))
         self.refused = 0
 
     def someone(self) -> Ucred:
@@ -79,85 +80,76 @@ class World:
 
     def step(self) -> None:
         """Let some process do something."""
-        proc = self.rng.choice(self.procs)
-        self.run(proc)
-        calls: list[Callable[[FakeProc], None]] = [
+        process = self.rng.choice(self.processes)
+        process.run()
+        calls: list[Callable[[Process], None]] = [
             self.mmap, self.mmap, self.mmap_file, self.munmap, self.mprotect, self.minherit, self.touch, self.touch,
             self.setresuid, self.setresuid, self.fork, self.exit, self.pageout,
         ]  # fmt: skip
-        self.rng.choice(calls)(proc)
-
-    def run(self, proc: FakeProc) -> None:
-        self.vm.pcpu.switch(SimpleNamespace(td_proc=proc))
+        self.rng.choice(calls)(process)
 
     def some_range(self) -> Range:
         first = self.rng.randrange(NPAGES)
         npages = self.rng.randint(1, min(16, NPAGES - first))
         return Range(BASE + first * PAGE_SIZE, BASE + (first + npages) * PAGE_SIZE)
 
-    def mmap(self, proc: FakeProc) -> None:
+    def mmap(self, process: Process) -> None:
         at = self.some_range()
-        map_ = proc.p_vmspace.vm_map
-        vm_map_remove(map_, at.start, at.end)
+        vm_map_remove(process.map, at.start, at.end)
         prot = self.rng.choice((VM_PROT_READ, VM_PROT_RW, VM_PROT_RW))
-        with map_.locked():
-            self.refused += vm_map_insert(map_, None, 0, at.start, at.end, prot, VM_PROT_ALL, 0) != 0
+        with process.map.locked():
+            self.refused += vm_map_insert(process.map, None, 0, at.start, at.end, prot, VM_PROT_ALL, 0) != 0
 
-    def mmap_file(self, proc: FakeProc) -> None:
+    def mmap_file(self, process: Process) -> None:
         """MAP_PRIVATE: nothing is charged before the mapping may be written."""
         at = self.some_range()
-        map_ = proc.p_vmspace.vm_map
-        vm_map_remove(map_, at.start, at.end)
+        vm_map_remove(process.map, at.start, at.end)
         prot = self.rng.choice((VM_PROT_READ, VM_PROT_RW))
         obj = vnode_pager_alloc(self.vm, self.vnode)
-        with map_.locked():
-            rv = vm_map_insert(map_, obj, 0, at.start, at.end, prot, VM_PROT_ALL, MAP_COPY_ON_WRITE)
+        with process.map.locked():
+            rv = vm_map_insert(process.map, obj, 0, at.start, at.end, prot, VM_PROT_ALL, MAP_COPY_ON_WRITE)
         if rv != 0:
             vm_object_deallocate(obj)
             self.refused += 1
 
-    def munmap(self, proc: FakeProc) -> None:
+    def munmap(self, process: Process) -> None:
         at = self.some_range()
-        vm_map_remove(proc.p_vmspace.vm_map, at.start, at.end)
+        vm_map_remove(process.map, at.start, at.end)
 
-    def mprotect(self, proc: FakeProc) -> None:
+    def mprotect(self, process: Process) -> None:
         at = self.some_range()
         prot = self.rng.choice((VM_PROT_READ, VM_PROT_RW))
-        self.refused += vm_map_protect(proc.p_vmspace.vm_map, at.start, at.end, prot) != 0
+        self.refused += vm_map_protect(process.map, at.start, at.end, prot) != 0
 
-    def minherit(self, proc: FakeProc) -> None:
+    def minherit(self, process: Process) -> None:
         at = self.some_range()
         how = self.rng.choice((VM_INHERIT_SHARE, VM_INHERIT_COPY, VM_INHERIT_COPY, VM_INHERIT_NONE))
-        vm_map_inherit(proc.p_vmspace.vm_map, at.start, at.end, how)
+        vm_map_inherit(process.map, at.start, at.end, how)
 
-    def touch(self, proc: FakeProc) -> None:
+    def touch(self, process: Process) -> None:
         """Copies on write make shadow objects, which are charged; a refused access is no matter."""
         for _ in range(4):
             va = BASE + self.rng.randrange(NPAGES) * PAGE_SIZE
-            vm_fault(proc.p_vmspace.vm_map, va, self.rng.choice((VM_PROT_READ, VM_PROT_WRITE)))
+            process.touch(va, self.rng.choice((VM_PROT_READ, VM_PROT_WRITE)))
 
-    def setresuid(self, proc: FakeProc) -> None:
-        proc.p_ucred = self.someone()
+    def setresuid(self, process: Process) -> None:
+        process.proc.p_ucred = self.someone()
 
-    def fork(self, proc: FakeProc) -> None:
+    def fork(self, process: Process) -> None:
         """fork(2) with its reservation, which may be refused."""
-        if len(self.procs) == MOST:
+        if len(self.processes) == MOST:
             return
-        child, charge = vmspace_fork(proc.p_vmspace)
-        if not swap_reserve_by_cred(self.vm, charge, proc.p_ucred):
-            # What the child's entries say is going to be released, so it must have been reserved.
-            swap_reserve_force(self.vm, charge)
-            vmspace_free(child)
+        try:
+            self.processes.append(process.fork())
+        except SyscallError:
             self.refused += 1
-            return
-        self.procs.append(FakeProc(child, p_ucred=proc.p_ucred))
 
-    def exit(self, proc: FakeProc) -> None:
-        if len(self.procs) > 1:
-            self.procs.remove(proc)
-            vmspace_free(proc.p_vmspace)
+    def exit(self, process: Process) -> None:
+        if len(self.processes) > 1:
+            self.processes.remove(process)
+            process.exit()
 
-    def pageout(self, _: FakeProc) -> None:
+    def pageout(self, _: Process) -> None:
         vm_pageout_scan(self.vm)
 
     def books(self) -> Counter[int]:
@@ -176,8 +168,8 @@ class World:
         return owed
 
     def entries(self) -> Iterator[VmMapEntry]:
-        for proc in self.procs:
-            header = proc.p_vmspace.vm_map.header
+        for process in self.processes:
+            header = process.map.header
             entry = header.next
             while entry is not header:
                 yield entry
@@ -196,10 +188,10 @@ def test_in_the_end_nobody_owes_anything(seed: int, release: str) -> None:
     for _ in range(150):
         world.step()
         world.check()
-    for proc in world.procs:
+    for process in world.processes:
         # Whoever they were when they mapped something, they die as somebody else.
-        world.setresuid(proc)
-        vmspace_free(proc.p_vmspace)
+        world.setresuid(process)
+        process.exit()
     assert not any(world.vm.uid_vmsize.values()), world.vm.uid_vmsize
     assert world.vm.swap_reserved == 0
     assert_nothing_left(world.vm)
@@ -217,9 +209,9 @@ def test_some_reservations_are_refused_and_cost_nothing() -> None:
 
 def test_memory_is_paid_for_by_who_mapped_it() -> None:
     """mmap, setresuid(1000), munmap: the example of the issue that asked for this."""
-    vm, proc = make_vm()
+    process = Process(bare=True)
+    vm, proc, map_ = process.vm, process.proc, process.map
     proc.p_ucred = Ucred()
-    map_ = proc.p_vmspace.vm_map
     with map_.locked():
         assert vm_map_insert(map_, None, 0, BASE, BASE + 512 * PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0) == 0
     before = dict(vm.uid_vmsize)
@@ -232,8 +224,8 @@ def test_memory_is_paid_for_by_who_mapped_it() -> None:
 
 def test_equal_records_are_still_two_records() -> None:
     """Neighbours merge only when one record pays for both, as pointers are compared in FreeBSD."""
-    vm, proc = make_vm()
-    map_ = proc.p_vmspace.vm_map
+    process = Process(bare=True)
+    vm, proc, map_ = process.vm, process.proc, process.map
     proc.p_ucred = Ucred(7, 7, 7)
     with map_.locked():
         vm_map_insert(map_, None, 0, BASE, BASE + PAGE_SIZE, VM_PROT_RW, VM_PROT_ALL, 0)
@@ -247,7 +239,7 @@ def test_equal_records_are_still_two_records() -> None:
 
 
 def test_what_was_reserved_is_released_from_the_same_record() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     alice, bob = Ucred(1, 1, 1), Ucred(2, 2, 2)
     assert swap_reserve_by_cred(vm, PAGE_SIZE, alice)
     assert swap_reserve_by_cred(vm, 2 * PAGE_SIZE, bob)

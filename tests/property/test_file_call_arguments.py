@@ -11,7 +11,7 @@ import pytest
 from kernel_model.abi.freebsd64 import sys_file as freebsd
 from kernel_model.abi.linux64 import linux_file as linux
 from kernel_model.kern.sysent import SIGNED32, UNSIGNED32
-from tests.unit.file_host import BAD, SCRATCH, FileHost
+from tests.process import BAD, SCRATCH, Process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ EDGES = [0, 1, 2, 3, 7, 8, 63, 64, 255, 4095, 4096, 1 << 16, (1 << 31) - 1, 1 <<
 ROUNDS = 40
 
 
-def argument(letter: str, host: FileHost, rng: random.Random, places: list[int]) -> int:
+def argument(letter: str, process: Process, rng: random.Random, places: list[int]) -> int:
     """A value that is sometimes right for *letter*."""
     if letter in "psb":
         return rng.choice([*places, *places, *places, 0, 1, BAD, BAD - 1, 1 << 47, (1 << 64) - 1, SCRATCH + 5])
@@ -43,20 +43,20 @@ def test_only_errors_of_the_guest(tmp_path: Path, abi: str, name: str):
             (top / "work/d").mkdir(parents=True)
             (top / "work/f").write_bytes(b"content")
             (top / "work/l").symlink_to("f")
-            host = FileHost(top, abi=abi, cwd="/work", rw=False)
-            reader_writer = host.space(8)
-            host.ok("pipe2", reader_writer, 4 if abi == "freebsd" else 0x800)
+            process = Process(abi, root=top, cwd="/work", rw=False)
+            reader_writer = process.alloc(8)
+            process.ok("pipe2", reader_writer, 4 if abi == "freebsd" else 0x800)
             for path in ("f", "d", "/dev/null", "/proc/self/stat"):
-                host.ok("open", path, 2 if path == "f" else 0, 0)
-            places = [host.put(text + b"\0") for text in (b"f", b"d", b"l", b"d/x", b"/dev/fd", b"n" * 300, b"")]
-            places += [host.put(struct.pack("<4Q", *(rng.choice(EDGES) for _ in range(4)))) for _ in range(8)]
-            places.append(host.put(struct.pack("<4Q", SCRATCH, 10, SCRATCH + 100, 10)))
-            places.append(host.space(4096))
-        row = host.names[name]
-        args = [argument(letter, host, rng, places) for letter in row.letters]
-        result = host.call(name, *args)
+                process.ok("open", path, 2 if path == "f" else 0, 0)
+            places = [process.put(text + b"\0") for text in (b"f", b"d", b"l", b"d/x", b"/dev/fd", b"n" * 300, b"")]
+            places += [process.put(struct.pack("<4Q", *(rng.choice(EDGES) for _ in range(4)))) for _ in range(8)]
+            places.append(process.put(struct.pack("<4Q", SCRATCH, 10, SCRATCH + 100, 10)))
+            places.append(process.alloc(4096))
+        row = process.row(name)
+        args = [argument(letter, process, rng, places) for letter in row.letters]
+        result = process.call(name, *args)
         assert isinstance(result, int), (name, args)
-        if host.proc.p_state:
-            assert host.proc.p_xsig == 9, (name, args)
-            host.proc.p_state = 0
-            host = FileHost(top, abi=abi, cwd="/work")
+        if process.proc.p_state:
+            assert process.proc.p_xsig == 9, (name, args)
+            process.proc.p_state = 0
+            process = Process(abi, root=top, cwd="/work")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.file_host import FileHost
+from tests.process import Process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +40,7 @@ paths = st.builds(
     st.sampled_from(["", "", "", "/", "//"]),
 )
 hostile = ["/", "..", "../../../..", "/..", "/one/two/three/a", "/a", "/../../a", "//b", "/one/../two"]
-targets = st.one_of(
-    paths, st.sampled_from(["a", "b", "c", "../three/d", "x" * 300, *(hostile if CAN_CHROOT else [])])
-)
+targets = st.one_of(paths, st.sampled_from(["a", "b", "c", "../three/d", "x" * 300, *(hostile if CAN_CHROOT else [])]))
 modes = st.sampled_from([0o755, 0o700, 0o777])
 open_flags = st.builds(
     lambda access, bits: access | sum(bits),
@@ -71,9 +69,7 @@ calls = st.one_of(
 
 def native(name: str, *args: int | str) -> int:
     """The call on the host: result, or negative errno."""
-    words = [
-        ctypes.c_char_p(os.fsencode(arg)) if isinstance(arg, str) else ctypes.c_long(arg) for arg in args
-    ]
+    words = [ctypes.c_char_p(os.fsencode(arg)) if isinstance(arg, str) else ctypes.c_long(arg) for arg in args]
     result = LIBC.syscall(ctypes.c_long(NUMBERS[name]), *words)
     return -ctypes.get_errno() if result < 0 else result
 
@@ -121,12 +117,12 @@ def one_native(name: str, *args: int | str) -> int:
 
 
 def run_model(top: Path, todo: list[tuple]) -> list[int]:
-    host = FileHost(top, cwd="/" + DEEP, rw=True)
+    process = Process("linux", root=top, cwd="/" + DEEP, rw=True)
     results = []
     for name, *args in todo:
-        result = host.call(name, *args)
+        result = process.call(name, *args)
         if name == "open" and result >= 0:
-            host.ok("close", result)
+            process.ok("close", result)
             result = 0
         results.append(result)
     return results

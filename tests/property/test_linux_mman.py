@@ -10,7 +10,7 @@ from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_map import vm_map_assert_consistent
 from kernel_model.vm.vmspace import vmspace_fork, vmspace_free
-from tests.unit.kern_host import KernHost
+from tests.process import Process
 
 PG = 4096
 BASE = 0x10_0000_0000
@@ -34,8 +34,8 @@ OPERATION = st.one_of(
 class Model:
     """page -> byte; a page that is not there is not mapped."""
 
-    def __init__(self, host: KernHost) -> None:
-        self.host = host
+    def __init__(self, process: Process) -> None:
+        self.host = process
         self.pages: dict[int, int] = {}
         self.value = 0
 
@@ -131,7 +131,7 @@ class Model:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(OPERATION, min_size=3, max_size=25))
 def test_like_a_dictionary(operations: list[tuple]) -> None:
-    model = Model(KernHost("linux", ram=16 << 20))
+    model = Model(Process("linux", ram=16 << 20))
     for name, *args in operations:
         getattr(model, name)(*args)
         model.check()

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import pytest
 
-from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred
+from kernel_model.vm.swap_pager import swap_release_by_cred
 from kernel_model.vm.vm import (
     OBJT_DEFAULT,
     VM_INHERIT_COPY,
@@ -32,18 +31,10 @@ from kernel_model.vm.vm_map_wire import vm_map_unwire, vm_map_wire
 from kernel_model.vm.vm_object import vm_object_deallocate
 from kernel_model.vm.vm_pageout import vm_pageout_scan
 from kernel_model.vm.vm_param import PAGE_SIZE
-from kernel_model.vm.vmspace import VmSpace, vmspace_fork, vmspace_free
 from kernel_model.vm.vnode_pager import vfs_msync, vnode_pager_alloc
-from tests.unit.vm_check import (
-    FakeProc,
-    FakeVnode,
-    assert_nothing_left,
-    check_all,
-    make_vm,
-    map_anon,
-    peek,
-    poke,
-)
+from tests.audit import assert_nothing_left
+from tests.memory_vnode import MemoryVnode
+from tests.process import Process
 
 BASE = 0x10_0000
 NPAGES = 24
@@ -69,8 +60,10 @@ class Cell:
 
 
 @dataclass(eq=False)
-class Process:
-    space: VmSpace
+class Member:
+    """A process of the tree, and what its pages must hold."""
+
+    process: Process
     cells: dict[int, Cell]
     inherit: dict[int, int]
 
@@ -80,29 +73,29 @@ class World:
 
     def __init__(self, seed: int, release: str, ram_pages: int, share: bool) -> None:
         self.rng = random.Random(seed)
-        self.vm, proc = make_vm(release, ram_pages * PAGE_SIZE, 1 << 26)
-        self.proc = proc
+        process = Process(release=release, ram=ram_pages * PAGE_SIZE, swap=1 << 26, bare=True)
+        process.map_at(BASE, NPAGES * PAGE_SIZE)
+        self.vm = process.vm
         self.share = share
-        self.vnode = FakeVnode(bytes(self.rng.randrange(1, 255) for _ in range(FILE_PAGES)) * (PAGE_SIZE - 7))
-        map_anon(proc.p_vmspace, BASE, NPAGES)
-        first = Process(proc.p_vmspace, {}, {})
+        self.vnode = MemoryVnode(bytes(self.rng.randrange(1, 255) for _ in range(FILE_PAGES)) * (PAGE_SIZE - 7))
+        first = Member(process, {}, {})
         for page in range(NPAGES):
             first.cells[page] = Cell()
             first.inherit[page] = VM_INHERIT_COPY
-        self.processes = [first]
+        self.members = [first]
         self.map_file_private(first)
-        self.shared_file = FakeVnode(bytes(SHARED_PAGES * PAGE_SIZE - 100))
+        self.shared_file = MemoryVnode(bytes(SHARED_PAGES * PAGE_SIZE - 100))
         self.file_cells = [Cell() for _ in range(SHARED_PAGES)]
         self.map_file_shared(first)
 
     def va(self, page: int) -> int:
         return BASE + page * PAGE_SIZE
 
-    def map_file_private(self, process: Process) -> None:
+    def map_file_private(self, member: Member) -> None:
         """The file, copied on write, above the anonymous pages."""
         object_ = vnode_pager_alloc(self.vm, self.vnode)
         start, npages = self.va(NPAGES), object_.size
-        map_ = process.space.vm_map
+        map_ = member.process.map
         end = start + npages * PAGE_SIZE
         with map_.locked():
             rv = vm_map_insert(
@@ -112,13 +105,13 @@ class World:
         padded = bytes(self.vnode.data) + bytes(PAGE_SIZE)
         for page in range(npages):
             base = page * PAGE_SIZE
-            process.cells[NPAGES + page] = Cell([padded[base + slot * STRIDE] for slot in range(SLOTS)])
-            process.inherit[NPAGES + page] = VM_INHERIT_COPY
+            member.cells[NPAGES + page] = Cell([padded[base + slot * STRIDE] for slot in range(SLOTS)])
+            member.inherit[NPAGES + page] = VM_INHERIT_COPY
 
-    def map_file_shared(self, process: Process) -> None:
+    def map_file_shared(self, member: Member) -> None:
         """Another file, whose every mapping is the file."""
         start = self.va(SHARED_AT)
-        map_ = process.space.vm_map
+        map_ = member.process.map
         with map_.locked():
             rv = vm_map_insert(
                 map_, vnode_pager_alloc(self.vm, self.shared_file), 0, start, start + SHARED_PAGES * PAGE_SIZE,
@@ -126,36 +119,34 @@ class World:
             )  # fmt: skip
         assert rv == 0
         for page, cell in enumerate(self.file_cells):
-            process.cells[SHARED_AT + page] = cell
-            process.inherit[SHARED_AT + page] = VM_INHERIT_SHARE
+            member.cells[SHARED_AT + page] = cell
+            member.inherit[SHARED_AT + page] = VM_INHERIT_SHARE
 
     # the operations
 
     def write(self) -> None:
-        process = self.rng.choice(self.processes)
-        if process.cells:
-            page = self.rng.choice(list(process.cells))
+        member = self.rng.choice(self.members)
+        if member.cells:
+            page = self.rng.choice(list(member.cells))
             slot, value = self.rng.randrange(SLOTS), self.rng.randrange(1, 256)
-            poke(process.space, self.va(page) + slot * STRIDE, bytes([value]))
-            process.cells[page].data[slot] = value
+            member.process.poke(self.va(page) + slot * STRIDE, bytes([value]))
+            member.cells[page].data[slot] = value
 
     def read(self) -> None:
-        process = self.rng.choice(self.processes)
-        if process.cells:
-            self.compare(process, self.rng.choice(list(process.cells)))
+        member = self.rng.choice(self.members)
+        if member.cells:
+            self.compare(member, self.rng.choice(list(member.cells)))
 
-    def compare(self, process: Process, page: int) -> None:
-        got = [peek(process.space, self.va(page) + slot * STRIDE, 1)[0] for slot in range(SLOTS)]
-        assert got == process.cells[page].data, f"page {page} of {self.processes.index(process)}"
+    def compare(self, member: Member, page: int) -> None:
+        got = [member.process.peek(self.va(page) + slot * STRIDE, 1)[0] for slot in range(SLOTS)]
+        assert got == member.cells[page].data, f"page {page} of {self.members.index(member)}"
 
     def fork(self) -> None:
-        if len(self.processes) >= 7:
+        if len(self.members) >= 7:
             return
-        parent = self.rng.choice(self.processes)
-        self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(parent.space)))
-        space, charge = vmspace_fork(parent.space)
-        assert swap_reserve_by_cred(self.vm, charge, self.proc.p_ucred)
-        child = Process(space, {}, {})
+        parent = self.rng.choice(self.members)
+        parent.process.run()
+        child = Member(parent.process.fork(), {}, {})
         for page, cell in parent.cells.items():
             how = parent.inherit[page]
             if how == VM_INHERIT_NONE:
@@ -165,16 +156,16 @@ class World:
                 child.cells[page] = cell
             else:
                 child.cells[page] = cell.clone() if how == VM_INHERIT_COPY else Cell()
-        self.processes.append(child)
+        self.members.append(child)
 
     def exit(self) -> None:
-        if len(self.processes) > 1:
-            gone = self.processes.pop(self.rng.randrange(len(self.processes)))
-            vmspace_free(gone.space)
-            self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(self.processes[0].space)))
+        if len(self.members) > 1:
+            gone = self.members.pop(self.rng.randrange(len(self.members)))
+            gone.process.exit()
+            self.members[0].process.run()
 
     def minherit(self) -> None:
-        process = self.rng.choice(self.processes)
+        member = self.rng.choice(self.members)
         first = self.rng.randrange(NPAGES)
         last = self.rng.randrange(first + 1, NPAGES + 1)
         values = [VM_INHERIT_COPY, VM_INHERIT_NONE]
@@ -183,55 +174,55 @@ class World:
         if self.vm.release.inherit_zero:
             values.append(VM_INHERIT_ZERO)
         value = self.rng.choice(values)
-        if value == VM_INHERIT_COPY and self.is_shared(process, first, last):
+        if value == VM_INHERIT_COPY and self.is_shared(member, first, last):
             # FreeBSD lets the other sharers write into what the copy still looks at: no snapshot, no flat model.
             return
-        assert vm_map_inherit(process.space.vm_map, self.va(first), self.va(last), value) == 0
+        assert vm_map_inherit(member.process.map, self.va(first), self.va(last), value) == 0
         for page in range(first, last):
-            if page in process.inherit:
-                process.inherit[page] = value
+            if page in member.inherit:
+                member.inherit[page] = value
 
-    def is_shared(self, process: Process, first: int, last: int) -> bool:
-        """Whether another process has one of these pages in common with *process*."""
-        others = {id(cell) for other in self.processes if other is not process for cell in other.cells.values()}
-        return any(page in process.cells and id(process.cells[page]) in others for page in range(first, last))
+    def is_shared(self, member: Member, first: int, last: int) -> bool:
+        """Whether another member has one of these pages in common with *member*."""
+        others = {id(cell) for other in self.members if other is not member for cell in other.cells.values()}
+        return any(page in member.cells and id(member.cells[page]) in others for page in range(first, last))
 
     def remap(self) -> None:
         """Unmap a few pages and map fresh ones there."""
-        process = self.rng.choice(self.processes)
+        member = self.rng.choice(self.members)
         first = self.rng.randrange(NPAGES)
         last = min(first + self.rng.randrange(1, 6), NPAGES)
-        vm_map_remove(process.space.vm_map, self.va(first), self.va(last))
+        vm_map_remove(member.process.map, self.va(first), self.va(last))
         for page in range(first, last):
-            process.cells.pop(page, None)
+            member.cells.pop(page, None)
         if self.rng.random() < 0.7:
-            map_anon(process.space, self.va(first), last - first)
+            member.process.map_at(self.va(first), (last - first) * PAGE_SIZE)
             for page in range(first, last):
-                process.cells[page] = Cell()
-                process.inherit[page] = VM_INHERIT_COPY
+                member.cells[page] = Cell()
+                member.inherit[page] = VM_INHERIT_COPY
 
     def protect(self) -> None:
         """Take write access away and give it back."""
-        process = self.rng.choice(self.processes)
+        member = self.rng.choice(self.members)
         first = self.rng.randrange(NPAGES)
         last = self.rng.randrange(first + 1, NPAGES + 1)
-        map_ = process.space.vm_map
+        map_ = member.process.map
         assert vm_map_protect(map_, self.va(first), self.va(last), VM_PROT_READ) == 0
         for page in range(first, last):
-            if page in process.cells and self.rng.random() < 0.3:
-                self.compare(process, page)
+            if page in member.cells and self.rng.random() < 0.3:
+                self.compare(member, page)
         assert vm_map_protect(map_, self.va(first), self.va(last), VM_PROT_READ | VM_PROT_WRITE) == 0
 
     def advise(self) -> None:
-        process = self.rng.choice(self.processes)
+        member = self.rng.choice(self.members)
         first = self.rng.randrange(NPAGES)
-        vm_map_madvise(process.space.vm_map, self.va(first), self.va(NPAGES), self.rng.choice([3, 4]))
+        vm_map_madvise(member.process.map, self.va(first), self.va(NPAGES), self.rng.choice([3, 4]))
 
     def wire(self) -> None:
-        process = self.rng.choice(self.processes)
+        member = self.rng.choice(self.members)
         first = self.rng.randrange(NPAGES)
         last = min(first + 4, NPAGES)
-        map_ = process.space.vm_map
+        map_ = member.process.map
         flags = VM_MAP_WIRE_USER | VM_MAP_WIRE_HOLESOK
         if self.rng.random() < 0.5:
             assert vm_map_wire(map_, self.va(first), self.va(last), flags) == 0
@@ -252,7 +243,8 @@ class World:
         assert len(self.shared_file.data) == SHARED_PAGES * PAGE_SIZE - 100
 
     def check(self) -> None:
-        check_all(self.vm, [process.space for process in self.processes], shared_inval=self.strict)
+        first, *others = (member.process for member in self.members)
+        first.check(*others, shared_inval=self.strict)
 
     @property
     def strict(self) -> bool:
@@ -260,11 +252,11 @@ class World:
         return self.vm.release.cow_invalidates_shared or not self.share
 
     def finish(self) -> None:
-        for process in self.processes:
-            for page in process.cells:
-                self.compare(process, page)
-        for process in self.processes:
-            vmspace_free(process.space)
+        for member in self.members:
+            for page in member.cells:
+                self.compare(member, page)
+        for member in self.members:
+            member.process.exit()
         assert_nothing_left(self.vm)
         last = [self.shared_file.data[slot * STRIDE] for slot in range(SLOTS)]
         assert last == self.file_cells[0].data
@@ -298,53 +290,48 @@ def test_forked_memory_is_flat_memory(release: str, share: bool, ram_pages: int)
 
 def test_a_chain_of_two_thousand_forks_collapses() -> None:
     """Each process forks and goes away: one object remains, and nothing recurses."""
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    map_anon(space, BASE, 4)
+    process = Process(bare=True)
+    process.map_at(BASE, 4 * PAGE_SIZE)
     for generation in range(2000):
-        poke(space, BASE + (generation % 4) * PAGE_SIZE, generation.to_bytes(4, "little"))
-        child, charge = vmspace_fork(space)
-        assert swap_reserve_by_cred(vm, charge, proc.p_ucred)
-        vmspace_free(space)
-        space = child
-        proc.p_vmspace = child
+        process.poke(BASE + (generation % 4) * PAGE_SIZE, generation.to_bytes(4, "little"))
+        child = process.fork()
+        process.exit()
+        process = child
+        process.run()
     depth = 0
-    entry = next(iter(space.vm_map))
+    entry = next(iter(process.map))
     object_ = entry.vm_object
     while object_ is not None:
         depth += 1
         object_ = object_.backing_object
     assert depth == 1
-    assert [peek(space, BASE + page * PAGE_SIZE, 4) for page in range(4)] == [
+    assert [process.peek(BASE + page * PAGE_SIZE, 4) for page in range(4)] == [
         (1996 + page).to_bytes(4, "little") for page in range(4)
     ]
-    vmspace_free(space)
-    assert_nothing_left(vm)
+    process.exit()
+    assert_nothing_left(process.vm)
 
 
 def test_two_thousand_living_generations_do_not_recurse() -> None:
     """While every ancestor lives the chain is deep; it shrinks when they go, from either end."""
-    vm, proc = make_vm()
-    spaces = [proc.p_vmspace]
-    map_anon(spaces[0], BASE, 1)
+    processes = [Process(bare=True)]
+    processes[0].map_at(BASE, PAGE_SIZE)
     for generation in range(2000):
-        poke(spaces[-1], BASE, generation.to_bytes(4, "little"))
-        proc.p_vmspace = spaces[-1]
-        child, charge = vmspace_fork(spaces[-1])
-        assert swap_reserve_by_cred(vm, charge, proc.p_ucred)
-        spaces.append(child)
-    assert peek(spaces[-1], BASE, 4) == (1999).to_bytes(4, "little")
-    for space in spaces[1:-1]:
-        vmspace_free(space)
-    assert peek(spaces[0], BASE, 4) == (0).to_bytes(4, "little")
-    assert peek(spaces[-1], BASE, 4) == (1999).to_bytes(4, "little")
-    vmspace_free(spaces[0])
-    vmspace_free(spaces[-1])
-    assert_nothing_left(vm)
+        processes[-1].poke(BASE, generation.to_bytes(4, "little"))
+        processes[-1].run()
+        processes.append(processes[-1].fork())
+    assert processes[-1].peek(BASE, 4) == (1999).to_bytes(4, "little")
+    for process in processes[1:-1]:
+        process.exit()
+    assert processes[0].peek(BASE, 4) == (0).to_bytes(4, "little")
+    assert processes[-1].peek(BASE, 4) == (1999).to_bytes(4, "little")
+    processes[0].exit()
+    processes[-1].exit()
+    assert_nothing_left(processes[0].vm)
 
 
 def test_object_references_that_nobody_maps_are_given_back() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     from kernel_model.vm.vm_object import vm_object_allocate
 
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 5)

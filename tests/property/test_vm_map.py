@@ -3,12 +3,17 @@
 1,000 scenarios of 60 operations each; every seventh is of the same release.
 """
 
+from importlib import import_module
+
 import pytest
 
 from kernel_model.errors import KernelPanic
-from kernel_model.vm import vm_map, vm_map_delete, vm_map_find, vm_map_insert, vm_map_protect, vm_map_tree, vmspace
+from kernel_model.vm import vm_map, vm_map_tree, vmspace
 from tests.property.vm_model import NAMES, Scenario
 
+vm_map_delete, vm_map_find, vm_map_insert, vm_map_protect, vm_map_wire = (
+    import_module(f"kernel_model.vm.vm_map_{name}") for name in ("delete", "find", "insert", "protect", "wire")
+)
 SCENARIOS = 1000
 CHUNK = 50
 STEPS = 60
@@ -186,8 +191,6 @@ def plant_growth_short_by_a_page(patch):
 
 def plant_wiring_that_fails_stays(patch):
     """Entries wired before the one that failed stay wired."""
-    from kernel_model.vm import vm_map_wire
-
     patch.setattr(vm_map_wire, "_undo", forget)
 
 

@@ -1,15 +1,18 @@
 """Every change of an entry is told to the machine, and to a listener, whatever the operation."""
 
 from collections import Counter
+from importlib import import_module
 
 import pytest
 
+from kernel_model.errno import EINVAL
 from kernel_model.ktrace import MAP
-from kernel_model.vm import vm_map_insert
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_IN_TRANSITION
 from kernel_model.vm.vm_map_tree import vm_map_entry_resize_free
+from kernel_model.vm.vm_param import KernReturn
 from tests.property.vm_model import PG, Scenario, expand
+from tests.replay.world import World
 
 SCENARIOS = 140
 STEPS = 60
@@ -113,7 +116,7 @@ def test_an_untold_change_is_caught(monkeypatch):
         prev.end = end
         vm_map_entry_resize_free(map_, prev)
 
-    monkeypatch.setattr(vm_map_insert, "_extend", extend)
+    monkeypatch.setattr(import_module("kernel_model.vm.vm_map_insert"), "_extend", extend)
     with pytest.raises(AssertionError, match=r"changed, told|not in"):
         for seed in range(140):
             Watched(seed).run(STEPS)
@@ -140,3 +143,26 @@ def test_what_is_told_says_what_happened():
     protect = next(change for change in heard if change.what == "protect")
     assert (protect.start, protect.end, protect.before_prot, protect.prot) == (base, base + PG, 3, 1)
     assert all(change.map is scenario.world.map for change in heard)
+
+
+CODES = {
+    "fault", "find", "fixed", "growstack", "inherit", "insert", "madvise", "protect", "remove", "stack", "unwire",
+    "wire",
+}  # fmt: skip
+
+
+def test_every_verb_answers_with_a_code_that_shows_its_name(monkeypatch):
+    """Not with a number of its own; only the errno of madvise since 12 is one."""
+    apply = World.apply
+    seen = set()
+
+    def watched(world, op, args):
+        rv, out = apply(world, op, args)
+        if op in CODES and rv != EINVAL:
+            seen.add((op, type(rv)))
+        return rv, out
+
+    monkeypatch.setattr(World, "apply", watched)
+    for seed in range(14):
+        Scenario(seed).run(STEPS)
+    assert seen == {(op, KernReturn) for op in CODES}

@@ -6,10 +6,11 @@ Faults, wiring and the copying of wired entries have their effects on maps, obje
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from kernel_model.vm import vm_map_delete, vm_map_protect, vm_map_wire, vmspace
+from kernel_model.vm import vmspace
 from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP, VM_PROT_FAULT_LOOKUP
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_NEEDS_COPY, MAP_ENTRY_VN_EXEC, VM_FAULT_WIRE
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm
     from kernel_model.vm.vm_map import VmMap
     from kernel_model.vm.vm_map_entry import VmMapEntry
+
+vm_map_delete, vm_map_protect, vm_map_wire = (
+    import_module(f"kernel_model.vm.vm_map_{name}") for name in ("delete", "protect", "wire")
+)
 
 
 class PageFreePmap:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import islice
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from kernel_model.kern.proc import ProcLock
-from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
-from kernel_model.ucred import Ucred
+from kernel_model.rlimit import RLIM_INFINITY
+from kernel_model.vm.pmap import NullHardware
 from kernel_model.vm.vm import OBJ_ONEMAPPING, OBJT_DEFAULT, OBJT_PHYS, OBJT_SWAP, OBJT_VNODE
-from kernel_model.vm.vm_init import Vm
+from kernel_model.vm.vm_init import DEFAULT_RAM
 from kernel_model.vm.vm_map import vm_map_assert_consistent, vm_map_create
 from kernel_model.vm.vm_map_advise import vm_map_inherit, vm_map_madvise, vm_map_sync
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_remove
@@ -46,6 +43,7 @@ from kernel_model.vm.vm_param import KERN_SUCCESS
 from kernel_model.vm.vm_stack import vm_map_growstack, vm_map_stack
 from kernel_model.vm.vm_stack_gap import P2_STKGAP_DISABLE, vm_map_growstack_gap
 from kernel_model.vm.vmspace import VmSpace, vmspace_alloc, vmspace_fork, vmspace_free
+from tests.process import LIMITS, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,10 +56,10 @@ if TYPE_CHECKING:
 Args = dict[str, Any]
 Outcome = tuple[int, Any]
 _LIMITS = {
-    "lim_stack": RLIMIT_STACK,
-    "lim_vmem": RLIMIT_VMEM,
-    "lim_memlock": RLIMIT_MEMLOCK,
-    "lim_data": RLIMIT_DATA,
+    "lim_stack": "stack",
+    "lim_vmem": "vmem",
+    "lim_memlock": "memlock",
+    "lim_data": "data",
 }
 SPAN = 1 << 36
 """Frame numbers of a scenario, in bytes: many scenarios live at once."""
@@ -72,37 +70,7 @@ class BadStep(ValueError):
     """The recording asks for something that was never made."""
 
 
-class Limits:
-    """Soft limits of every process of a scenario."""
-
-    def __init__(self) -> None:
-        self.soft: dict[int, int] = {}
-
-    def lim_cur(self, which: int) -> int:
-        return self.soft.get(which, RLIM_INFINITY)
-
-
 _GROWS = MAP_ENTRY_GROWS_DOWN | MAP_ENTRY_GROWS_UP
-
-
-@dataclass
-class Sysent:
-    sv_usrstack: int = 0
-
-
-@dataclass
-class Process:
-    """As much of a process as the map layer sees."""
-
-    p_vmspace: VmSpace
-    p_limit: Limits
-    p_sysent: Sysent
-    p_ucred: Ucred
-    p_flag2: int = 0
-    p_fctl0: int = 0
-    p_textvp: object | None = field(default_factory=object)
-    p_lock: ProcLock = field(default_factory=ProcLock)
-    p_pid: int = 1000
 
 
 class World:
@@ -111,23 +79,32 @@ class World:
     def __init__(self, release: Release, setup: dict[str, int], record: FaultRecord) -> None:
         self.release = release
         self.record = record
-        self.vm = vm = Vm(release, span=SPAN)
+        self.owner = Process(release=release.name, ram=DEFAULT_RAM, span=SPAN, hardware=NullHardware, bare=True)
+        self.stranger = self.owner.fork()
+        self.stranger.proc.p_limit = self.owner.proc.p_limit
+        for name in LIMITS:
+            self.owner.limit(name, RLIM_INFINITY)
+        self.vm = vm = self.owner.vm
         vm.max_user_wired = (1 << 63) - 1
         vm.swap_cap = (1 << 64) - 1
         self.min = setup["min"]
         self.max = setup["max"]
-        self.limits = Limits()
-        self.sysent = Sysent()
-        self.spaces: list[VmSpace | None] = [vmspace_alloc(vm, self.min, self.max)]
+        for process in self.both():
+            vmspace_free(process.space)
+            process.proc.p_vmspace = vmspace_alloc(vm, self.min, self.max)
+            process.give_program()
+        self.spaces: list[VmSpace | None] = [self.owner.space]
         self.current = 0
-        self.owner = Process(self.space, self.limits, self.sysent, Ucred())
-        self.stranger = Process(vmspace_alloc(vm, self.min, self.max), self.limits, self.sysent, self.owner.p_ucred)
-        vm.pcpu.switch(SimpleNamespace(td_proc=self.owner))
+        self.set_usrstack(0)
         self.objects: list[VmObject | None] = [None]
         self.unsound = False
         for name, value in setup.items():
             if name not in ("min", "max"):
                 self._assign(name, value)
+
+    def both(self) -> tuple[Process, Process]:
+        """The process of the scenario, and the one that meddles with its map."""
+        return self.owner, self.stranger
 
     @property
     def space(self) -> VmSpace:
@@ -354,7 +331,7 @@ class World:
 
     def op_use(self, a: Args) -> Outcome:
         self.current = self._living(a.get("vm", 0))
-        self.owner.p_vmspace = self.space
+        self.owner.proc.p_vmspace = self.space
         return 0, None
 
     def op_exit(self, a: Args) -> Outcome:
@@ -381,13 +358,14 @@ class World:
         """One of the settings of ``setup`` and of the operation ``set``."""
         setter = getattr(self, f"set_{name}", None)
         if name in _LIMITS:
-            self.limits.soft[_LIMITS[name]] = value
+            self.owner.limit(_LIMITS[name], value)
         elif setter is not None:
             setter(value)
         # every other key is for other readers
 
     def set_usrstack(self, value: int) -> None:
-        self.sysent.sv_usrstack = value
+        for process in self.both():
+            process.proc.p_sysent = process.proc.p_sysent._replace(sv_usrstack=value)
         self.space.vm_stacktop = value
 
     def set_maxsaddr(self, value: int) -> None:
@@ -422,18 +400,20 @@ class World:
             self.map.modflags(MAP_WIREFUTURE if value else 0, 0 if value else MAP_WIREFUTURE)
 
     def set_foreign(self, value: int) -> None:
-        self.vm.pcpu.switch(SimpleNamespace(td_proc=self.stranger if value else self.owner))
+        (self.stranger if value else self.owner).run()
 
     def set_curproc(self, value: int) -> None:
         space = self.spaces[self._living(value)]
         assert space is not None
-        self.owner.p_vmspace = space
+        self.owner.proc.p_vmspace = space
 
     def set_textvp(self, value: int) -> None:
-        self.owner.p_textvp = self.stranger.p_textvp = object() if value else None
+        for process in self.both():
+            process.proc.p_textvp = process.proc.p_fd.fd_rdir if value else None
 
     def set_stkgap_disable(self, value: int) -> None:
-        self.owner.p_flag2 = self.stranger.p_flag2 = P2_STKGAP_DISABLE if value else 0
+        for process in self.both():
+            process.proc.p_flag2 = P2_STKGAP_DISABLE if value else 0
 
     # the state
 

@@ -1,25 +1,21 @@
-"""A mirror without a kernel above it: an address map, an engine, and machine code given as bytes."""
+"""A process whose page table drives an engine: machine code given as bytes, without the machine's run loop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from emu.engine.cpu import UcCpu
 from emu.engine.pmap import UcPmapHardware, mirror_of
 from emu.engine.raw import UC_X86_INS_SYSCALL
 from kernel_model.kern.machdep import TrapFrame
-from kernel_model.release import RELEASES
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_fault import vm_fault
-from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map_entry import MAP_CREATE_GUARD
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
-from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
-from kernel_model.vm.vmspace import VmSpace, vmspace_alloc
-from tests.unit.vm_check import FakeProc
+from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from tests.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,11 +55,8 @@ class Box:
     """One address space on one engine."""
 
     def __init__(self, release: str = "freebsd-10.1", ram: int = 256 << 20) -> None:
-        self.vm = Vm(RELEASES[release], ram)
-        self.vm.make_hardware = UcPmapHardware
-        self.space: VmSpace = vmspace_alloc(self.vm, PAGE_SIZE, VM_MAXUSER_ADDRESS)
-        self.vm.pcpu.switch(SimpleNamespace(td_proc=FakeProc(self.space)))
-        self.map = self.space.vm_map
+        process = Process(release=release, ram=ram, hardware=UcPmapHardware, bare=True)
+        self.vm, self.space, self.map = process.vm, process.space, process.map
         self.faults = FakeFaults()
         self.hw: UcPmapHardware = mirror_of(self.space.vm_pmap)
         self.engine = self.hw.create_engine()

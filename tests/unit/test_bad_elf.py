@@ -14,6 +14,7 @@ from kernel_model.kern.imgact import ExecError
 from kernel_model.kern.proc import P_EXITED
 from kernel_model.ktrace import EXEC
 from kernel_model.vm.vm_map import vm_map_assert_consistent
+from tests.process import Process
 from tests.unit.elf_files import (
     EHDR,
     ET_DYN,
@@ -31,7 +32,6 @@ from tests.unit.elf_files import (
     note,
     static_elf,
 )
-from tests.unit.exec_host import ExecHost
 
 RELEASES = ["freebsd-9.3", "freebsd-10.1", "freebsd-12.1", "freebsd-15.0"]
 LD = b"/libexec/ld-elf.so.1"
@@ -39,38 +39,38 @@ RX, RW = R | X, R | W
 TOP = 1 << 64
 
 
-def outcome(host: ExecHost, data: bytes) -> str:
+def outcome(process: Process, data: bytes) -> str:
     """Execute *data* in a process that runs something already: ``ran``, ``SIGABRT`` or the errno's name.
 
     Asserts what must hold however it ends.
     """
-    host.proc.p_state = host.proc.p_xsig = 0
-    (host.root / "victim").unlink(missing_ok=True)  # a new file: the old one's pages may still be in memory
-    path = host.add("victim", data)
+    process.proc.p_state = process.proc.p_xsig = 0
+    (process.root / "victim").unlink(missing_ok=True)  # a new file: the old one's pages may still be in memory
+    path = process.add("victim", data)
     reasons = []
 
     def listen(event):
         if event.stage == "failed":
             reasons.append(event.operands["reason"])
 
-    host.kernel.ktrace.subscribe(EXEC, listen)
-    before = host.entries()
+    process.kernel.ktrace.subscribe(EXEC, listen)
+    before = process.entries()
     try:
-        host.execve(path)
+        process.execve(path)
     except ExecError as error:
-        assert host.entries() == before
-        assert host.proc.p_state == 0
+        assert process.entries() == before
+        assert process.proc.p_state == 0
         assert_clear(error.reason)
         return E.NAMES[error.errno]
     finally:
-        host.kernel.ktrace.unsubscribe(EXEC, listen)
-    vm_map_assert_consistent(host.map)
-    if host.proc.p_state == P_EXITED:
-        assert host.proc.p_xsig == signo.SIGABRT
+        process.kernel.ktrace.unsubscribe(EXEC, listen)
+    vm_map_assert_consistent(process.map)
+    if process.proc.p_state == P_EXITED:
+        assert process.proc.p_xsig == signo.SIGABRT
         assert_clear(reasons[0])
         return "SIGABRT"
     assert reasons == []
-    fetch(host)
+    fetch(process)
     return "ran"
 
 
@@ -81,22 +81,22 @@ def assert_clear(reason: str) -> None:
     assert reason.isprintable()
 
 
-def fetch(host: ExecHost) -> None:
+def fetch(process: Process) -> None:
     """Fetch the first instruction and look at the stack, as the processor would: bytes or EFAULT."""
-    for va in (host.cpu.frame.rip, host.cpu.frame.rsp):
+    for va in (process.cpu.frame.rip, process.cpu.frame.rsp):
         try:
-            copyin(host.td, va, 8)
+            copyin(process.td, va, 8)
         except SyscallError as error:
             assert error.errno == E.EFAULT
 
 
 @pytest.fixture(params=RELEASES)
-def host(request, tmp_path):
+def process(request, tmp_path):
     """A process that runs a good program."""
-    host = ExecHost(tmp_path, request.param)
-    host.add(LD.decode()[1:], static_elf(pie=True, notes=freebsd_note()))
-    host.execve(host.add("good", static_elf(notes=freebsd_note())))
-    return host
+    process = Process(release=request.param, root=tmp_path)
+    process.add(LD.decode()[1:], static_elf(pie=True, notes=freebsd_note()))
+    process.execve(process.add("good", static_elf(notes=freebsd_note())))
+    return process
 
 
 def whole() -> bytes:
@@ -104,9 +104,9 @@ def whole() -> bytes:
     return static_elf(notes=freebsd_note(), interp=LD)
 
 
-def test_every_truncation(host):
+def test_every_truncation(process):
     data = whole()
-    seen = {size: outcome(host, data[:size]) for size in range(0, len(data) + 1, 64)}
+    seen = {size: outcome(process, data[:size]) for size in range(0, len(data) + 1, 64)}
     assert seen[0] == "ENOEXEC"
     assert seen[len(data) // 64 * 64] == "ran"
     headers = EHDR.size + 4 * PHDR.size
@@ -115,30 +115,30 @@ def test_every_truncation(host):
     assert set(seen.values()) == {"ENOEXEC", "SIGABRT", "ran"}
 
 
-def test_two_thousand_mutations(host):
+def test_two_thousand_mutations(process):
     data = whole()
     rng = random.Random(2024)
     started = time.monotonic()
     seen: dict[str, int] = {}
-    for _ in range(500 if host.vm.release.name != "freebsd-10.1" else 2000):
+    for _ in range(500 if process.vm.release.name != "freebsd-10.1" else 2000):
         broken = bytearray(data)
         at = rng.randrange(EHDR.size + 4 * PHDR.size) if rng.random() < 0.8 else rng.randrange(len(data))
         broken[at] = rng.randrange(256)
-        result = outcome(host, bytes(broken))
+        result = outcome(process, bytes(broken))
         seen[result] = seen.get(result, 0) + 1
     assert set(seen) <= {"ENOEXEC", "SIGABRT", "ran", "EACCES", "EIO", "ENAMETOOLONG"}
     assert min(seen["ENOEXEC"], seen["SIGABRT"], seen["ran"]) > 30, seen
     assert time.monotonic() - started < 120
 
 
-def test_many_bytes_wrong_at_once(host):
+def test_many_bytes_wrong_at_once(process):
     data = whole()
     rng = random.Random(7)
     for _ in range(300):
         broken = bytearray(data)
         for _ in range(rng.randrange(2, 40)):
             broken[rng.randrange(4, EHDR.size + 4 * PHDR.size)] = rng.choice((0, 1, 0x7F, 0x80, 0xFF))
-        assert outcome(host, bytes(broken)) in ("ENOEXEC", "SIGABRT", "ran", "EIO")
+        assert outcome(process, bytes(broken)) in ("ENOEXEC", "SIGABRT", "ran", "EIO")
 
 
 ABSURD = [0, 1, 7, 0xFFF, 0x1001, 1 << 31, 1 << 32, 1 << 46, (1 << 47) - 1, 1 << 47, 1 << 48, 1 << 62, (1 << 63) - 1,
@@ -147,7 +147,7 @@ ABSURD = [0, 1, 7, 0xFFF, 0x1001, 1 << 31, 1 << 32, 1 << 46, (1 << 47) - 1, 1 <<
 
 @pytest.mark.parametrize("field", ["offset", "vaddr", "filesz", "memsz", "align"])
 @pytest.mark.parametrize("which", [0, 1])
-def test_absurd_numbers_in_a_segment(host, field, which):
+def test_absurd_numbers_in_a_segment(process, field, which):
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for value in ABSURD:
         segs = [
@@ -156,34 +156,34 @@ def test_absurd_numbers_in_a_segment(host, field, which):
         ]
         setattr(segs[which], field, value)
         data = Elf(segs, entry=0x400100).build().ljust(0x1200, b"\x90")
-        assert outcome(host, data) in ("ENOEXEC", "SIGABRT", "ran"), hex(value)
+        assert outcome(process, data) in ("ENOEXEC", "SIGABRT", "ran"), hex(value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 64 << 10
 
 
 @pytest.mark.parametrize("kind", [PT_NOTE, PT_INTERP, PT_GNU_STACK])
 @pytest.mark.parametrize("field", ["offset", "vaddr", "filesz", "memsz", "align"])
-def test_absurd_numbers_in_other_headers(host, kind, field):
+def test_absurd_numbers_in_other_headers(process, kind, field):
     for value in ABSURD:
         seg = Seg(kind, RW, 0x180, 0x400180, filesz=0x20, memsz=0 if kind == PT_GNU_STACK else 0x20)
         setattr(seg, field, value)
         segs = [Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x200, memsz=0x200), seg]
         data = Elf(segs, entry=0x400100).build().ljust(0x200, b"\0")
-        assert outcome(host, data) in ("ENOEXEC", "SIGABRT", "ran", "EIO"), hex(value)
+        assert outcome(process, data) in ("ENOEXEC", "SIGABRT", "ran", "EIO"), hex(value)
 
 
 @pytest.mark.parametrize("phnum", [0, 1, 70, 72, 73, 1000, 0xFFFE, 0xFFFF])
-def test_absurd_counts_of_headers(host, phnum):
+def test_absurd_counts_of_headers(process, phnum):
     data = Elf([Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x200)], phnum=phnum).build().ljust(0x2000, b"\0")
     want = {"ENOEXEC"} if phnum > 72 else {"ran"}
-    assert outcome(host, data) in want
+    assert outcome(process, data) in want
 
 
 @pytest.mark.parametrize("phoff", [0, 1, 56, 63, 65, 4032, 4040, 4096, 4097, 1 << 32, TOP - 56, TOP - 1])
-def test_absurd_places_of_the_headers(host, phoff):
+def test_absurd_places_of_the_headers(process, phoff):
     elf = Elf([Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x200)]).build().ljust(0x2000, b"\0")
     data = bytearray(elf)
     data[32:40] = phoff.to_bytes(8, "little")
-    assert outcome(host, bytes(data)) in ("ENOEXEC", "SIGABRT", "ran")
+    assert outcome(process, bytes(data)) in ("ENOEXEC", "SIGABRT", "ran")
 
 
 @pytest.mark.parametrize(
@@ -203,21 +203,21 @@ def test_absurd_places_of_the_headers(host, phoff):
         Seg(PT_LOAD, RW, 0, 0x10000, filesz=0x200, memsz=TOP - 0x10000),
     ],
 )
-def test_segments_that_overlap_or_lie_in_the_kernel(host, second):
+def test_segments_that_overlap_or_lie_in_the_kernel(process, second):
     first = Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x200, memsz=0x1000)
-    result = outcome(host, Elf([first, second], entry=0x400100).build().ljust(0x200, b"\0"))
+    result = outcome(process, Elf([first, second], entry=0x400100).build().ljust(0x200, b"\0"))
     on_the_stack = second.vaddr in (0x7FFFFFFDF000, 0x7FFFFFFFF000)
-    assert result == "SIGABRT" or (result == "ran" and on_the_stack and host.vm.release.name == "freebsd-15.0")
+    assert result == "SIGABRT" or (result == "ran" and on_the_stack and process.vm.release.name == "freebsd-15.0")
 
 
 def test_a_shared_page_in_the_way_is_fatal_only_before_15(tmp_path):
     segs = [Seg(PT_LOAD, RX, 0, 0x400000, filesz=0x200), Seg(PT_LOAD, R, 0, 0x7FFFFFFFF000, filesz=0x200)]
     data = Elf(segs, entry=0x400100).build().ljust(0x200, b"\0")
     for release, want in (("freebsd-12.1", "SIGABRT"), ("freebsd-15.0", "ran")):
-        assert outcome(ExecHost(tmp_path, release), data) == want
+        assert outcome(Process(release=release, root=tmp_path), data) == want
 
 
-def test_programs_of_other_machines_say_which(host):
+def test_programs_of_other_machines_say_which(process):
     cases = {
         "EM_ARM": Elf(machine=40),
         "EM_AARCH64": Elf(machine=183),
@@ -227,15 +227,15 @@ def test_programs_of_other_machines_say_which(host):
     }
     for text, elf in cases.items():
         with pytest.raises(ExecError) as caught:
-            host.execve(host.add("other", elf.build()))
+            process.execve(process.add("other", elf.build()))
         assert caught.value.errno == E.ENOEXEC
         assert text in caught.value.reason
 
 
-def test_a_shared_object_without_segments_and_a_core_file(host):
-    assert outcome(host, Elf([], type=ET_DYN).build()) == "ran"
-    assert outcome(host, Elf([], type=4).build()) == "ENOEXEC"
-    assert outcome(host, Elf([], type=1).build()) == "ENOEXEC"
+def test_a_shared_object_without_segments_and_a_core_file(process):
+    assert outcome(process, Elf([], type=ET_DYN).build()) == "ran"
+    assert outcome(process, Elf([], type=4).build()) == "ENOEXEC"
+    assert outcome(process, Elf([], type=1).build()) == "ENOEXEC"
 
 
 @pytest.mark.parametrize(
@@ -245,71 +245,71 @@ def test_a_shared_object_without_segments_and_a_core_file(host):
         b"#!" + b"/" * 1000, b"MZ" + bytes(100), b"\xca\xfe\xba\xbe" * 9, bytes(20480), b"\x7fELF" + b"\xff" * 4092,
     ],
 )  # fmt: skip
-def test_files_that_are_no_elf(host, text):
+def test_files_that_are_no_elf(process, text):
     want = {b"#!/good\n": "ran", b"#!/\n": "EACCES", b"#!/none\n": "ENOENT"}.get(text, "ENOEXEC")
-    assert outcome(host, text) == want
+    assert outcome(process, text) == want
 
 
-def test_interpreters_in_circles_and_of_the_wrong_kind(host):
-    host.add("a", b"#!/b\n")
-    host.add("b", b"#!/a\n")
-    assert outcome(host, b"#!/a\n") == "ENOEXEC"
-    assert outcome(host, b"#!/victim\n") == "ENOEXEC"
-    assert outcome(host, static_elf(interp=b"/victim", osabi=9)) == "SIGABRT"
-    assert outcome(host, static_elf(interp=b"/a", osabi=9)) == "SIGABRT"
-    assert outcome(host, static_elf(interp=b"", osabi=9)) in ("SIGABRT", "ENOEXEC")
-    assert outcome(host, static_elf(interp=b"/" + b"x" * 900, osabi=9)) == "SIGABRT"
+def test_interpreters_in_circles_and_of_the_wrong_kind(process):
+    process.add("a", b"#!/b\n")
+    process.add("b", b"#!/a\n")
+    assert outcome(process, b"#!/a\n") == "ENOEXEC"
+    assert outcome(process, b"#!/victim\n") == "ENOEXEC"
+    assert outcome(process, static_elf(interp=b"/victim", osabi=9)) == "SIGABRT"
+    assert outcome(process, static_elf(interp=b"/a", osabi=9)) == "SIGABRT"
+    assert outcome(process, static_elf(interp=b"", osabi=9)) in ("SIGABRT", "ENOEXEC")
+    assert outcome(process, static_elf(interp=b"/" + b"x" * 900, osabi=9)) == "SIGABRT"
 
 
-def test_two_interpreters(host):
+def test_two_interpreters(process):
     extra = [Seg(PT_INTERP, R, 0x780, 0x400780, data=LD + b"\0", align=1)]
-    want = "ENOEXEC" if host.vm.release.exec_rejects_two_interps else "ran"
-    assert outcome(host, static_elf(interp=LD, extra=extra)) == want
+    want = "ENOEXEC" if process.vm.release.exec_rejects_two_interps else "ran"
+    assert outcome(process, static_elf(interp=LD, extra=extra)) == want
 
 
-def test_an_interpreter_far_out(host):
+def test_an_interpreter_far_out(process):
     far = Seg(PT_INTERP, R, 0x5000, 0x405000, data=LD + b"\0", align=1)
-    want = "ran" if host.vm.release.exec_reads_far else "ENOEXEC"
-    assert outcome(host, static_elf(extra=[far])) == want
+    want = "ran" if process.vm.release.exec_reads_far else "ENOEXEC"
+    assert outcome(process, static_elf(extra=[far])) == want
 
 
-def test_an_interpreter_without_end(host):
+def test_an_interpreter_without_end(process):
     data = static_elf(extra=[Seg(PT_INTERP, R, 0x700, 0x400700, data=LD, align=1)])
-    want = "ENOEXEC" if host.vm.release.exec_checks_interp_size else "ran"
-    assert outcome(host, data) == want
+    want = "ENOEXEC" if process.vm.release.exec_checks_interp_size else "ran"
+    assert outcome(process, data) == want
 
 
 @pytest.mark.parametrize("align", [3, 0x1801, (1 << 30) + 1, 1 << 31, 1 << 63])
-def test_alignments_are_looked_at_since_15(host, align):
+def test_alignments_are_looked_at_since_15(process, align):
     data = static_elf(extra=[Seg(PT_LOAD, R, 0, 0x500000, filesz=0x100, align=align)])
-    assert outcome(host, data) == ("ENOEXEC" if host.vm.release.exec_checks_palign else "ran")
+    assert outcome(process, data) == ("ENOEXEC" if process.vm.release.exec_checks_palign else "ran")
 
 
-def test_sizes_that_overflow_together(host):
+def test_sizes_that_overflow_together(process):
     segs = [Seg(PT_LOAD, RX, 0, 0x400000 + (n << 60), filesz=0x100, memsz=1 << 63) for n in range(2)]
     data = Elf(segs).build().ljust(0x100, b"\0")
-    assert outcome(host, data) == ("ENOEXEC" if host.vm.release.exec_checks_palign else "SIGABRT")
+    assert outcome(process, data) == ("ENOEXEC" if process.vm.release.exec_checks_palign else "SIGABRT")
 
 
-def test_notes_that_never_end(host):
+def test_notes_that_never_end(process):
     endless = note(b"x", 0, b"") * 200
-    assert outcome(host, static_elf(osabi=0, notes=endless[:256])) == "ran"
+    assert outcome(process, static_elf(osabi=0, notes=endless[:256])) == "ran"
     tiny = Seg(PT_NOTE, R, 0x600, 0x400600, data=b"\xff" * 64, align=4)
-    assert outcome(host, static_elf(extra=[tiny] * 20)) == "ran"
+    assert outcome(process, static_elf(extra=[tiny] * 20)) == "ran"
 
 
 def test_a_giant_bss_takes_no_memory(tmp_path):
-    host = ExecHost(tmp_path, "freebsd-12.1")
-    host.proc.p_limit.set(2, 1 << 62, 1 << 62)
+    process = Process(release="freebsd-12.1", root=tmp_path)
+    process.proc.p_limit.set(2, 1 << 62, 1 << 62)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     file = Elf([Seg(PT_LOAD, RW, 0, 0x400000, filesz=0x100, memsz=1 << 45)], entry=0x400040).build()
-    assert outcome(host, file.ljust(0x100, b"\0")) == "ran"
-    assert host.read(0x400000 + (1 << 44), 8) == bytes(8)
+    assert outcome(process, file.ljust(0x100, b"\0")) == "ran"
+    assert process.get(0x400000 + (1 << 44), 8) == bytes(8)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 16 << 10
 
 
-def test_the_process_goes_on_after_all_of_it(host):
-    outcome(host, b"nothing")
-    host.execve(b"/good")
-    assert host.cpu.frame.rip == 0x400400
-    assert host.read(0x401000, 4) == b"DATA"
+def test_the_process_goes_on_after_all_of_it(process):
+    outcome(process, b"nothing")
+    process.execve(b"/good")
+    assert process.cpu.frame.rip == 0x400400
+    assert process.get(0x401000, 4) == b"DATA"

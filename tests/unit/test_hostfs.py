@@ -13,7 +13,7 @@ from kernel_model.fs.hostfs import hostfs_mount
 from kernel_model.host.files import HostFs
 from kernel_model.kern.vfs_lookup import lookup_path, vn_fullpath
 from kernel_model.ucred import Ucred
-from tests.unit.file_host import FileHost
+from tests.process import Process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +32,11 @@ def outside(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def host(outside: Path, cwd: str = "/work", *, rw: bool = False) -> FileHost:
-    return FileHost(outside / "root", cwd=cwd, rw=rw)
+def process(outside: Path, cwd: str = "/work", *, rw: bool = False) -> Process:
+    return Process("linux", root=outside / "root", cwd=cwd, rw=rw)
 
 
-def contents(machine: FileHost, path: str) -> bytes | int:
+def contents(machine: Process, path: str) -> bytes | int:
     """The file as the guest reads it, or the errno."""
     fd = machine.call("open", path, 0, 0)
     if fd < 0:
@@ -54,7 +54,7 @@ def contents(machine: FileHost, path: str) -> bytes | int:
     ],
 )  # fmt: skip
 def test_dots_stay_inside(outside: Path, path: str):
-    machine = host(outside)
+    machine = process(outside)
     expected = ENOENT if path.rstrip("./") else EISDIR
     assert contents(machine, path) == expected
     fd = machine.ok("open", "/", 0x10000, 0)
@@ -74,7 +74,7 @@ def test_links_are_read_inside_the_root(outside: Path, depth: int):
         (root / f"work/chain{level}").symlink_to(f"chain{level + 1}")
     (root / f"work/chain{depth}").symlink_to("/../../secret")
     (root / "secret").write_bytes(b"the root's own")
-    machine = host(outside)
+    machine = process(outside)
     assert contents(machine, "abs") == ENOENT
     for path in ("up", "far", "top/secret", "top/../secret", "top/work/up", "chain0"):
         assert contents(machine, path) == b"the root's own", path
@@ -86,10 +86,10 @@ def test_forty_links_are_followed_and_no_more(outside: Path):
     for level in range(42):
         (outside / f"root/work/l{level}").symlink_to(f"l{level + 1}")
     (outside / "root/work/l42").write_bytes(b"end")
-    linux = host(outside)
+    linux = process(outside)
     assert contents(linux, "l2") == b"end"
     assert contents(linux, "l1") == ELOOP
-    bsd = FileHost(outside / "root", abi="freebsd", cwd="/work")
+    bsd = Process("freebsd", root=outside / "root", cwd="/work")
     assert bsd.call("access", "l10", 4) == 0
     assert bsd.call("access", "l9", 4) == -62
 
@@ -97,7 +97,7 @@ def test_forty_links_are_followed_and_no_more(outside: Path):
 def test_a_directory_that_the_host_moves_away_does_not_open_the_way_out(outside: Path):
     inner = outside / "root/work/a/b"
     inner.mkdir(parents=True)
-    machine = host(outside)
+    machine = process(outside)
     machine.ok("chdir", "a/b")
     (outside / "root/work/a").rename(outside / "moved")
     assert contents(machine, "../../../secret") == ENOENT
@@ -110,7 +110,7 @@ def test_a_directory_swapped_for_a_link_is_not_followed_outside(outside: Path):
     """Between two look-ups the host puts a link where a directory was."""
     (outside / "root/work/d").mkdir()
     (outside / "root/work/d/secret").write_bytes(b"harmless")
-    machine = host(outside)
+    machine = process(outside)
     assert contents(machine, "d/secret") == b"harmless"
     (outside / "root/work/d").rename(outside / "root/work/gone")
     (outside / "root/work/d").symlink_to(outside)
@@ -118,7 +118,7 @@ def test_a_directory_swapped_for_a_link_is_not_followed_outside(outside: Path):
 
 
 def test_what_the_guest_makes_stays_inside(outside: Path):
-    machine = host(outside, cwd="/", rw=True)
+    machine = process(outside, cwd="/", rw=True)
     assert machine.call("symlink", str(outside), "/work/out") == 0
     assert machine.call("open", "/work/out/new", O_CREAT | O_RDWR, 0o644) == -ENOENT
     assert machine.call("mkdir", "/work/../../new", 0o755) == 0
@@ -138,7 +138,7 @@ def test_names_with_a_slash_or_nul_never_reach_the_host(outside: Path):
 
 
 def test_only_the_working_directory_is_writable(outside: Path):
-    machine = host(outside)
+    machine = process(outside)
     assert machine.call("open", "/plain", O_RDWR, 0) == -EROFS
     assert machine.call("open", "/new", O_CREAT | O_RDWR, 0o644) == -EROFS
     assert machine.call("open", "/plain", O_TRUNC, 0) == -EROFS
@@ -160,21 +160,21 @@ def test_only_the_working_directory_is_writable(outside: Path):
 
 
 def test_a_directory_made_below_the_working_directory_is_writable(outside: Path):
-    machine = host(outside)
+    machine = process(outside)
     machine.ok("mkdir", "a", 0o755)
     machine.ok("mkdir", "a/b", 0o755)
     assert machine.call("open", "/work/a/b/c", O_CREAT | O_RDWR, 0o600) >= 0
 
 
 def test_without_rw_a_working_directory_at_the_root_protects_everything(outside: Path):
-    machine = host(outside, cwd="/")
+    machine = process(outside, cwd="/")
     assert machine.call("open", "new", O_CREAT | O_RDWR, 0o644) == -EROFS
 
 
 def test_devices_fifos_and_sockets_of_the_host_are_not_opened(outside: Path):
     root = outside / "root"
     os.mkfifo(root / "work/fifo")
-    machine = host(outside, cwd="/", rw=True)
+    machine = process(outside, cwd="/", rw=True)
     if os.getuid() == 0:
         try:
             os.mknod(root / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
@@ -216,7 +216,7 @@ def test_a_mount_of_a_pseudo_file_system_below_any_name_is_hidden(outside: Path,
 
 
 def test_set_id_bits_cannot_be_made(outside: Path):
-    machine = host(outside)
+    machine = process(outside)
     fd = machine.ok("open", "prog", O_CREAT | O_RDWR, 0o6755)
     assert stat.S_IMODE((outside / "root/work/prog").stat().st_mode) == 0o755
     assert machine.call("fchmod", fd, 0o4755) == -1
@@ -227,7 +227,7 @@ def test_set_id_bits_cannot_be_made(outside: Path):
 def test_changing_a_link_does_not_touch_what_it_points_at(outside: Path):
     """The host path by which a descriptor is named must end at the link itself."""
     (outside / "root/work/out").symlink_to(outside / "secret")
-    machine = host(outside)
+    machine = process(outside)
     before = (outside / "secret").stat()
     machine.ok("lchown", "out", os.getuid(), os.getgid())
     when = machine.put(bytes.fromhex("0500000000000000") * 4)
@@ -244,7 +244,7 @@ def test_changing_a_link_does_not_touch_what_it_points_at(outside: Path):
 
 def test_one_file_is_one_vnode(outside: Path):
     (outside / "root/work/two").hardlink_to(outside / "root/plain")
-    machine = host(outside, cwd="/", rw=True)
+    machine = process(outside, cwd="/", rw=True)
     first, second = machine.ok("open", "/plain", 0, 0), machine.ok("open", "/work/two", 0, 0)
     files = machine.proc.p_fd.fd_files
     assert files[first].f_vnode is files[second].f_vnode
@@ -258,7 +258,7 @@ def test_one_file_is_one_vnode(outside: Path):
 def test_vnodes_do_not_keep_descriptors(outside: Path):
     for number in range(300):
         (outside / f"root/work/f{number}").write_bytes(b"x")
-    machine = host(outside)
+    machine = process(outside)
     before = len(os.listdir("/proc/self/fd"))
     for number in range(300):
         assert contents(machine, f"f{number}") == b"x"
@@ -268,18 +268,18 @@ def test_vnodes_do_not_keep_descriptors(outside: Path):
 
 
 def test_paths_that_are_too_long(outside: Path):
-    machine = host(outside)
+    machine = process(outside)
     assert contents(machine, "x" * 256) == ENAMETOOLONG
     assert contents(machine, "x" * 255) == ENOENT
     assert contents(machine, "/" * 4094 + "x") == ENOENT
     assert contents(machine, "/" * 4095 + "x") == ENAMETOOLONG
-    bsd = FileHost(outside / "root", abi="freebsd")
+    bsd = Process("freebsd", root=outside / "root")
     assert bsd.call("open", "/" * 1022 + "x", 0, 0) == -2
     assert bsd.call("open", "/" * 1023 + "x", 0, 0) == -63
 
 
 def test_names_that_are_not_utf8(outside: Path):
-    machine = host(outside)
+    machine = process(outside)
     fd = machine.ok("open", b"\xff\xfe\x80", O_CREAT | O_RDWR, 0o644)
     assert machine.write(fd, b"raw") == 3
     assert b"\xff\xfe\x80" in os.listdir(os.fsencode(outside / "root/work"))
@@ -290,19 +290,19 @@ def test_names_that_are_not_utf8(outside: Path):
 def test_dots_stop_at_the_root_of_a_chroot(outside: Path):
     (outside / "root/work/jail").mkdir()
     (outside / "root/work/jail/link").symlink_to("/../plain")
-    machine = host(outside)
+    machine = process(outside)
     machine.ok("chroot", "jail")
     machine.ok("chdir", "/")
     for path in ("../plain", "/../plain", "../../plain", "link", "/plain", "/work/jail"):
         assert contents(machine, path) == ENOENT, path
-    va = machine.space(10)
+    va = machine.alloc(10)
     assert machine.get(va, machine.ok("getcwd", va, 10)) == b"/\0"
     machine.proc.p_ucred = Ucred(1001, 1001, 1001)
     assert machine.call("chroot", "/") == -1
 
 
 def test_getcwd_follows_renames_and_notices_removal(outside: Path):
-    machine = host(outside)
+    machine = process(outside)
     machine.ok("mkdir", "a", 0o755)
     machine.ok("chdir", "a")
     root, cwd = machine.proc.p_fd.fd_rdir, machine.proc.p_fd.fd_cdir
@@ -312,17 +312,17 @@ def test_getcwd_follows_renames_and_notices_removal(outside: Path):
     machine.ok("rename", "/work/b", "/work/c")
     assert vn_fullpath(cwd, root) == b"/work/c"
     (outside / "root/work/c").rmdir()
-    assert machine.call("getcwd", machine.space(100), 100) == -ENOENT
+    assert machine.call("getcwd", machine.alloc(100), 100) == -ENOENT
 
 
 def test_a_root_that_is_not_there_is_a_usage_error(tmp_path: Path):
     with pytest.raises(UsageError):
-        FileHost(tmp_path / "nothing")
+        Process("linux", root=tmp_path / "nothing")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError):
-        FileHost(tmp_path / "file")
+        Process("linux", root=tmp_path / "file")
     with pytest.raises(UsageError):
-        FileHost(tmp_path, cwd="/nowhere")
+        Process("linux", root=tmp_path, cwd="/nowhere")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only user 0 can be somebody else")
@@ -331,7 +331,7 @@ def test_permissions_are_those_of_the_guests_user(outside: Path):
     (outside / "root/work/private/f").write_bytes(b"x")
     (outside / "root/work/shared").write_bytes(b"x")
     (outside / "root/work/shared").chmod(0o640)
-    machine = host(outside)
+    machine = process(outside)
     machine.proc.p_ucred = Ucred(1001, 1001, 1001, 1002, 1002, 1002, (1002,))
     assert contents(machine, "private/f") == EACCES
     assert contents(machine, "shared") == EACCES

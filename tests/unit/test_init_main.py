@@ -16,11 +16,11 @@ from kernel_model.kern.imgact_elf_brand import elf_brand_list, elf_insert_brand_
 from kernel_model.kern.imgact_shell import exec_shell_imgact
 from kernel_model.kern.kern_descrip import FileDesc
 from kernel_model.kern.kern_exec import execve
+from kernel_model.kern.machdep import ReferenceCpu
 from kernel_model.kern.proc import Kernel
 from kernel_model.release import DEFAULT_RELEASE, RELEASES
 from kernel_model.vm.vm_init import Vm
 from tests.unit.elf_files import static_elf
-from tests.unit.exec_host import FakeCpu
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +58,12 @@ def test_a_brand_registers_once() -> None:
 def test_the_first_process_is_made_once(tmp_path: Path) -> None:
     kernel = boot(RELEASE, RAM)
     rootvp = hostfs_mount(str(tmp_path), rw=False)
-    td = create_init(kernel, FakeCpu(), FileDesc(rootvp, rootvp))
+    td = create_init(kernel, ReferenceCpu(), FileDesc(rootvp, rootvp))
     proc = td.td_proc
     assert (kernel.curthread, kernel.procs, proc.p_threads) == (td, {proc.p_pid: proc}, [td])
     assert proc.p_pid == proc.p_pgid == proc.p_sid == td.td_tid
     with pytest.raises(KernelPanic, match="a process already"):
-        create_init(kernel, FakeCpu(), FileDesc(rootvp, rootvp))
+        create_init(kernel, ReferenceCpu(), FileDesc(rootvp, rootvp))
 
 
 @pytest.mark.parametrize("kept", [[], [exec_shell_imgact]])
@@ -74,7 +74,7 @@ def test_nothing_runs_what_no_activator_takes(tmp_path: Path, kept: list) -> Non
     (tmp_path / "p").write_bytes(static_elf())
     (tmp_path / "p").chmod(0o755)
     rootvp = hostfs_mount(str(tmp_path), rw=False)
-    td = create_init(kernel, FakeCpu(), FileDesc(rootvp, rootvp))
+    td = create_init(kernel, ReferenceCpu(), FileDesc(rootvp, rootvp))
     with pytest.raises(ExecError) as refused:
         execve(td, b"/p", [b"p"], [])
     assert refused.value.errno == E.ENOEXEC
@@ -87,7 +87,7 @@ def test_an_elf_program_needs_a_brand(tmp_path: Path) -> None:
     (tmp_path / "p").write_bytes(static_elf())
     (tmp_path / "p").chmod(0o755)
     rootvp = hostfs_mount(str(tmp_path), rw=False)
-    td = create_init(kernel, FakeCpu(), FileDesc(rootvp, rootvp))
+    td = create_init(kernel, ReferenceCpu(), FileDesc(rootvp, rootvp))
     with pytest.raises(ExecError, match="no ABI"):
         execve(td, b"/p", [b"p"], [])
 

@@ -18,25 +18,25 @@ from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_NONE
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vmspace import vmspace_free
-from tests.unit.kern_host import HANDLER, KernHost
+from tests.process import HANDLER, Process
 
 INF = (1 << 64) - 1
 
 
 @pytest.fixture
-def bsd() -> KernHost:
-    return KernHost("freebsd")
+def bsd() -> Process:
+    return Process("freebsd")
 
 
 @pytest.fixture
-def lin() -> KernHost:
-    return KernHost("linux")
+def lin() -> Process:
+    return Process("linux")
 
 
 # -- limits -------------------------------------------------------------------------------------------------
 
 
-def test_rlimits_of_freebsd(bsd: KernHost) -> None:
+def test_rlimits_of_freebsd(bsd: Process) -> None:
     at = bsd.put(bytes(16))
     assert bsd.call(194, RLIMIT_STACK, at) == 0
     assert struct.unpack("<qq", bsd.get(at, 16)) == (8 << 20, 512 << 20)
@@ -49,7 +49,7 @@ def test_rlimits_of_freebsd(bsd: KernHost) -> None:
     assert bsd.call(194, 15, at) == bsd.call(194, 99, at) == -E.EINVAL
 
 
-def test_rlimits_of_linux(lin: KernHost) -> None:
+def test_rlimits_of_linux(lin: Process) -> None:
     at = lin.put(bytes(16))
     lin.proc.p_limit.set(RLIMIT_MEMLOCK, 7, RLIM_INFINITY)
     assert lin.call(97, 8, at) == 0
@@ -68,25 +68,25 @@ def test_rlimits_of_linux(lin: KernHost) -> None:
 @pytest.mark.parametrize("release", ["freebsd-10.1", "freebsd-12.1"])
 def test_the_stack_band_is_protected_anew(release: str) -> None:
     """Lowering RLIMIT_STACK makes grown pages inaccessible, raising gives them all rights: quirk Q9."""
-    host = KernHost(release=release)
-    top = host.proc.p_sysent.sv_usrstack
-    host.map_at(top - (8 << 20), 8 << 20, 3)
-    limit = host.put(struct.pack("<qq", 1 << 20, 512 << 20))
-    assert host.call(195, RLIMIT_STACK, limit) == 0
-    assert vm_map_lookup_entry(host.map, top - (2 << 20))[1].protection == VM_PROT_NONE
-    assert vm_map_lookup_entry(host.map, top - (1 << 20))[1].protection == 3
-    assert host.call(195, RLIMIT_STACK, host.put(struct.pack("<qq", 8 << 20, 512 << 20))) == 0
-    assert vm_map_lookup_entry(host.map, top - (2 << 20))[1].protection == 7
+    process = Process(release=release)
+    top = process.proc.p_sysent.sv_usrstack
+    process.map_at(top - (8 << 20), 8 << 20, 3)
+    limit = process.put(struct.pack("<qq", 1 << 20, 512 << 20))
+    assert process.call(195, RLIMIT_STACK, limit) == 0
+    assert vm_map_lookup_entry(process.map, top - (2 << 20))[1].protection == VM_PROT_NONE
+    assert vm_map_lookup_entry(process.map, top - (1 << 20))[1].protection == 3
+    assert process.call(195, RLIMIT_STACK, process.put(struct.pack("<qq", 8 << 20, 512 << 20))) == 0
+    assert vm_map_lookup_entry(process.map, top - (2 << 20))[1].protection == 7
 
 
-def test_linux_leaves_the_stack_alone(lin: KernHost) -> None:
+def test_linux_leaves_the_stack_alone(lin: Process) -> None:
     top = lin.proc.p_sysent.sv_usrstack
     lin.map_at(top - (8 << 20), 8 << 20, 3)
     assert lin.call(160, 3, lin.put(struct.pack("<QQ", 1 << 20, 512 << 20))) == 0
     assert vm_map_lookup_entry(lin.map, top - (2 << 20))[1].protection == 3
 
 
-def test_getrusage(bsd: KernHost) -> None:
+def test_getrusage(bsd: Process) -> None:
     at = bsd.put(b"\xff" * 144)
     assert bsd.call(117, 0, at) == 0
     assert struct.unpack_from("<18q", bsd.get(at, 144))[8] > 0, "ru_minflt"
@@ -96,16 +96,16 @@ def test_getrusage(bsd: KernHost) -> None:
 # -- time ---------------------------------------------------------------------------------------------------
 
 
-def test_clocks_agree_and_go_on(bsd: KernHost, lin: KernHost) -> None:
-    for host, number in ((bsd, 232), (lin, 228)):
-        at = host.put(bytes(16))
+def test_clocks_agree_and_go_on(bsd: Process, lin: Process) -> None:
+    for process, number in ((bsd, 232), (lin, 228)):
+        at = process.put(bytes(16))
         last = (0, 0)
         for _ in range(3):
-            assert host.call(number, 0, at) == 0
-            now = struct.unpack("<qq", host.get(at, 16))
+            assert process.call(number, 0, at) == 0
+            now = struct.unpack("<qq", process.get(at, 16))
             assert now > last
             last = now
-        assert host.call(number, 999, at) == (-22 if host is lin else -E.EINVAL)
+        assert process.call(number, 999, at) == (-22 if process is lin else -E.EINVAL)
     assert bsd.call(232, 4, bsd.put(bytes(16))) == 0
     assert lin.call(228, 1, lin.put(bytes(16))) == 0
 
@@ -113,14 +113,14 @@ def test_clocks_agree_and_go_on(bsd: KernHost, lin: KernHost) -> None:
 def test_a_seed_makes_time_repeatable() -> None:
     times = []
     for _ in range(2):
-        host = KernHost("linux")
-        at = host.put(bytes(16))
-        host.call(228, 0, at)
-        times.append(host.get(at, 16))
+        process = Process("linux")
+        at = process.put(bytes(16))
+        process.call(228, 0, at)
+        times.append(process.get(at, 16))
     assert times[0] == times[1]
 
 
-def test_nanosleep(bsd: KernHost) -> None:
+def test_nanosleep(bsd: Process) -> None:
     before = bsd.kernel.clock.nanouptime()
     assert bsd.call(240, bsd.put(struct.pack("<qq", 5, 0)), 0) == 0
     assert bsd.kernel.clock.nanouptime() - before >= 5_000_000_000
@@ -129,7 +129,7 @@ def test_nanosleep(bsd: KernHost) -> None:
     assert bsd.call(240, 8, 0) == -E.EFAULT
 
 
-def test_clock_nanosleep_answers_with_the_errno(bsd: KernHost, lin: KernHost) -> None:
+def test_clock_nanosleep_answers_with_the_errno(bsd: Process, lin: Process) -> None:
     bad = struct.pack("<qq", 0, -1)
     assert bsd.call(244, 0, 0, bsd.put(bad), 0) == E.EINVAL, "as POSIX wants"
     assert lin.call(230, 0, 0, lin.put(bad), 0) == -22
@@ -137,7 +137,7 @@ def test_clock_nanosleep_answers_with_the_errno(bsd: KernHost, lin: KernHost) ->
     assert bsd.call(244, 4, 1, bsd.put(past), 0) == 0
 
 
-def test_an_alarm_ends_a_sleep_and_tells_what_was_left(lin: KernHost) -> None:
+def test_an_alarm_ends_a_sleep_and_tells_what_was_left(lin: Process) -> None:
     lin.proc.p_sigacts.ps_sigact[SIGALRM] = SigAction(HANDLER, 0, 0, 0x402000)
     assert lin.call(37, 2) == 0
     left = lin.put(bytes(16))
@@ -147,7 +147,7 @@ def test_an_alarm_ends_a_sleep_and_tells_what_was_left(lin: KernHost) -> None:
     assert lin.cpu.frame.rdi == 14
 
 
-def test_setitimer_repeats_and_tells(bsd: KernHost) -> None:
+def test_setitimer_repeats_and_tells(bsd: Process) -> None:
     value = bsd.put(struct.pack("<qqqq", 1, 0, 3, 0))
     old = bsd.put(bytes(32))
     assert bsd.call(83, 0, value, 0) == 0
@@ -166,13 +166,13 @@ def test_setitimer_repeats_and_tells(bsd: KernHost) -> None:
 # -- ids ----------------------------------------------------------------------------------------------------
 
 
-def test_setuid_drops_everything_for_root(bsd: KernHost) -> None:
+def test_setuid_drops_everything_for_root(bsd: Process) -> None:
     assert bsd.call(23, 100) == 0
     assert bsd.call(24) == bsd.call(25) == 100
     assert bsd.call(23, 0) == -E.EPERM
 
 
-def test_saved_ids(lin: KernHost) -> None:
+def test_saved_ids(lin: Process) -> None:
     assert lin.call(117, 10, 20, 30) == 0
     places = [lin.put(bytes(4)) for _ in range(3)]
     assert lin.call(118, *places) == 0
@@ -184,7 +184,7 @@ def test_saved_ids(lin: KernHost) -> None:
     assert lin.call(107) == 10
 
 
-def test_memory_is_given_back_to_whom_it_was_charged(bsd: KernHost) -> None:
+def test_memory_is_given_back_to_whom_it_was_charged(bsd: Process) -> None:
     before = dict(bsd.vm.uid_vmsize)
     addr = bsd.call(477, 0, 1 << 20, 3, 0x1000, -1, 0)
     assert bsd.vm.uid_vmsize == {0: before[0] + (1 << 20)}
@@ -198,12 +198,12 @@ def test_memory_is_given_back_to_whom_it_was_charged(bsd: KernHost) -> None:
     assert bsd.vm.uid_vmsize == {0: 0}
 
 
-def test_a_credential_does_not_change(bsd: KernHost) -> None:
+def test_a_credential_does_not_change(bsd: Process) -> None:
     with pytest.raises(FrozenInstanceError):
         bsd.proc.p_ucred.cr_uid = 1000
 
 
-def test_groups(lin: KernHost) -> None:
+def test_groups(lin: Process) -> None:
     assert lin.call(116, 2, lin.put(struct.pack("<II", 5, 6))) == 0
     at = lin.put(bytes(8))
     assert lin.call(115, 0, 0) == lin.call(115, 2, at) == 2
@@ -214,23 +214,23 @@ def test_groups(lin: KernHost) -> None:
 # -- sysctl -------------------------------------------------------------------------------------------------
 
 
-def sysctl(host: KernHost, *mib: int, room: int = 256) -> tuple[int, bytes]:
-    old = host.put(bytes(room))
-    size = host.put(room.to_bytes(8, "little"))
-    rv = host.call(202, host.put(struct.pack(f"<{len(mib)}i", *mib)), len(mib), old, size, 0, 0)
-    return rv, host.get(old, host.word(size)) if rv in (0, -E.ENOMEM) else b""
+def sysctl(process: Process, *mib: int, room: int = 256) -> tuple[int, bytes]:
+    old = process.put(bytes(room))
+    size = process.put(room.to_bytes(8, "little"))
+    rv = process.call(202, process.put(struct.pack(f"<{len(mib)}i", *mib)), len(mib), old, size, 0, 0)
+    return rv, process.get(old, process.word(size)) if rv in (0, -E.ENOMEM) else b""
 
 
-def number_of(host: KernHost, name: str) -> tuple[int, ...]:
-    old = host.put(bytes(96))
-    size = host.put((96).to_bytes(8, "little"))
+def number_of(process: Process, name: str) -> tuple[int, ...]:
+    old = process.put(bytes(96))
+    size = process.put((96).to_bytes(8, "little"))
     text = name.encode()
-    assert host.call(202, host.put(struct.pack("<ii", 0, 3)), 2, old, size, host.put(text), len(text)) == 0
-    count = host.word(size)
-    return struct.unpack(f"<{count // 4}i", host.get(old, count))
+    assert process.call(202, process.put(struct.pack("<ii", 0, 3)), 2, old, size, process.put(text), len(text)) == 0
+    count = process.word(size)
+    return struct.unpack(f"<{count // 4}i", process.get(old, count))
 
 
-def test_sysctl_by_number(bsd: KernHost) -> None:
+def test_sysctl_by_number(bsd: Process) -> None:
     assert sysctl(bsd, 1, 1) == (0, b"FreeBSD\0")
     assert sysctl(bsd, 1, 2) == (0, b"10.1-RELEASE\0")
     assert sysctl(bsd, 1, 24) == (0, struct.pack("<i", 1001000))
@@ -239,7 +239,7 @@ def test_sysctl_by_number(bsd: KernHost) -> None:
     assert sysctl(bsd, 6, 3) == (0, struct.pack("<i", 1))
 
 
-def test_sysctl_by_name(bsd: KernHost) -> None:
+def test_sysctl_by_name(bsd: Process) -> None:
     for name in ("kern.arandom", "hw.pagesizes", "kern.smp.maxcpus", "vm.overcommit", "security.bsd.stack_guard_page"):
         rv, value = sysctl(bsd, *number_of(bsd, name))
         assert rv == 0, name
@@ -248,7 +248,7 @@ def test_sysctl_by_name(bsd: KernHost) -> None:
 
 
 @pytest.mark.parametrize("name", ["kern.sgrowsiz", "security.bsd.stack_guard_page"])
-def test_sysctl_takes_no_piece_of_stack_that_would_upset_the_map(bsd: KernHost, name: str) -> None:
+def test_sysctl_takes_no_piece_of_stack_that_would_upset_the_map(bsd: Process, name: str) -> None:
     mib = number_of(bsd, name)
     width = "<Q" if name == "kern.sgrowsiz" else "<i"
 
@@ -265,7 +265,7 @@ def test_sysctl_takes_no_piece_of_stack_that_would_upset_the_map(bsd: KernHost, 
     assert sysctl(bsd, *mib)[1] != before
 
 
-def test_sysctl_sizes_and_errors(bsd: KernHost) -> None:
+def test_sysctl_sizes_and_errors(bsd: Process) -> None:
     assert sysctl(bsd, 1, 1, room=3) == (-E.ENOMEM, b"Fre")
     assert sysctl(bsd, 1, 37, room=5)[0] == 0, "any number of random bytes is a whole answer"
     assert sysctl(bsd, 1, 9999)[0] == -E.ENOENT
@@ -280,28 +280,28 @@ def test_sysctl_sizes_and_errors(bsd: KernHost) -> None:
 
 
 def test_stack_guard_page_can_be_set() -> None:
-    host = KernHost(release="freebsd-12.1")
-    mib = number_of(host, "security.bsd.stack_guard_page")
-    at = host.put(struct.pack(f"<{len(mib)}i", *mib))
-    assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<i", 5)), 4) == 0
-    assert host.vm.stack_guard_page == 5
-    assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<q", 5)), 8) == -E.EINVAL
-    host.proc.p_ucred = replace(host.proc.p_ucred, cr_uid=1)
-    assert host.call(202, at, len(mib), 0, 0, host.put(struct.pack("<i", 0)), 4) == -E.EPERM
+    process = Process(release="freebsd-12.1")
+    mib = number_of(process, "security.bsd.stack_guard_page")
+    at = process.put(struct.pack(f"<{len(mib)}i", *mib))
+    assert process.call(202, at, len(mib), 0, 0, process.put(struct.pack("<i", 5)), 4) == 0
+    assert process.vm.stack_guard_page == 5
+    assert process.call(202, at, len(mib), 0, 0, process.put(struct.pack("<q", 5)), 8) == -E.EINVAL
+    process.proc.p_ucred = replace(process.proc.p_ucred, cr_uid=1)
+    assert process.call(202, at, len(mib), 0, 0, process.put(struct.pack("<i", 0)), 4) == -E.EPERM
 
 
 def test_sysctlbyname() -> None:
-    host = KernHost(release="freebsd-15.0")
-    name = host.put(b"kern.ostype\0")
-    old, size = host.put(bytes(16)), host.put((16).to_bytes(8, "little"))
-    assert host.call(570, name, 11, old, size, 0, 0) == 0
-    assert host.get(old, 8) == b"FreeBSD\0"
+    process = Process(release="freebsd-15.0")
+    name = process.put(b"kern.ostype\0")
+    old, size = process.put(bytes(16)), process.put((16).to_bytes(8, "little"))
+    assert process.call(570, name, 11, old, size, 0, 0) == 0
+    assert process.get(old, 8) == b"FreeBSD\0"
 
 
 # -- one thread ---------------------------------------------------------------------------------------------
 
 
-def test_futex_and_umtx_waits(bsd: KernHost, lin: KernHost) -> None:
+def test_futex_and_umtx_waits(bsd: Process, lin: Process) -> None:
     word = lin.put(struct.pack("<I", 5))
     short = lin.put(struct.pack("<qq", 0, 1000))
     assert lin.call(202, word, 0, 4, short) == -11
@@ -318,14 +318,14 @@ def test_futex_and_umtx_waits(bsd: KernHost, lin: KernHost) -> None:
 
 @pytest.mark.parametrize("abi", ["freebsd", "linux"])
 def test_a_wait_for_ever_kills_and_says_so(abi: str) -> None:
-    host = KernHost(abi)
-    word = host.put(struct.pack("<Q", 5))
-    host.call(*((454, word, 15, 5, 0, 0) if abi == "freebsd" else (202, word, 0, 5, 0)))
-    assert host.proc.p_xsig == 9
-    assert host.unsupported[-1].what == "deadlock"
+    process = Process(abi)
+    word = process.put(struct.pack("<Q", 5))
+    process.call(*((454, word, 15, 5, 0, 0) if abi == "freebsd" else (202, word, 0, 5, 0)))
+    assert process.proc.p_xsig == 9
+    assert process.unsupported[-1].what == "deadlock"
 
 
-def test_bases(bsd: KernHost, lin: KernHost) -> None:
+def test_bases(bsd: Process, lin: Process) -> None:
     assert bsd.call(165, 129, bsd.put((0x5000).to_bytes(8, "little"))) == 0
     assert bsd.cpu.frame.fs_base == 0x5000
     assert bsd.call(165, 129, bsd.put((1 << 47).to_bytes(8, "little"))) == -E.EINVAL
@@ -339,22 +339,22 @@ def test_bases(bsd: KernHost, lin: KernHost) -> None:
 
 
 def test_stack_gap_control() -> None:
-    host = KernHost(release="freebsd-12.1")
-    state = host.put(bytes(4))
+    process = Process(release="freebsd-12.1")
+    state = process.put(bytes(4))
 
     def ctl(value: int) -> int:
-        return host.call(544, 0, 0, 17, host.put(struct.pack("<I", value)))
+        return process.call(544, 0, 0, 17, process.put(struct.pack("<I", value)))
 
-    assert host.call(544, 0, 0, 18, state) == 0
-    assert host.get(state, 1) == b"\5"
+    assert process.call(544, 0, 0, 18, state) == 0
+    assert process.get(state, 1) == b"\5"
     assert ctl(2 | 8) == 0
-    assert host.call(544, 0, 0, 18, state) == 0
-    assert host.get(state, 1) == b"\n"
+    assert process.call(544, 0, 0, 18, state) == 0
+    assert process.get(state, 1) == b"\n"
     assert ctl(1) == ctl(3) == ctl(12) == ctl(16) == -E.EINVAL
-    assert KernHost().call(544, 0, 0, 17, host.put(bytes(4))) == -E.EINVAL, "not before 12"
+    assert Process().call(544, 0, 0, 17, process.put(bytes(4))) == -E.EINVAL, "not before 12"
 
 
-def test_exit_and_wait(bsd: KernHost, lin: KernHost) -> None:
+def test_exit_and_wait(bsd: Process, lin: Process) -> None:
     assert bsd.call(7, -1, 0, 0, 0) == -E.ECHILD
     assert lin.call(61, -1, 0, 0, 0) == -10
     assert bsd.raw(1, 300) == E.EJUSTRETURN
@@ -362,7 +362,8 @@ def test_exit_and_wait(bsd: KernHost, lin: KernHost) -> None:
     assert bsd.td.td_ast
 
 
-def test_kern_proc_of_oneself(bsd: KernHost) -> None:
+def test_kern_proc_of_oneself(bsd: Process) -> None:
+    bsd.ok("chdir", os.getcwd())
     bsd.proc.p_args = [b"a", b"bc"]
     bsd.proc.p_textvp = namei(bsd.td, b"/etc")
     assert sysctl(bsd, 1, 14, 7, -1) == (0, b"a\0bc\0")

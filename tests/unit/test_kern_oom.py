@@ -12,24 +12,24 @@ from kernel_model.kern.signo import SIGKILL
 from kernel_model.kern.trap import trap_pfault
 from kernel_model.vm.vm import VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_param import PAGE_SIZE
-from tests.unit.kern_host import KernHost
+from tests.process import Process
 
 HUGE = 0x2000_0000
 
 
-def hungry(abi: str, release: str) -> tuple[KernHost, list[str]]:
-    host = KernHost(abi, release, ram=2 << 20)
-    host.vm.swap_total = 0
-    host.vm.on_oom = partial(out_of_memory, host.kernel)
+def hungry(abi: str, release: str) -> tuple[Process, list[str]]:
+    process = Process(abi, release=release, ram=2 << 20)
+    process.vm.swap_total = 0
+    process.vm.on_oom = partial(out_of_memory, process.kernel)
     said: list[str] = []
-    host.kernel.uprintf = said.append
-    host.map_at(HUGE, 64 << 20, VM_PROT_RW)
-    return host, said
+    process.kernel.uprintf = said.append
+    process.map_at(HUGE, 64 << 20, VM_PROT_RW)
+    return process, said
 
 
-def touch_until_refused(host: KernHost) -> int:
+def touch_until_refused(process: Process) -> int:
     pages = 0
-    while trap_pfault(host.td, HUGE + pages * PAGE_SIZE, VM_PROT_WRITE, 8, 0, 0x40_0000):
+    while trap_pfault(process.td, HUGE + pages * PAGE_SIZE, VM_PROT_WRITE, 8, 0, 0x40_0000):
         pages += 1
         assert pages < 1024
     return pages
@@ -38,20 +38,20 @@ def touch_until_refused(host: KernHost) -> int:
 @pytest.mark.parametrize("abi", ["freebsd", "linux"])
 @pytest.mark.parametrize("release", ["freebsd-9.3", "freebsd-10.1", "freebsd-12.1", "freebsd-15.0"])
 def test_the_only_process_is_killed_and_by_nothing_else(abi: str, release: str) -> None:
-    host, said = hungry(abi, release)
-    assert touch_until_refused(host) > 400
-    assert was_killed(host.proc)
+    process, said = hungry(abi, release)
+    assert touch_until_refused(process) > 400
+    assert was_killed(process.proc)
     assert said == ["pid 1000 (), uid 0, was killed: out of swap space"]
-    ast(host.td)
-    assert (host.proc.p_state != 0, host.proc.p_xsig) == (True, SIGKILL)
+    ast(process.td)
+    assert (process.proc.p_state != 0, process.proc.p_xsig) == (True, SIGKILL)
 
 
 def test_a_process_inside_execve_or_killed_already_is_not_chosen() -> None:
-    host, said = hungry("freebsd", "freebsd-10.1")
-    host.proc.p_flag |= P_INEXEC
-    assert not out_of_memory(host.kernel)
+    process, said = hungry("freebsd", "freebsd-10.1")
+    process.proc.p_flag |= P_INEXEC
+    assert not out_of_memory(process.kernel)
     assert said == []
-    host.proc.p_flag &= ~P_INEXEC
-    assert not out_of_memory(host.kernel)
-    assert not out_of_memory(host.kernel)
+    process.proc.p_flag &= ~P_INEXEC
+    assert not out_of_memory(process.kernel)
+    assert not out_of_memory(process.kernel)
     assert len(said) == 1

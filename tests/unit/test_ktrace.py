@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from kernel_model.errors import KernelPanic
 from kernel_model.ktrace import MAP, SIGNAL, SYSCALL, KTrace, MapChange, SignalEvent
 from kernel_model.pcpu import Pcpu
 from kernel_model.vm.vm_check import StepRecorder
+from tests.process import Process
 
 
 def test_nobody_listens() -> None:
@@ -41,19 +40,15 @@ def test_listeners_are_called_in_order_and_can_leave() -> None:
 
 
 def test_a_map_change_gets_number_cause_and_process() -> None:
-    pcpu = Pcpu()
-    kt = KTrace(pcpu)
+    process = Process(bare=True)
+    kt = process.kernel.ktrace
     kt.callers = lambda td: (0x402000,)
-    seen: list[MapChange] = []
-    kt.subscribe(MAP, seen.append)
-    map_ = object()
-    proc = SimpleNamespace(p_pid=7, p_vmspace=SimpleNamespace(vm_map=map_))
-    pcpu.switch(SimpleNamespace(td_proc=proc, td_tid=100))
+    seen = process.events(MAP)
     kt.syscall_enter("freebsd64", 477, "mmap", (0, 4096), rip=0x401000)
-    kt.map_changed(MapChange("insert", 0x1000, 0x2000, 3, 7, map=map_))
+    kt.map_changed(MapChange("insert", 0x1000, 0x2000, 3, 7, map=process.map))
     kt.syscall_return(0x1000, 0)
     (change,) = seen
-    assert (change.seq, change.pid) == (2, 7)
+    assert (change.seq, change.pid) == (2, process.proc.p_pid)
     assert (change.cause.name, change.cause.seq, change.cause.rip) == ("mmap", 1, 0x401000)
     assert (change.cause.args, change.cause.callers) == ((0, 4096), (0x402000,))
     assert kt.cause is None
@@ -62,14 +57,12 @@ def test_a_map_change_gets_number_cause_and_process() -> None:
 
 
 def test_one_call_is_told_twice_under_one_number() -> None:
-    pcpu = Pcpu()
-    kt = KTrace(pcpu)
-    seen: list[tuple[str, int, int | None, int]] = []
-    kt.subscribe(SYSCALL, lambda e: seen.append((e.phase, e.seq, e.result, e.errno)))
-    pcpu.switch(SimpleNamespace(td_proc=SimpleNamespace(p_pid=7), td_tid=100))
+    process = Process(bare=True)
+    kt = process.kernel.ktrace
+    seen = process.events(SYSCALL)
     kt.syscall_enter("freebsd64", 20, "getpid", ())
     kt.syscall_return(7, 0)
-    assert seen == [("enter", 1, None, 0), ("return", 1, 7, 0)]
+    assert [(e.phase, e.seq, e.result, e.errno) for e in seen] == [("enter", 1, None, 0), ("return", 1, 7, 0)]
 
 
 def test_an_unknown_kind_is_our_mistake() -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import random
 
 from kernel_model.vm.vm import VM_PROT_WRITE
-from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_kern import NoWait, PipeBuffer, kernel_maps
 from kernel_model.vm.vm_pageout import vm_pageout_scan
 from kernel_model.vm.vm_param import PAGE_SIZE
-from tests.unit.vm_check import make_vm, map_anon, poke
+from tests.process import Process
 
 BASE = 0x10_0000
 
 
 def test_bytes_come_out_in_order_around_the_end_of_the_ring() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     ring = PipeBuffer(vm, 3 * PAGE_SIZE)
     rng = random.Random(1)
     expected = bytearray()
@@ -36,7 +35,7 @@ def test_bytes_come_out_in_order_around_the_end_of_the_ring() -> None:
 
 
 def test_nothing_is_taken_before_the_first_store_and_a_full_map_refuses() -> None:
-    vm, _ = make_vm(ram=1 << 22)
+    vm = Process(ram=1 << 22, bare=True).vm
     rings = []
     while True:
         ring = PipeBuffer(vm, 1 << 16)
@@ -52,7 +51,7 @@ def test_nothing_is_taken_before_the_first_store_and_a_full_map_refuses() -> Non
 
 
 def test_what_waits_in_a_pipe_can_be_paged_out() -> None:
-    vm, _ = make_vm(ram=256 * PAGE_SIZE)
+    vm = Process(ram=256 * PAGE_SIZE, bare=True).vm
     ring = PipeBuffer(vm, 1 << 16)
     data = bytes(range(256)) * 100
     assert ring.put(data) == len(data)
@@ -65,20 +64,23 @@ def test_what_waits_in_a_pipe_can_be_paged_out() -> None:
 
 
 def test_a_store_never_pages_out_and_uses_the_reserve() -> None:
-    vm, proc = make_vm(ram=128 * PAGE_SIZE)
-    space = proc.p_vmspace
-    map_anon(space, BASE, 200)
-    ring = PipeBuffer(vm, 1 << 16)
+    process = Process(ram=128 * PAGE_SIZE, bare=True)
+    process.map_at(BASE, 200 * PAGE_SIZE)
+    ring = PipeBuffer(process.vm, 1 << 16)
     assert ring.put(b"first") == 5
     page = 0
-    while vm.cnt.v_free_count > vm.cnt.v_free_reserved:
-        poke(space, BASE + page * PAGE_SIZE, b"x")
+    while process.vm.cnt.v_free_count > process.vm.cnt.v_free_reserved:
+        process.poke(BASE + page * PAGE_SIZE, b"x")
         page += 1
-    scans = vm.cnt.v_pdwakeups
-    reserve = vm.cnt.v_free_reserved
+    scans = process.vm.cnt.v_pdwakeups
+    reserve = process.vm.cnt.v_free_reserved
     assert ring.put(bytes(1 << 16)) == (1 + reserve) * PAGE_SIZE - 5, "the page it has, and those of the reserve"
-    assert (vm.cnt.v_pdwakeups, vm.cnt.v_free_count, vm.cnt.v_free_reserved) == (scans, 0, reserve)
-    with NoWait(vm):
-        assert vm_fault(space.vm_map, BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) != 0
-    assert vm_fault(space.vm_map, BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) == 0
+    assert (process.vm.cnt.v_pdwakeups, process.vm.cnt.v_free_count, process.vm.cnt.v_free_reserved) == (
+        scans,
+        0,
+        reserve,
+    )
+    with NoWait(process.vm):
+        assert process.touch(BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) != 0
+    assert process.touch(BASE + 199 * PAGE_SIZE, VM_PROT_WRITE) == 0
     assert len(ring) == (1 + reserve) * PAGE_SIZE

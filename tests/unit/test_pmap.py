@@ -19,7 +19,7 @@ from kernel_model.vm.vm import OBJT_DEFAULT, VM_PROT_EXECUTE, VM_PROT_READ, VM_P
 from kernel_model.vm.vm_object import vm_object_allocate
 from kernel_model.vm.vm_page import MADV_DONTNEED, VmPage, vm_page_alloc, vm_page_free
 from kernel_model.vm.vm_param import NBPDR, PAGE_SIZE
-from tests.unit.vm_check import make_vm
+from tests.process import Process
 
 VA = 0x40_0000
 
@@ -42,7 +42,7 @@ class Told(NullHardware):
 
 
 def setup(npages: int = 4) -> tuple[Pmap, Told, list[VmPage]]:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     vm.make_hardware = Told
     pmap = Pmap(vm)
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, npages)

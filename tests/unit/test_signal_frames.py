@@ -31,7 +31,7 @@ from kernel_model.kern.signo import (
     SIGUSR2,
     sigmask,
 )
-from tests.unit.kern_host import HANDLER, SCRATCH, STACK_TOP, KernHost
+from tests.process import BAD, FPREGS, HANDLER, STACK_TOP, Process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,16 +49,16 @@ def registers() -> TrapFrame:
     return frame
 
 
-def deliver(abi: str, ksi: KSigInfo | None = None, mask: int = 0) -> tuple[KernHost, TrapFrame]:
-    host = KernHost(abi)
+def deliver(abi: str, ksi: KSigInfo | None = None, mask: int = 0) -> tuple[Process, TrapFrame]:
+    process = Process(abi)
     before = registers()
-    host.cpu.frame = registers()
-    host.td.td_sigmask = mask
-    host.proc.p_sigacts.ps_sigact[SIGSEGV] = SigAction(HANDLER, SA_SIGINFO, 0, RESTORER)
-    trapsignal(host.td, ksi or KSigInfo(SIGSEGV, SEGV_ACCERR, ksi_addr=0xFEED, ksi_trapno=12, ksi_err=7))
-    ast(host.td)
-    assert not host.proc.p_state
-    return host, before
+    process.cpu.frame = registers()
+    process.td.td_sigmask = mask
+    process.proc.p_sigacts.ps_sigact[SIGSEGV] = SigAction(HANDLER, SA_SIGINFO, 0, RESTORER)
+    trapsignal(process.td, ksi or KSigInfo(SIGSEGV, SEGV_ACCERR, ksi_addr=0xFEED, ksi_trapno=12, ksi_err=7))
+    ast(process.td)
+    assert not process.proc.p_state
+    return process, before
 
 
 # -- Linux: judged by the compiler ----------------------------------------------------------------------------
@@ -97,13 +97,13 @@ def c_layout(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 
 def test_linux_frame_is_where_c_looks(c_layout: dict[str, int]) -> None:
-    host, before = deliver("linux", mask=sigmask(SIGUSR1))
-    frame = host.cpu.frame
+    process, before = deliver("linux", mask=sigmask(SIGUSR1))
+    frame = process.cpu.frame
     context = frame.rdx
     assert context == frame.rsp + 8
 
     def word(name: str) -> int:
-        return host.word(context + c_layout[name])
+        return process.word(context + c_layout[name])
 
     assert word("uc_link") == 0
     assert word("uc_flags") == 6
@@ -114,14 +114,14 @@ def test_linux_frame_is_where_c_looks(c_layout: dict[str, int]) -> None:
     assert word("uc_mcontext.gregs[REG_CR2]") == 0xFEED
     assert word("uc_mcontext.gregs[REG_CSGSFS]") & 0xFFFF == 0x33
     assert word("uc_sigmask") == 1 << 9
-    assert host.get(context + c_layout["uc_stack"] + c_layout["ss_flags"], 4) == (2).to_bytes(4, "little")
+    assert process.get(context + c_layout["uc_stack"] + c_layout["ss_flags"], 4) == (2).to_bytes(4, "little")
     fpregs = word("uc_mcontext.fpregs")
     assert fpregs % 64 == 0
-    assert host.get(fpregs, 512) == bytes(range(24)) + (0x1F80).to_bytes(4, "little") + bytes(484)
+    assert process.get(fpregs, 512) == FPREGS
     assert c_layout["sizeof(mcontext_t)"] == linux.SIZEOF_MCONTEXT
     info = frame.rsi
-    assert struct.unpack("<iii", host.get(info, 12)) == (11, 0, SEGV_ACCERR)
-    assert host.word(info + c_layout["si_addr"]) == 0xFEED
+    assert struct.unpack("<iii", process.get(info, 12)) == (11, 0, SEGV_ACCERR)
+    assert process.word(info + c_layout["si_addr"]) == 0xFEED
     assert c_layout["sizeof(siginfo_t)"] == linux.SIZEOF_SIGINFO
 
 
@@ -150,30 +150,34 @@ def test_freebsd_offsets() -> None:
 
 
 def test_freebsd_frame() -> None:
-    host, before = deliver("freebsd", mask=sigmask(SIGUSR1))
-    frame = host.cpu.frame
+    process, before = deliver("freebsd", mask=sigmask(SIGUSR1))
+    frame = process.cpu.frame
     context = frame.rsp + 16
     assert (frame.rdx, frame.rsi, frame.rcx) == (context, frame.rsp + 896, 0xFEED)
-    assert host.word(context) == sigmask(SIGUSR1)
+    assert process.word(context) == sigmask(SIGUSR1)
     mcontext = context + 16
     places = {"rdi": 8, "rsi": 16, "rdx": 24, "rcx": 32, "r8": 40, "rax": 56, "r15": 120, "rip": 160, "rsp": 184}
     for name, offset in places.items():
-        assert host.word(mcontext + offset) == getattr(before, name), name
-    assert struct.unpack("<IHHQIHHQ", host.get(mcontext + 128, 32)) == (12, 0x13, 0x1B, 0xFEED, 1, 0x3B, 0x3B, 7)
-    assert (host.word(mcontext + 168), host.word(mcontext + 176), host.word(mcontext + 192)) == (0x43, 0x246, 0x3B)
-    assert (host.word(mcontext + 200), host.word(mcontext + 208)) == (800, 0x10002)
-    assert host.get(mcontext + 224, 28)[24:] == (0x1F80).to_bytes(4, "little")
-    assert (host.word(mcontext + 736), host.word(mcontext + 744)) == (0x5000, 0x6000)
-    assert struct.unpack("<iiiiIiQ", host.get(frame.rsi, 32)) == (11, 0, SEGV_ACCERR, 0, 0, 0, 0xFEED)
-    assert host.get(frame.rsi + 40, 4) == (12).to_bytes(4, "little"), "si_trapno"
+        assert process.word(mcontext + offset) == getattr(before, name), name
+    assert struct.unpack("<IHHQIHHQ", process.get(mcontext + 128, 32)) == (12, 0x13, 0x1B, 0xFEED, 1, 0x3B, 0x3B, 7)
+    assert (process.word(mcontext + 168), process.word(mcontext + 176), process.word(mcontext + 192)) == (
+        0x43,
+        0x246,
+        0x3B,
+    )
+    assert (process.word(mcontext + 200), process.word(mcontext + 208)) == (800, 0x10002)
+    assert process.get(mcontext + 224, 28)[24:] == FPREGS[24:28]
+    assert (process.word(mcontext + 736), process.word(mcontext + 744)) == (0x5000, 0x6000)
+    assert struct.unpack("<iiiiIiQ", process.get(frame.rsi, 32)) == (11, 0, SEGV_ACCERR, 0, 0, 0, 0xFEED)
+    assert process.get(frame.rsi + 40, 4) == (12).to_bytes(4, "little"), "si_trapno"
 
 
 def test_freebsd_handler_without_siginfo_gets_the_code() -> None:
-    host = KernHost("freebsd")
-    host.proc.p_sigacts.ps_sigact[SIGSEGV] = SigAction(HANDLER, 0)
-    trapsignal(host.td, KSigInfo(SIGSEGV, SEGV_MAPERR, ksi_addr=0xFEED, ksi_trapno=12))
-    ast(host.td)
-    frame = host.cpu.frame
+    process = Process("freebsd")
+    process.proc.p_sigacts.ps_sigact[SIGSEGV] = SigAction(HANDLER, 0)
+    trapsignal(process.td, KSigInfo(SIGSEGV, SEGV_MAPERR, ksi_addr=0xFEED, ksi_trapno=12))
+    ast(process.td)
+    frame = process.cpu.frame
     assert (frame.rdi, frame.rsi, frame.rcx) == (SIGSEGV, SEGV_MAPERR, 0xFEED)
 
 
@@ -194,135 +198,134 @@ def test_the_trampoline_is_what_an_assembler_makes(tmp_path: Path) -> None:
 # -- and back -----------------------------------------------------------------------------------------------
 
 
-def go_back(host: KernHost, abi: str) -> int:
+def go_back(process: Process, abi: str) -> int:
     """What the trampoline, or the restorer, does when the handler has returned."""
-    frame = host.cpu.frame
+    frame = process.cpu.frame
     if abi == "freebsd":
-        return host.raw(417, frame.rsp + 16)
+        return process.raw(417, frame.rsp + 16)
     frame.rsp += 8
-    return host.raw(15)
+    return process.raw(15)
 
 
 @pytest.mark.parametrize("abi", ["freebsd", "linux"])
 def test_round_trip(abi: str) -> None:
-    host, before = deliver(abi, mask=sigmask(SIGUSR1))
-    fpregs = bytes(range(24)) + (0x1F80).to_bytes(4, "little") + bytes(484)
-    assert host.cpu.fpregs != fpregs, "a handler starts with a fresh FPU"
-    assert host.td.td_sigmask == sigmask(SIGUSR1) | sigmask(SIGSEGV)
-    host.cpu.frame.rax = 0xBAD
-    assert go_back(host, abi) == E.EJUSTRETURN
-    ast(host.td)
+    process, before = deliver(abi, mask=sigmask(SIGUSR1))
+    assert process.cpu.fpregs != FPREGS, "a handler starts with a fresh FPU"
+    assert process.td.td_sigmask == sigmask(SIGUSR1) | sigmask(SIGSEGV)
+    process.cpu.frame.rax = 0xBAD
+    assert go_back(process, abi) == E.EJUSTRETURN
+    ast(process.td)
     for name in (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base"):
-        assert getattr(host.cpu.frame, name) == getattr(before, name), name
-    assert host.cpu.fpregs == fpregs
-    assert host.td.td_sigmask == sigmask(SIGUSR1)
+        assert getattr(process.cpu.frame, name) == getattr(before, name), name
+    assert process.cpu.fpregs == FPREGS
+    assert process.td.td_sigmask == sigmask(SIGUSR1)
 
 
 @pytest.mark.parametrize("abi", ["freebsd", "linux"])
 def test_nested_signals_unwind_in_order(abi: str) -> None:
-    host = KernHost(abi)
-    host.cpu.frame = registers()
+    process = Process(abi)
+    process.cpu.frame = registers()
     for signo in (SIGUSR1, SIGUSR2):
-        host.proc.p_sigacts.ps_sigact[signo] = SigAction(HANDLER, SA_SIGINFO, 0, RESTORER)
-    psignal(host.proc, KSigInfo(SIGUSR1))
-    ast(host.td)
-    psignal(host.proc, KSigInfo(SIGUSR2))
-    ast(host.td)
-    go_back(host, abi)
-    assert host.td.td_sigmask == sigmask(SIGUSR1)
-    host.cpu.frame.rsp -= 0
-    go_back(host, abi)
-    assert host.cpu.frame.rip == registers().rip
-    assert host.td.td_sigmask == 0
+        process.proc.p_sigacts.ps_sigact[signo] = SigAction(HANDLER, SA_SIGINFO, 0, RESTORER)
+    psignal(process.proc, KSigInfo(SIGUSR1))
+    ast(process.td)
+    psignal(process.proc, KSigInfo(SIGUSR2))
+    ast(process.td)
+    go_back(process, abi)
+    assert process.td.td_sigmask == sigmask(SIGUSR1)
+    process.cpu.frame.rsp -= 0
+    go_back(process, abi)
+    assert process.cpu.frame.rip == registers().rip
+    assert process.td.td_sigmask == 0
 
 
-def poke(host: KernHost, va: int, value: int, size: int = 8) -> None:
-    copyout(host.td, va, value.to_bytes(size, "little"))
+def poke(process: Process, va: int, value: int, size: int = 8) -> None:
+    copyout(process.td, va, value.to_bytes(size, "little"))
 
 
 def test_freebsd_refuses_privileged_flags() -> None:
     for flags in (0x246 | 0x3000, 0x46, 0x246 | 0x20000, 0x246 | 1 << 40):
-        host, _ = deliver("freebsd")
-        poke(host, host.cpu.frame.rsp + 16 + 16 + 176, flags)
-        assert go_back(host, "freebsd") == -E.EINVAL
+        process, _ = deliver("freebsd")
+        poke(process, process.cpu.frame.rsp + 16 + 16 + 176, flags)
+        assert go_back(process, "freebsd") == -E.EINVAL
 
 
 def test_freebsd_refuses_a_kernel_code_segment_with_sigbus() -> None:
-    host, _ = deliver("freebsd")
-    poke(host, host.cpu.frame.rsp + 16 + 16 + 168, 0x20)
-    assert go_back(host, "freebsd") == -E.EINVAL
-    assert host.td.td_sigqueue[0].ksi_signo == 10
+    process, _ = deliver("freebsd")
+    poke(process, process.cpu.frame.rsp + 16 + 16 + 168, 0x20)
+    assert go_back(process, "freebsd") == -E.EINVAL
+    assert process.td.td_sigqueue[0].ksi_signo == 10
 
 
 def test_freebsd_refuses_unknown_fpu_formats() -> None:
     for offset, value in ((208, 1), (216, 0x30000), (144, 0x80)):
-        host, _ = deliver("freebsd")
-        poke(host, host.cpu.frame.rsp + 32 + offset, value, 4 if offset == 144 else 8)
-        assert go_back(host, "freebsd") == -E.EINVAL
+        process, _ = deliver("freebsd")
+        poke(process, process.cpu.frame.rsp + 32 + offset, value, 4 if offset == 144 else 8)
+        assert go_back(process, "freebsd") == -E.EINVAL
 
 
 @pytest.mark.parametrize(("abi", "signo"), [("freebsd", 10), ("linux", 11)])
 def test_a_noncanonical_rip_is_a_signal_and_no_crash(abi: str, signo: int) -> None:
-    host, _ = deliver(abi)
+    process, _ = deliver(abi)
     offset = 32 + 160 if abi == "freebsd" else 8 + 40 + 16 * 8
-    poke(host, host.cpu.frame.rsp + offset, NONCANONICAL)
-    go_back(host, abi)
-    assert host.td.td_sigqueue[0].ksi_signo == signo
-    ast(host.td)
+    poke(process, process.cpu.frame.rsp + offset, NONCANONICAL)
+    go_back(process, abi)
+    assert process.td.td_sigqueue[0].ksi_signo == signo
+    ast(process.td)
 
 
 def test_mxcsr_with_reserved_bits() -> None:
-    host, _ = deliver("freebsd")
-    poke(host, host.cpu.frame.rsp + 32 + 224 + 24, 0xFFFFFFFF, 4)
-    assert go_back(host, "freebsd") == E.EJUSTRETURN
-    assert host.cpu.fpregs[24:28] == (0xFFFF).to_bytes(4, "little"), "FreeBSD masks them"
-    host, _ = deliver("linux")
-    fpstate = host.word(host.cpu.frame.rsp + 8 + 40 + 184)
-    poke(host, fpstate + 24, 0xFFFFFFFF, 4)
-    go_back(host, "linux")
-    assert host.td.td_sigqueue[0].ksi_signo == SIGSEGV, "Linux does not believe the frame"
+    process, _ = deliver("freebsd")
+    poke(process, process.cpu.frame.rsp + 32 + 224 + 24, 0xFFFFFFFF, 4)
+    assert go_back(process, "freebsd") == E.EJUSTRETURN
+    assert process.cpu.fpregs[24:28] == (0xFFFF).to_bytes(4, "little"), "FreeBSD masks them"
+    process, _ = deliver("linux")
+    fpstate = process.word(process.cpu.frame.rsp + 8 + 40 + 184)
+    poke(process, fpstate + 24, 0xFFFFFFFF, 4)
+    go_back(process, "linux")
+    assert process.td.td_sigqueue[0].ksi_signo == SIGSEGV, "Linux does not believe the frame"
 
 
 def test_linux_keeps_iopl_and_interrupts() -> None:
-    host, _ = deliver("linux")
-    poke(host, host.cpu.frame.rsp + 8 + 40 + 17 * 8, 0x3000)
-    go_back(host, "linux")
-    assert host.cpu.frame.rflags == 0x202
+    process, _ = deliver("linux")
+    poke(process, process.cpu.frame.rsp + 8 + 40 + 17 * 8, 0x3000)
+    go_back(process, "linux")
+    assert process.cpu.frame.rflags == 0x202
 
 
 def test_sigreturn_from_nowhere() -> None:
-    host = KernHost("freebsd")
-    for va in (0, 0xFFFF_FFFF_FFFF_FFF0, NONCANONICAL, SCRATCH + (1 << 20) - 8):
-        assert host.raw(417, va) == -E.EFAULT
-    host = KernHost("linux")
-    host.cpu.frame.rsp = 0x10
-    host.raw(15)
-    assert host.td.td_sigqueue[0].ksi_signo == SIGSEGV
+    process = Process("freebsd")
+    for va in (0, 0xFFFF_FFFF_FFFF_FFF0, NONCANONICAL, BAD - 8):
+        assert process.raw(417, va) == -E.EFAULT
+    process = Process("linux")
+    process.cpu.frame.rsp = 0x10
+    process.raw(15)
+    assert process.td.td_sigqueue[0].ksi_signo == SIGSEGV
 
 
 @pytest.mark.parametrize("abi", ["freebsd", "linux"])
 def test_random_contexts_never_break_the_kernel(abi: str) -> None:
     rng = random.Random(7)
     for _ in range(60):
-        host, _ = deliver(abi)
-        at = host.cpu.frame.rsp
+        process, _ = deliver(abi)
+        at = process.cpu.frame.rsp
         for _ in range(rng.randrange(1, 6)):
-            poke(host, at + 8 * rng.randrange(0, 118 if abi == "freebsd" else 54), rng.getrandbits(64))
-        go_back(host, abi)
-        ast(host.td)
+            poke(process, at + 8 * rng.randrange(0, 118 if abi == "freebsd" else 54), rng.getrandbits(64))
+        go_back(process, abi)
+        ast(process.td)
 
 
 def test_getcontext_setcontext() -> None:
-    host = KernHost("freebsd")
-    host.cpu.frame = registers()
-    host.td.td_sigmask = sigmask(SIGUSR2)
-    ucp = host.put(bytes(880))
-    assert host.raw(421, ucp) == 0
-    host.cpu.frame = TrapFrame(rflags=0x202)
-    host.td.td_sigmask = 0
-    assert host.raw(422, ucp) == E.EJUSTRETURN
-    assert (host.cpu.frame.rip, host.cpu.frame.rbx, host.cpu.frame.rax) == (0x40_0ABC, registers().rbx, 0)
-    assert host.td.td_sigmask == sigmask(SIGUSR2)
-    assert host.raw(422, 0) == -E.EINVAL
-    poke(host, ucp + 16 + 200, 4)
-    assert host.raw(422, ucp) == -E.EINVAL, "mc_len"
+    process = Process("freebsd")
+    process.cpu.frame = registers()
+    process.td.td_sigmask = sigmask(SIGUSR2)
+    ucp = process.put(bytes(880))
+    assert process.raw(421, ucp) == 0
+    process.cpu.frame = TrapFrame(rflags=0x202)
+    process.td.td_sigmask = 0
+    assert process.raw(422, ucp) == E.EJUSTRETURN
+    assert (process.cpu.frame.rip, process.cpu.frame.rbx, process.cpu.frame.rax) == (0x40_0ABC, registers().rbx, 0)
+    assert process.td.td_sigmask == sigmask(SIGUSR2)
+    assert process.raw(422, 0) == -E.EINVAL
+    poke(process, ucp + 16 + 200, 4)
+    assert process.raw(422, ucp) == -E.EINVAL, "mc_len"

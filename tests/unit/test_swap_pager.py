@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kernel_model.errors import KernelPanic
-from kernel_model.rlimit import RLIMIT_SWAP
+from kernel_model.host.memory import SwapFile
 from kernel_model.ucred import Ucred
 from kernel_model.vm.swap_pager import (
     SWAP_RESERVE_ALLOW_NONWIRED,
@@ -25,33 +25,33 @@ from kernel_model.vm.swap_pager import (
     swap_reserve_by_cred,
     swap_reserve_force,
 )
-from kernel_model.vm.swap_store import SwapMemory
 from kernel_model.vm.vm import OBJT_DEFAULT, OBJT_SWAP
 from kernel_model.vm.vm_object import vm_object_allocate, vm_object_deallocate
 from kernel_model.vm.vm_page import vm_page_alloc
 from kernel_model.vm.vm_param import PAGE_SIZE
-from tests.unit.vm_check import assert_nothing_left, make_vm
+from tests.audit import assert_nothing_left
+from tests.process import Process
 
 USER = Ucred(cr_uid=1001, cr_ruid=1001)
 
 
 def test_without_overcommit_bits_everything_is_granted_and_counted_by_user() -> None:
-    vm, proc = make_vm()
-    proc.p_ucred = USER
-    assert swap_reserve(vm, 1 << 50)
-    assert (vm.swap_reserved, vm.uid_vmsize) == (1 << 50, {1001: 1 << 50})
-    swap_reserve_force(vm, PAGE_SIZE)
-    swap_release(vm, PAGE_SIZE)
-    swap_release_by_cred(vm, 1 << 50, USER)
-    assert (vm.swap_reserved, vm.uid_vmsize) == (0, {1001: 0})
+    process = Process(bare=True)
+    process.proc.p_ucred = USER
+    assert swap_reserve(process.vm, 1 << 50)
+    assert (process.vm.swap_reserved, process.vm.uid_vmsize) == (1 << 50, {1001: 1 << 50})
+    swap_reserve_force(process.vm, PAGE_SIZE)
+    swap_release(process.vm, PAGE_SIZE)
+    swap_release_by_cred(process.vm, 1 << 50, USER)
+    assert (process.vm.swap_reserved, process.vm.uid_vmsize) == (0, {1001: 0})
     with pytest.raises(KernelPanic):
-        swap_release(vm, PAGE_SIZE)
+        swap_release(process.vm, PAGE_SIZE)
     with pytest.raises(KernelPanic):
-        swap_reserve(vm, 1)
+        swap_reserve(process.vm, 1)
 
 
 def test_force_caps_the_total_at_swap_or_with_bit_two_at_swap_and_memory() -> None:
-    vm, _ = make_vm(ram=1 << 24, swap=1 << 20)
+    vm = Process(ram=1 << 24, swap=1 << 20, bare=True).vm
     vm.overcommit = SWAP_RESERVE_FORCE_ON
     assert swap_reserve_by_cred(vm, 1 << 20, USER)
     assert not swap_reserve_by_cred(vm, PAGE_SIZE, USER)
@@ -66,23 +66,23 @@ def test_force_caps_the_total_at_swap_or_with_bit_two_at_swap_and_memory() -> No
 
 
 def test_rlimit_swap_is_per_user() -> None:
-    vm, proc = make_vm()
-    vm.overcommit = SWAP_RESERVE_RLIMIT_ON
-    proc.p_limit.values[RLIMIT_SWAP] = 4 * PAGE_SIZE
-    assert swap_reserve_by_cred(vm, 4 * PAGE_SIZE, USER)
-    assert not swap_reserve_by_cred(vm, PAGE_SIZE, USER)
-    assert swap_reserve_by_cred(vm, PAGE_SIZE, Ucred(cr_uid=7, cr_ruid=7))
+    process = Process(bare=True)
+    process.vm.overcommit = SWAP_RESERVE_RLIMIT_ON
+    process.limit("swap", 4 * PAGE_SIZE)
+    assert swap_reserve_by_cred(process.vm, 4 * PAGE_SIZE, USER)
+    assert not swap_reserve_by_cred(process.vm, PAGE_SIZE, USER)
+    assert swap_reserve_by_cred(process.vm, PAGE_SIZE, Ucred(cr_uid=7, cr_ruid=7))
 
 
 def test_the_cap_is_absolute() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     vm.swap_cap = 2 * PAGE_SIZE
     assert swap_reserve_by_cred(vm, 2 * PAGE_SIZE, Ucred())
     assert not swap_reserve_by_cred(vm, PAGE_SIZE, Ucred())
 
 
 def test_a_page_survives_the_device() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 4)
     m = vm_page_alloc(object_, 2)
     assert m is not None
@@ -108,7 +108,7 @@ def test_a_page_survives_the_device() -> None:
 
 
 def test_a_full_or_broken_device_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    vm, _ = make_vm(swap=PAGE_SIZE)
+    vm = Process(swap=PAGE_SIZE, bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 4)
     first, second = vm_page_alloc(object_, 0), vm_page_alloc(object_, 1)
     assert first is not None
@@ -119,7 +119,7 @@ def test_a_full_or_broken_device_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
     assert second.dirty
     swap_pager_freespace(object_, 0, 1)
 
-    monkeypatch.setattr(SwapMemory, "write", lambda *_: False)
+    monkeypatch.setattr(SwapFile, "write", lambda *_: False)
     assert swap_pager_putpages(object_, second) == VM_PAGER_ERROR
     assert (second.dirty, swap_device(vm).used) == (True, 0)
 

@@ -1,7 +1,6 @@
 """The two ABIs as data: nothing above the record asks which one it is, and the values are the real ones."""
 
 import ast
-import dataclasses
 import errno as host_errno
 import os
 import re
@@ -15,6 +14,7 @@ from kernel_model.abi.freebsd64.sysvec import ELF64_FREEBSD_SYSVEC as FREEBSD
 from kernel_model.abi.linux64.sysvec import ELF64_LINUX_SYSVEC as LINUX
 from kernel_model.errors import SyscallError
 from kernel_model.kern.kern_time import CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME
+from kernel_model.kern.machdep import ReferenceCpu
 from kernel_model.kern.proc import SysentVec
 from kernel_model.kern.signo import (
     SIGCHLD,
@@ -36,6 +36,7 @@ from kernel_model.kern.signo import (
     SIGWINCH,
 )
 from kernel_model.kern.sysentvec import CredRules, ExecRules, FileRules, PathRules, SignalRules, TimeRules
+from tests.process import Process
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = sorted((ROOT / "kernel_model/kern").rglob("*.py")) + sorted((ROOT / "kernel_model/fs").rglob("*.py"))
@@ -76,24 +77,25 @@ def test_such_a_question_would_be_found(source):
     assert questions(source)
 
 
+RULES = (SignalRules, PathRules, FileRules, TimeRules, CredRules, ExecRules)
+
+
 @pytest.mark.parametrize(
-    "record", [SysentVec, SignalRules, PathRules, FileRules, TimeRules, CredRules, ExecRules], ids=lambda r: r.__name__
+    "record", [SysentVec, *RULES], ids=lambda r: r.__name__
 )
 def test_no_field_has_a_default_so_both_fill_in_all(record):
-    for field in dataclasses.fields(record):
-        assert field.default is dataclasses.MISSING, field.name
-        assert field.default_factory is dataclasses.MISSING, field.name
+    assert record._fields
+    assert record._field_defaults == {}
 
 
 def flat(sv: SysentVec) -> dict[str, object]:
     """Every field by its name, those of the nested records as ``files.pipe_buf``."""
     values = {}
-    for field in dataclasses.fields(sv):
-        value = getattr(sv, field.name)
-        if dataclasses.is_dataclass(value):
-            values |= {f"{field.name}.{inner.name}": getattr(value, inner.name) for inner in dataclasses.fields(value)}
+    for name, value in sv._asdict().items():
+        if isinstance(value, RULES):
+            values |= {f"{name}.{inner}": what for inner, what in value._asdict().items()}
         else:
-            values[field.name] = value
+            values[name] = value
     return values
 
 
@@ -105,6 +107,7 @@ def test_every_rule_is_a_difference():
 
 def test_every_rule_says_both_sources():
     text = (ROOT / "kernel_model/kern/sysentvec.py").read_text(encoding="utf-8")
+    seen = []
     for node in ast.parse(text).body:
         if not isinstance(node, ast.ClassDef) or not node.name.endswith("Rules"):
             continue
@@ -113,6 +116,8 @@ def test_every_rule_says_both_sources():
             assert isinstance(field, ast.AnnAssign)
             said = ast.literal_eval(words.value)
             assert re.search(r"FreeBSD:\s.*Linux:\s", said, re.DOTALL), ast.unparse(field.target)
+            seen.append(ast.unparse(field.target))
+    assert sorted(seen) == sorted(name.partition(".")[2] for name in flat(LINUX) if "." in name)
 
 
 def test_every_rule_is_asked_somewhere():
@@ -199,14 +204,12 @@ def test_clocks():
         LINUX.time.clockid(10)
 
 
-def test_registers_of_an_indirect_call_shift_on_freebsd_only():
-    class Cpu:
-        def get_frame(self):
-            raise AssertionError("nobody asks for the stack")
+def test_registers_of_an_indirect_call_shift_on_freebsd_only(monkeypatch):
+    def get_frame(_cpu):
+        raise AssertionError("nobody asks for the stack")
 
-    class Thread:
-        td_cpu = Cpu()
-
+    td = Process().td
+    monkeypatch.setattr(ReferenceCpu, "get_frame", get_frame)
     args = (1, 2, 3, 4, 5, 6)
-    assert LINUX.sv_fetch_syscall_args(Thread(), 0, args) == (0, args)
-    assert FREEBSD.sv_fetch_syscall_args(Thread(), 4, args) == (4, args)
+    assert LINUX.sv_fetch_syscall_args(td, 0, args) == (0, args)
+    assert FREEBSD.sv_fetch_syscall_args(td, 4, args) == (4, args)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kernel_model.errors import KernelPanic
-from kernel_model.rlimit import RLIMIT_STACK
 from kernel_model.vm.vm import (
     OBJ_DEAD,
     OBJ_MIGHTBEDIRTY,
@@ -64,18 +64,11 @@ from kernel_model.vm.vm_param import (
     PAGE_SIZE,
 )
 from kernel_model.vm.vm_stack import vm_map_stack
-from kernel_model.vm.vmspace import VmSpace, vmspace_fork, vmspace_free
+from kernel_model.vm.vmspace import VmSpace, vmspace_free
 from kernel_model.vm.vnode_pager import vnode_pager_alloc
-from tests.unit.vm_check import (
-    FakeVnode,
-    assert_nothing_left,
-    check_all,
-    fork,
-    make_vm,
-    map_anon,
-    peek,
-    poke,
-)
+from tests.audit import assert_nothing_left
+from tests.memory_vnode import MemoryVnode
+from tests.process import Process
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm
@@ -98,224 +91,221 @@ def counters(vm: Vm) -> tuple[int, int, int, int]:
 
 
 def test_a_first_touch_zero_fills_and_queues() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    map_anon(space, BASE, 4)
-    assert vm_fault(space.vm_map, BASE + PAGE_SIZE + 123, VM_PROT_WRITE) == KERN_SUCCESS
-    m, prot, wired = space.vm_pmap.ptes[(BASE >> 12) + 1]
+    process = Process(bare=True)
+    process.map_at(BASE, 4 * PAGE_SIZE)
+    assert vm_fault(process.map, BASE + PAGE_SIZE + 123, VM_PROT_WRITE) == KERN_SUCCESS
+    m, prot, wired = process.space.vm_pmap.ptes[(BASE >> 12) + 1]
     assert (prot, wired, m.pindex, m.queue, m.dirty) == (VM_PROT_RW, False, 1, PQ_ACTIVE, True)
-    assert bytes(vm.phys.page(m.frame)) == bytes(PAGE_SIZE)
-    assert counters(vm) == (1, 1, 0, 0)
-    assert (space.vm_pmap.minflt, space.vm_pmap.majflt) == (1, 0)
+    assert bytes(process.vm.phys.page(m.frame)) == bytes(PAGE_SIZE)
+    assert counters(process.vm) == (1, 1, 0, 0)
+    assert (process.space.vm_pmap.minflt, process.space.vm_pmap.majflt) == (1, 0)
 
 
 def test_nothing_mapped_and_no_right() -> None:
-    _, proc = make_vm()
-    map_ = proc.p_vmspace.vm_map
-    insert(proc.p_vmspace, None, 1, VM_PROT_READ)
-    assert vm_fault(map_, BASE - 1, VM_PROT_READ) == KERN_INVALID_ADDRESS
-    assert vm_fault(map_, BASE, VM_PROT_WRITE) == KERN_PROTECTION_FAILURE
-    assert vm_fault(map_, BASE, VM_PROT_EXECUTE) == KERN_PROTECTION_FAILURE
-    assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_SUCCESS
-    assert vm_fault(map_, BASE, VM_PROT_WRITE) == KERN_PROTECTION_FAILURE, "the hint must not forget rights"
-    assert vm_map_protect(map_, BASE, BASE + PAGE_SIZE, VM_PROT_NONE) == 0
-    assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_PROTECTION_FAILURE, "nor outlive a change"
-    assert vm_map_remove(map_, BASE, BASE + PAGE_SIZE) == 0
-    assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_INVALID_ADDRESS
+    process = Process(bare=True)
+    insert(process.space, None, 1, VM_PROT_READ)
+    assert vm_fault(process.map, BASE - 1, VM_PROT_READ) == KERN_INVALID_ADDRESS
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_PROTECTION_FAILURE
+    assert vm_fault(process.map, BASE, VM_PROT_EXECUTE) == KERN_PROTECTION_FAILURE
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_PROTECTION_FAILURE, "the hint must not forget rights"
+    assert vm_map_protect(process.map, BASE, BASE + PAGE_SIZE, VM_PROT_NONE) == 0
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_PROTECTION_FAILURE, "nor outlive a change"
+    assert vm_map_remove(process.map, BASE, BASE + PAGE_SIZE) == 0
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_INVALID_ADDRESS
 
 
 def test_in_a_section_without_faults_every_fault_is_refused() -> None:
-    vm, proc = make_vm()
-    map_anon(proc.p_vmspace, BASE, 1)
-    with vm.nofault():
-        assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_PROTECTION_FAILURE
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    process = Process(bare=True)
+    process.map_at(BASE, PAGE_SIZE)
+    with process.vm.nofault():
+        assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_PROTECTION_FAILURE
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_SUCCESS
 
 
 def test_a_nofault_entry_panics() -> None:
-    _, proc = make_vm()
-    insert(proc.p_vmspace, None, 1, VM_PROT_RW, MAP_NOFAULT)
+    process = Process(bare=True)
+    insert(process.space, None, 1, VM_PROT_RW, MAP_NOFAULT)
     with pytest.raises(KernelPanic, match="nofault entry"):
-        vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ)
+        vm_fault(process.map, BASE, VM_PROT_READ)
 
 
 def test_a_dead_object_cannot_be_read() -> None:
-    vm, proc = make_vm()
-    object_ = vm_object_allocate(vm, OBJT_DEFAULT, 1)
+    process = Process(bare=True)
+    object_ = vm_object_allocate(process.vm, OBJT_DEFAULT, 1)
     object_.flags |= OBJ_DEAD
-    insert(proc.p_vmspace, object_, 1)
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_PROTECTION_FAILURE
+    insert(process.space, object_, 1)
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_PROTECTION_FAILURE
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_a_page_beyond_the_object(release: str) -> None:
-    vm, proc = make_vm(release)
-    insert(proc.p_vmspace, vm_object_allocate(vm, OBJT_DEFAULT, 1), 2)
+    process = Process(release=release, bare=True)
+    insert(process.space, vm_object_allocate(process.vm, OBJT_DEFAULT, 1), 2)
     modern = release in ("freebsd-12.1", "freebsd-15.0")
-    assert vm_fault(proc.p_vmspace.vm_map, BASE + PAGE_SIZE, VM_PROT_READ) == (
+    assert vm_fault(process.map, BASE + PAGE_SIZE, VM_PROT_READ) == (
         KERN_OUT_OF_BOUNDS if modern else KERN_PROTECTION_FAILURE
     )
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_SUCCESS
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_a_page_beyond_the_file_and_a_file_that_cannot_be_read(release: str) -> None:
-    vm, proc = make_vm(release)
-    vnode = FakeVnode(b"x" * 100)
-    insert(proc.p_vmspace, vnode_pager_alloc(vm, vnode), 2)
-    map_ = proc.p_vmspace.vm_map
+    process = Process(release=release, bare=True)
+    vnode = MemoryVnode(b"x" * 100)
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 2)
     bounds = release in ("freebsd-12.1", "freebsd-15.0")
-    assert vm_fault(map_, BASE + PAGE_SIZE, VM_PROT_READ) == (KERN_OUT_OF_BOUNDS if bounds else KERN_PROTECTION_FAILURE)
+    assert vm_fault(process.map, BASE + PAGE_SIZE, VM_PROT_READ) == (
+        KERN_OUT_OF_BOUNDS if bounds else KERN_PROTECTION_FAILURE
+    )
     vnode.refuse = True
-    assert vm_fault(map_, BASE, VM_PROT_READ) == (KERN_OUT_OF_BOUNDS if bounds else KERN_FAILURE)
-    assert vm.cnt.v_free_count == vm.cnt.v_page_count, "the page allocated for the input is freed"
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == (KERN_OUT_OF_BOUNDS if bounds else KERN_FAILURE)
+    assert process.vm.cnt.v_free_count == process.vm.cnt.v_page_count, "the page allocated for the input is freed"
     vnode.refuse = False
-    assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_SUCCESS
 
 
 def test_a_write_to_a_private_file_copies_and_a_read_does_not() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    vnode = FakeVnode(b"abc" * 2000)
-    insert(space, vnode_pager_alloc(vm, vnode), 2, VM_PROT_RW, MAP_COPY_ON_WRITE)
-    assert peek(space, BASE + 3, 3) == b"abc"
-    lower = space.vm_pmap.ptes[BASE >> 12][0]
+    process = Process(bare=True)
+    vnode = MemoryVnode(b"abc" * 2000)
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 2, VM_PROT_RW, MAP_COPY_ON_WRITE)
+    assert process.peek(BASE + 3, 3) == b"abc"
+    lower = process.space.vm_pmap.ptes[BASE >> 12][0]
     assert lower.object is vnode.v_object
-    assert space.vm_pmap.ptes[BASE >> 12][1] == VM_PROT_READ
-    poke(space, BASE, b"X")
-    upper = space.vm_pmap.ptes[BASE >> 12][0]
+    assert process.space.vm_pmap.ptes[BASE >> 12][1] == VM_PROT_READ
+    process.poke(BASE, b"X")
+    upper = process.space.vm_pmap.ptes[BASE >> 12][0]
     assert upper is not lower
-    assert peek(space, BASE, 4) == b"Xbca"
-    assert bytes(vm.phys.page(lower.frame)[:3]) == b"abc"
+    assert process.peek(BASE, 4) == b"Xbca"
+    assert bytes(process.vm.phys.page(lower.frame)[:3]) == b"abc"
     assert vnode.writes == []
-    assert counters(vm)[2:] == (1, 0)
-    check_all(vm, [space])
+    assert counters(process.vm)[2:] == (1, 0)
+    process.check()
 
 
 def test_the_last_user_of_a_lower_page_moves_it_up_instead_of_copying() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    bottom = vm_object_allocate(vm, OBJT_DEFAULT, 1)
+    process = Process(bare=True)
+    bottom = vm_object_allocate(process.vm, OBJT_DEFAULT, 1)
     m = vm_page_alloc(bottom, 0)
     assert m is not None
     m.valid = True
-    vm.phys.page(m.frame)[:5] = b"moved"
+    process.vm.phys.page(m.frame)[:5] = b"moved"
     vm_object_reference(bottom)
-    top, _ = vm_object_shadow(vm, bottom, 0, PAGE_SIZE)
+    top, _ = vm_object_shadow(process.vm, bottom, 0, PAGE_SIZE)
     bottom.ref_count -= 1  # without vm_object_deallocate, which would collapse it right away
-    insert(space, top, 1)
-    assert peek(space, BASE, 5) == b"moved"
+    insert(process.space, top, 1)
+    assert process.peek(BASE, 5) == b"moved"
     assert m.object is bottom
-    poke(space, BASE, b"M")
-    assert space.vm_pmap.ptes[BASE >> 12][0] is m
-    assert (m.object, bottom.pages, vm.cnt.v_cow_optim) == (top, {}, 1)
-    assert peek(space, BASE, 5) == b"Moved"
-    check_all(vm, [space])
-    vmspace_free(space)
-    assert_nothing_left(vm)
+    process.poke(BASE, b"M")
+    assert process.space.vm_pmap.ptes[BASE >> 12][0] is m
+    assert (m.object, bottom.pages, process.vm.cnt.v_cow_optim) == (top, {}, 1)
+    assert process.peek(BASE, 5) == b"Moved"
+    process.check()
+    vmspace_free(process.space)
+    assert_nothing_left(process.vm)
 
 
 def test_copying_leaves_a_sharer_with_the_new_page_only_since_13() -> None:
     """FreeBSD-SA-21:08.vm: P1 shares its copy-on-write memory with P2; both have read the page before P1 writes."""
     seen = {}
     for release in ("freebsd-12.1", "freebsd-15.0"):
-        _vm, proc = make_vm(release)
-        parent = proc.p_vmspace
-        map_anon(parent, BASE, 1)
-        poke(parent, BASE, b"old")
-        writer, _ = vmspace_fork(parent)
-        assert vm_map_inherit(writer.vm_map, BASE, BASE + PAGE_SIZE, 0) == 0
-        sharer, _ = vmspace_fork(writer)
-        assert peek(sharer, BASE, 3) == peek(writer, BASE, 3) == b"old"
-        poke(writer, BASE, b"new")
-        seen[release] = peek(sharer, BASE, 3)
+        parent = Process(release=release, bare=True)
+        parent.map_at(BASE, PAGE_SIZE)
+        parent.poke(BASE, b"old")
+        writer = parent.fork()
+        assert vm_map_inherit(writer.map, BASE, BASE + PAGE_SIZE, 0) == 0
+        sharer = writer.fork()
+        assert sharer.peek(BASE, 3) == writer.peek(BASE, 3) == b"old"
+        writer.poke(BASE, b"new")
+        seen[release] = sharer.peek(BASE, 3)
     assert seen == {"freebsd-12.1": b"old", "freebsd-15.0": b"new"}
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_a_debuggers_copy_of_read_only_memory(release: str) -> None:
-    vm, proc = make_vm(release)
-    vnode = FakeVnode(b"text" * 1024)
-    insert(proc.p_vmspace, vnode_pager_alloc(vm, vnode), 1, VM_PROT_READ, MAP_COPY_ON_WRITE)
-    map_ = proc.p_vmspace.vm_map
-    assert vm_fault(map_, BASE, VM_PROT_READ | VM_PROT_COPY) == KERN_SUCCESS
-    m, prot, _ = proc.p_vmspace.vm_pmap.ptes[BASE >> 12]
+    process = Process(release=release, bare=True)
+    vnode = MemoryVnode(b"text" * 1024)
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 1, VM_PROT_READ, MAP_COPY_ON_WRITE)
+    assert vm_fault(process.map, BASE, VM_PROT_READ | VM_PROT_COPY) == KERN_SUCCESS
+    m, prot, _ = process.space.vm_pmap.ptes[BASE >> 12]
     assert prot == VM_PROT_READ
     assert m.object is not vnode.v_object
 
 
 def test_a_clean_page_is_mapped_without_write_access_until_it_is_written() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    vnode = FakeVnode(bytes(PAGE_SIZE))
-    insert(space, vnode_pager_alloc(vm, vnode), 1)
-    assert peek(space, BASE, 1) == b"\0"
-    m, prot, _ = space.vm_pmap.ptes[BASE >> 12]
+    process = Process(bare=True)
+    vnode = MemoryVnode(bytes(PAGE_SIZE))
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 1)
+    assert process.peek(BASE, 1) == b"\0"
+    m, prot, _ = process.space.vm_pmap.ptes[BASE >> 12]
     assert (prot, m.dirty) == (VM_PROT_READ, False)
-    poke(space, BASE, b"1")
-    assert space.vm_pmap.ptes[BASE >> 12][1] == VM_PROT_RW
+    process.poke(BASE, b"1")
+    assert process.space.vm_pmap.ptes[BASE >> 12][1] == VM_PROT_RW
     assert m.dirty
 
 
 def test_nosync_marks_pages_that_become_dirty() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    vnode = FakeVnode(bytes(2 * PAGE_SIZE))
-    insert(space, vnode_pager_alloc(vm, vnode), 2)
-    vm_map_madvise(space.vm_map, BASE, BASE + PAGE_SIZE, 6)
-    poke(space, BASE, b"1")
-    poke(space, BASE + PAGE_SIZE, b"2")
-    first, second = (space.vm_pmap.ptes[(BASE >> 12) + number][0] for number in range(2))
+    process = Process(bare=True)
+    vnode = MemoryVnode(bytes(2 * PAGE_SIZE))
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 2)
+    vm_map_madvise(process.map, BASE, BASE + PAGE_SIZE, 6)
+    process.poke(BASE, b"1")
+    process.poke(BASE + PAGE_SIZE, b"2")
+    first, second = (process.space.vm_pmap.ptes[(BASE >> 12) + number][0] for number in range(2))
     assert first.flags & PG_NOSYNC
     assert not second.flags & PG_NOSYNC
-    vm_map_madvise(space.vm_map, BASE, BASE + PAGE_SIZE, 7)
-    space.vm_pmap.remove(BASE, BASE + PAGE_SIZE)
-    poke(space, BASE, b"3")
+    vm_map_madvise(process.map, BASE, BASE + PAGE_SIZE, 7)
+    process.space.vm_pmap.remove(BASE, BASE + PAGE_SIZE)
+    process.poke(BASE, b"3")
     assert not first.flags & PG_NOSYNC
 
 
 def test_resident_neighbours_are_mapped_along_nearest_first_until_one_is_missing() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    object_ = vm_object_allocate(vm, OBJT_DEFAULT, 16)
+    process = Process(bare=True)
+    object_ = vm_object_allocate(process.vm, OBJT_DEFAULT, 16)
     for pindex in (3, 4, 6, 7, 8, 9, 10, 12):
         m = vm_page_alloc(object_, pindex)
         assert m is not None
         m.valid = True
-    insert(space, object_, 16)
-    assert vm_fault(space.vm_map, BASE + 8 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
-    mapped = [(va - BASE) // PAGE_SIZE for va, _ in space.vm_pmap.mappings()]
+    insert(process.space, object_, 16)
+    assert vm_fault(process.map, BASE + 8 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    mapped = [(va - BASE) // PAGE_SIZE for va, _ in process.space.vm_pmap.mappings()]
     assert mapped == [6, 7, 8, 9, 10], "5 is not resident, which ends the search"
-    rights = {(va - BASE) // PAGE_SIZE: pte[1] for va, pte in space.vm_pmap.mappings()}
+    rights = {(va - BASE) // PAGE_SIZE: pte[1] for va, pte in process.space.vm_pmap.mappings()}
     assert rights == {6: VM_PROT_READ, 7: VM_PROT_READ, 8: VM_PROT_RW, 9: VM_PROT_READ, 10: VM_PROT_READ}
 
 
 def test_prefault_stays_inside_the_entry() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    object_ = vm_object_allocate(vm, OBJT_DEFAULT, 16)
+    process = Process(bare=True)
+    object_ = vm_object_allocate(process.vm, OBJT_DEFAULT, 16)
     for pindex in range(16):
         m = vm_page_alloc(object_, pindex)
         assert m is not None
         m.valid = True
-    map_ = space.vm_map
-    with map_.locked():
-        rv = vm_map_insert(map_, object_, 4 * PAGE_SIZE, BASE, BASE + 3 * PAGE_SIZE, VM_PROT_READ, VM_PROT_ALL, 0)
+    with process.map.locked():
+        rv = vm_map_insert(
+            process.map, object_, 4 * PAGE_SIZE, BASE, BASE + 3 * PAGE_SIZE, VM_PROT_READ, VM_PROT_ALL, 0
+        )
     assert rv == 0
-    assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_SUCCESS
-    assert [pte[0].pindex for _, pte in space.vm_pmap.mappings()] == [4, 5, 6]
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert [pte[0].pindex for _, pte in process.space.vm_pmap.mappings()] == [4, 5, 6]
 
 
 @pytest.mark.parametrize(("advice", "pages"), [(0, 16), (1, 1), (2, 32)])
 def test_input_brings_neighbours_by_advice(advice: int, pages: int) -> None:
-    vm, proc = make_vm()
-    vnode = FakeVnode(bytes(range(256)) * 16 * 64)
-    insert(proc.p_vmspace, vnode_pager_alloc(vm, vnode), 64)
-    vm_map_madvise(proc.p_vmspace.vm_map, BASE, BASE + 64 * PAGE_SIZE, advice)
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
-    assert (vm.cnt.v_vnodein, vm.cnt.v_vnodepgsin, vm.cnt.v_io_faults, vnode.reads) == (1, pages, 1, 1)
-    assert proc.p_vmspace.vm_pmap.majflt == 1
-    check_all(vm, [proc.p_vmspace])
+    process = Process(bare=True)
+    vnode = MemoryVnode(bytes(range(256)) * 16 * 64)
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 64)
+    vm_map_madvise(process.map, BASE, BASE + 64 * PAGE_SIZE, advice)
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert (process.vm.cnt.v_vnodein, process.vm.cnt.v_vnodepgsin, process.vm.cnt.v_io_faults, vnode.reads) == (
+        1,
+        pages,
+        1,
+        1,
+    )
+    assert process.space.vm_pmap.majflt == 1
+    process.check()
 
 
 @pytest.mark.parametrize("release", ALL)
@@ -323,237 +313,231 @@ def test_next_read_is_what_follows_the_pages_read(release: str) -> None:
     """The first fault of a mapping is a sequential one: next_read is OFF_TO_IDX(offset) in 9.3 and 10.4 and compared
     with fs.pindex; since 11 it is start and compared with vaddr.  After it it follows the last page that was read.
     """
-    vm, proc = make_vm(release)
-    space = proc.p_vmspace
-    vnode = FakeVnode(bytes(64 * PAGE_SIZE))
+    process = Process(release=release, bare=True)
+    vm, map_ = process.vm, process.map
+    vnode = MemoryVnode(bytes(64 * PAGE_SIZE))
     object_ = vnode_pager_alloc(vm, vnode)
-    with space.vm_map.locked():
+    with map_.locked():
         end = BASE + 56 * PAGE_SIZE
-        assert vm_map_insert(space.vm_map, object_, 8 * PAGE_SIZE, BASE, end, VM_PROT_READ, VM_PROT_ALL, 0) == 0
+        assert vm_map_insert(map_, object_, 8 * PAGE_SIZE, BASE, end, VM_PROT_READ, VM_PROT_ALL, 0) == 0
     by_address = vm.release.next_read_is_address
     assert by_address == (release in ("freebsd-11.0", "freebsd-12.1", "freebsd-15.0"))
-    entry = vm_map_lookup_entry(space.vm_map, BASE)[1]
+    entry = vm_map_lookup_entry(map_, BASE)[1]
     assert entry.next_read == (BASE if by_address else 8)
-    assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_SUCCESS
     first = 24 if by_address else 16
     assert vm.cnt.v_vnodepgsin == first
     assert entry.next_read == (BASE + first * PAGE_SIZE if by_address else 8 + first)
-    assert vm_fault(space.vm_map, BASE + 44 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(map_, BASE + 44 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
     assert vm.cnt.v_vnodepgsin == first + 16, "not sequential"
     assert sorted(object_.pages)[first] == (48 if by_address else 44), "the cluster of page 52, or 8 behind"
     assert entry.next_read == (BASE + 56 * PAGE_SIZE if by_address else 60)
-    assert vm_fault(space.vm_map, BASE + 34 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(map_, BASE + 34 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
     assert entry.next_read == (BASE + 40 * PAGE_SIZE if by_address else 44), "what is there already is not read"
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_the_window_of_sequential_faults(release: str) -> None:
     """Pages read by each fault right behind the last: era + behind (vm_fault.c of 9.3 and 10.4), era + 8 since 11."""
-    vm, proc = make_vm(release)
-    vnode = FakeVnode(bytes(512 * PAGE_SIZE))
-    insert(proc.p_vmspace, vnode_pager_alloc(vm, vnode), 512)
+    process = Process(release=release, bare=True)
+    vm = process.vm
+    vnode = MemoryVnode(bytes(512 * PAGE_SIZE))
+    insert(process.space, vnode_pager_alloc(vm, vnode), 512)
     read = []
     page = 0
     while len(read) < 5:
         before = vm.cnt.v_vnodepgsin
-        assert vm_fault(proc.p_vmspace.vm_map, BASE + page * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+        assert vm_fault(process.map, BASE + page * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
         read.append(vm.cnt.v_vnodepgsin - before)
         page += read[-1]
     assert read == ([24, 32, 32, 32, 32] if vm.release.read_cluster else [16, 24, 32, 32, 32])
 
 
 def test_sequential_input_reads_more_and_more() -> None:
-    vm, proc = make_vm()
-    vnode = FakeVnode(bytes(256 * PAGE_SIZE))
-    insert(proc.p_vmspace, vnode_pager_alloc(vm, vnode), 256)
+    process = Process(bare=True)
+    vnode = MemoryVnode(bytes(256 * PAGE_SIZE))
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 256)
     for page in range(256):
-        peek(proc.p_vmspace, BASE + page * PAGE_SIZE, 1)
-    assert vm.cnt.v_vnodepgsin == 256
+        process.peek(BASE + page * PAGE_SIZE, 1)
+    assert process.vm.cnt.v_vnodepgsin == 256
     assert vnode.reads < 20
-    check_all(vm, [proc.p_vmspace])
+    process.check()
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_the_stack_grows_in_a_fault(release: str) -> None:
     """V1 of the facts: a growth of 0x20000, and what an overflow is called."""
-    _, proc = make_vm(release)
-    space = proc.p_vmspace
+    process = Process(release=release, bare=True)
     top = 0x7FFF_FFFF_F000
-    space.vm_maxsaddr = top - (512 << 20)
-    space.vm_stacktop = top
-    space.vm_ssize = 0x20
-    proc.p_limit.values[RLIMIT_STACK] = 8 << 20
-    assert vm_map_stack(space.vm_map, top - (512 << 20), 512 << 20, VM_PROT_ALL, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
-    assert vm_fault(space.vm_map, top - 0x21000 + 8, VM_PROT_WRITE) == KERN_SUCCESS
-    assert space.vm_ssize == 0x40
-    overflow = vm_fault(space.vm_map, top - (8 << 20) - 1, VM_PROT_WRITE)
+    process.space.vm_maxsaddr = top - (512 << 20)
+    process.space.vm_stacktop = top
+    process.space.vm_ssize = 0x20
+    process.limit("stack", 8 << 20)
+    process.give_program()
+    assert vm_map_stack(process.map, top - (512 << 20), 512 << 20, VM_PROT_ALL, VM_PROT_ALL, MAP_STACK_GROWS_DOWN) == 0
+    assert vm_fault(process.map, top - 0x21000 + 8, VM_PROT_WRITE) == KERN_SUCCESS
+    assert process.space.vm_ssize == 0x40
+    overflow = vm_fault(process.map, top - (8 << 20) - 1, VM_PROT_WRITE)
     assert overflow == (KERN_FAILURE if release in CLASSIC else KERN_PROTECTION_FAILURE)
 
 
 @pytest.mark.parametrize("release", CLASSIC)
 def test_without_a_current_process_no_classic_stack_grows(release: str) -> None:
-    vm, proc = make_vm(release)
-    vm.pcpu.switch(None)
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_FAILURE
+    process = Process(release=release, bare=True)
+    process.vm.pcpu.switch(None)
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_FAILURE
 
 
 def test_wiring_makes_pages_resident_and_unwiring_gives_them_back() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    map_anon(space, BASE, 3)
-    assert vm_map_wire(space.vm_map, BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    assert (space.vm_pmap.wired_count, vm.cnt.v_wire_count, vm.cnt.v_active_count) == (3, 3, 0)
-    poke(space, BASE, b"wired")
-    check_all(vm, [space])
-    assert vm_map_unwire(space.vm_map, BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    assert (space.vm_pmap.wired_count, vm.cnt.v_wire_count, vm.cnt.v_active_count) == (0, 0, 3)
-    check_all(vm, [space])
+    process = Process(bare=True)
+    process.map_at(BASE, 3 * PAGE_SIZE)
+    assert vm_map_wire(process.map, BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert (process.space.vm_pmap.wired_count, process.vm.cnt.v_wire_count, process.vm.cnt.v_active_count) == (3, 3, 0)
+    process.poke(BASE, b"wired")
+    process.check()
+    assert vm_map_unwire(process.map, BASE, BASE + 3 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert (process.space.vm_pmap.wired_count, process.vm.cnt.v_wire_count, process.vm.cnt.v_active_count) == (0, 0, 3)
+    process.check()
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_forking_wired_memory_copies_at_once(release: str) -> None:
-    vm, proc = make_vm(release)
-    space = proc.p_vmspace
-    map_anon(space, BASE, 2)
-    poke(space, BASE, b"parent")
-    assert vm_map_wire(space.vm_map, BASE, BASE + 2 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    child, charge = vmspace_fork(space)
-    assert charge == 2 * PAGE_SIZE
-    poke(space, BASE, b"PARENT")
-    assert peek(child, BASE, 6) == b"parent"
-    assert child.vm_pmap.wired_count == 0
-    check_all(vm, [space, child])
+    process = Process(release=release, bare=True)
+    process.map_at(BASE, 2 * PAGE_SIZE)
+    process.poke(BASE, b"parent")
+    assert vm_map_wire(process.map, BASE, BASE + 2 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    reserved = process.vm.swap_reserved
+    child = process.fork()
+    assert process.vm.swap_reserved - reserved == 2 * PAGE_SIZE
+    process.poke(BASE, b"PARENT")
+    assert child.peek(BASE, 6) == b"parent"
+    assert child.space.vm_pmap.wired_count == 0
+    process.check(child)
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_making_wired_private_file_memory_writable_copies_and_wires_the_copies(release: str) -> None:
-    vm, proc = make_vm(release)
-    space = proc.p_vmspace
-    vnode = FakeVnode(b"file" * 1024)
-    insert(space, vnode_pager_alloc(vm, vnode), 1, VM_PROT_READ, MAP_COPY_ON_WRITE)
-    assert vm_map_wire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    assert vm_map_protect(space.vm_map, BASE, BASE + PAGE_SIZE, VM_PROT_RW) == 0
-    m, prot, wired = space.vm_pmap.ptes[BASE >> 12]
-    assert (prot, wired, m.wire_count, vm.cnt.v_wire_count) == (VM_PROT_RW, True, 1, 1)
+    process = Process(release=release, bare=True)
+    vnode = MemoryVnode(b"file" * 1024)
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 1, VM_PROT_READ, MAP_COPY_ON_WRITE)
+    assert vm_map_wire(process.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_protect(process.map, BASE, BASE + PAGE_SIZE, VM_PROT_RW) == 0
+    m, prot, wired = process.space.vm_pmap.ptes[BASE >> 12]
+    assert (prot, wired, m.wire_count, process.vm.cnt.v_wire_count) == (VM_PROT_RW, True, 1, 1)
     assert m.object is not vnode.v_object
-    poke(space, BASE, b"FILE")
+    process.poke(BASE, b"FILE")
     assert vnode.data[:4] == b"file"
-    check_all(vm, [space])
-    assert vm_map_unwire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    vmspace_free(space)
-    assert_nothing_left(vm)
+    process.check()
+    assert vm_map_unwire(process.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    vmspace_free(process.space)
+    assert_nothing_left(process.vm)
 
 
 def test_fault_flags_dirty_and_wire() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    insert(space, None, 1, VM_PROT_READ)
-    assert vm_fault(space.vm_map, BASE, VM_PROT_READ, VM_FAULT_DIRTY) == KERN_SUCCESS
-    assert space.vm_pmap.ptes[BASE >> 12][0].dirty
+    process = Process(bare=True)
+    insert(process.space, None, 1, VM_PROT_READ)
+    assert vm_fault(process.map, BASE, VM_PROT_READ, VM_FAULT_DIRTY) == KERN_SUCCESS
+    assert process.space.vm_pmap.ptes[BASE >> 12][0].dirty
     with pytest.raises(KernelPanic, match="!wired"):
-        vm_fault(space.vm_map, BASE, VM_PROT_NONE, VM_FAULT_WIRE)
-    assert vm.cnt.v_wire_count == 0
+        vm_fault(process.map, BASE, VM_PROT_NONE, VM_FAULT_WIRE)
+    assert process.vm.cnt.v_wire_count == 0
 
 
 def test_device_and_physical_memory() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    shared = phys_pager_allocate(vm, "shared page", b"\x0f\x05code", 2)
+    process = Process(bare=True)
+    shared = phys_pager_allocate(process.vm, "shared page", b"\x0f\x05code", 2)
     assert shared.type == OBJT_PHYS
-    insert(space, shared, 2, VM_PROT_READ | VM_PROT_EXECUTE)
-    assert peek(space, BASE, 6) == b"\x0f\x05code"
-    assert peek(space, BASE + PAGE_SIZE, 2) == b"\0\0"
-    assert vm.cnt.v_wire_count == 2
+    insert(process.space, shared, 2, VM_PROT_READ | VM_PROT_EXECUTE)
+    assert process.peek(BASE, 6) == b"\x0f\x05code"
+    assert process.peek(BASE + PAGE_SIZE, 2) == b"\0\0"
+    assert process.vm.cnt.v_wire_count == 2
     for allocate in (device_pager_allocate, sg_pager_allocate):
-        other = fork(vm, space)
-        device = allocate(vm, "dev", 2, lambda pindex, frame: frame.__setitem__(slice(0, 1), bytes([pindex + 65])))
-        vm_map_remove(other.vm_map, BASE, BASE + 2 * PAGE_SIZE)
-        insert(other, device, 2)
-        assert peek(other, BASE + PAGE_SIZE, 1) == b"B"
-        poke(other, BASE, b"!")
-        assert vm_map_wire(other.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-        assert vm_map_unwire(other.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-        vmspace_free(other)
-    vmspace_free(space)
-    assert_nothing_left(vm)
+        other = process.fork()
+        device = allocate(
+            process.vm, "dev", 2, lambda pindex, frame: frame.__setitem__(slice(0, 1), bytes([pindex + 65]))
+        )
+        vm_map_remove(other.map, BASE, BASE + 2 * PAGE_SIZE)
+        insert(other.space, device, 2)
+        assert other.peek(BASE + PAGE_SIZE, 1) == b"B"
+        other.poke(BASE, b"!")
+        assert vm_map_wire(other.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+        assert vm_map_unwire(other.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+        vmspace_free(other.space)
+    vmspace_free(process.space)
+    assert_nothing_left(process.vm)
 
 
 def test_the_steps_are_told_to_a_probe() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    vnode = FakeVnode(bytes(PAGE_SIZE))
-    insert(space, vnode_pager_alloc(vm, vnode), 1, VM_PROT_RW, MAP_COPY_ON_WRITE)
+    process = Process(bare=True)
+    vnode = MemoryVnode(bytes(PAGE_SIZE))
+    insert(process.space, vnode_pager_alloc(process.vm, vnode), 1, VM_PROT_RW, MAP_COPY_ON_WRITE)
     probe = StepRecorder()
-    vm.listen(probe)
-    assert vm_fault(space.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    process.vm.listen(probe)
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
     stages = [step.name for step in probe.steps if step.kind == "stage"]
     assert stages == ["lookup", "pagein", "cow_copy", "enter"]
     assert [step.name for step in probe.steps if step.kind == "visit"] == ["absent", "pager"]
     probe.steps.clear()
-    assert vm_fault(space.vm_map, BASE + PAGE_SIZE, VM_PROT_WRITE) != KERN_SUCCESS
+    assert vm_fault(process.map, BASE + PAGE_SIZE, VM_PROT_WRITE) != KERN_SUCCESS
     failed = probe.failed()
     assert failed is not None
 
 
 @pytest.mark.parametrize("release", ALL)
 def test_when_no_memory_can_be_had_the_fault_fails_and_nothing_hangs(release: str) -> None:
-    vm, proc = make_vm(release, ram=128 * PAGE_SIZE, swap=0)
-    space = proc.p_vmspace
-    map_anon(space, BASE, 1000)
+    process = Process(release=release, ram=128 * PAGE_SIZE, swap=0, bare=True)
+    process.map_at(BASE, 1000 * PAGE_SIZE)
     touched = 0
-    while vm_fault(space.vm_map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == KERN_SUCCESS:
+    while vm_fault(process.map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == KERN_SUCCESS:
         touched += 1
         assert touched < 128
-    assert touched == 128 - vm.cnt.v_free_reserved
-    assert vm_fault(space.vm_map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
-    check_all(vm, [space])
-    vmspace_free(space)
-    assert_nothing_left(vm)
+    assert touched == 128 - process.vm.cnt.v_free_reserved
+    assert vm_fault(process.map, BASE + touched * PAGE_SIZE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
+    process.check()
+    vmspace_free(process.space)
+    assert_nothing_left(process.vm)
 
 
 def test_a_fault_that_keeps_waiting_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    vm, proc = make_vm(ram=128 * PAGE_SIZE, swap=0)
-    map_anon(proc.p_vmspace, BASE, 1000)
-    vm.cnt.v_free_reserved = vm.cnt.v_page_count
+    process = Process(ram=128 * PAGE_SIZE, swap=0, bare=True)
+    process.map_at(BASE, 1000 * PAGE_SIZE)
+    process.vm.cnt.v_free_reserved = process.vm.cnt.v_page_count
     waits = []
-    monkeypatch.setattr("kernel_model.vm.vm_fault.vm_wait", lambda vm: not waits.append(1))
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
+    monkeypatch.setattr(import_module("kernel_model.vm.vm_fault"), "vm_wait", lambda _vm: not waits.append(1))
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE
     assert len(waits) == MAX_RESTARTS
 
 
 def test_a_mapping_of_64_tib_costs_only_what_is_touched() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    map_ = space.vm_map
-    with map_.locked():
-        rv = vm_map_insert(map_, None, 0, 1 << 40, (1 << 40) + (1 << 46), VM_PROT_RW, VM_PROT_ALL, 0)
+    process = Process(bare=True)
+    with process.map.locked():
+        rv = vm_map_insert(process.map, None, 0, 1 << 40, (1 << 40) + (1 << 46), VM_PROT_RW, VM_PROT_ALL, 0)
     assert rv == 0
     for va in (1 << 40, (1 << 41) + 5, (1 << 46) - 1):
-        poke(space, va, b"x")
-        assert peek(space, va, 1) == b"x"
-    child = fork(vm, space)
-    poke(child, 1 << 40, b"y")
-    assert peek(space, 1 << 40, 1) == b"x"
+        process.poke(va, b"x")
+        assert process.peek(va, 1) == b"x"
+    child = process.fork()
+    child.poke(1 << 40, b"y")
+    assert process.peek(1 << 40, 1) == b"x"
     for advice in (3, 4, 5):
-        assert vm_map_madvise(child.vm_map, 1 << 40, (1 << 40) + (1 << 46), advice) == 0
-    check_all(vm, [space, child])
-    vmspace_free(child)
-    vmspace_free(space)
-    assert_nothing_left(vm)
+        assert vm_map_madvise(child.map, 1 << 40, (1 << 40) + (1 << 46), advice) == 0
+    process.check(child)
+    vmspace_free(child.space)
+    vmspace_free(process.space)
+    assert_nothing_left(process.vm)
 
 
 def test_onemapping_is_taken_into_account_by_the_shared_invalidation() -> None:
     """An object with one mapping has no sharer whose view would have to be taken away."""
-    vm, proc = make_vm("freebsd-15.0")
-    parent = proc.p_vmspace
-    map_anon(parent, BASE, 1)
-    poke(parent, BASE, b"old")
-    child = fork(vm, parent)
-    assert peek(child, BASE, 3) == b"old"
-    poke(child, BASE, b"new")
-    top = next(iter(child.vm_map)).vm_object
+    parent = Process(release="freebsd-15.0", bare=True)
+    parent.map_at(BASE, PAGE_SIZE)
+    parent.poke(BASE, b"old")
+    child = parent.fork()
+    assert child.peek(BASE, 3) == b"old"
+    child.poke(BASE, b"new")
+    top = next(iter(child.map)).vm_object
     assert top is not None and top.flags & OBJ_ONEMAPPING
-    assert parent.vm_pmap.lookup(BASE) is not None, "the parent's mapping stays"
+    assert parent.space.vm_pmap.lookup(BASE) is not None, "the parent's mapping stays"
 
 
 class StubPager:
@@ -588,122 +572,120 @@ class StubPager:
 def test_what_a_pager_can_answer(answer: int, classic: int, modern: int) -> None:
     """FAIL means: not mine, look further; at the end of the chain that is a zero page."""
     for release, expected in (("freebsd-10.1", classic), ("freebsd-12.1", modern)):
-        vm, proc = make_vm(release)
-        object_ = vm_object_allocate(vm, OBJT_PHYS, 1)
+        process = Process(release=release, bare=True)
+        object_ = vm_object_allocate(process.vm, OBJT_PHYS, 1)
         object_.pager = StubPager(answer)
-        insert(proc.p_vmspace, object_, 1)
-        assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == expected
+        insert(process.space, object_, 1)
+        assert vm_fault(process.map, BASE, VM_PROT_READ) == expected
         assert len(object_.pages) == (expected == KERN_SUCCESS)
-        assert vm.cnt.v_zfod == (answer == VM_PAGER_FAIL)
+        assert process.vm.cnt.v_zfod == (answer == VM_PAGER_FAIL)
 
 
 def test_input_needs_memory_too() -> None:
-    vm, proc = make_vm(ram=128 * PAGE_SIZE, swap=0)
-    insert(proc.p_vmspace, vnode_pager_alloc(vm, FakeVnode(bytes(PAGE_SIZE))), 1, VM_PROT_RW, MAP_COPY_ON_WRITE)
-    vm.cnt.v_free_reserved = vm.cnt.v_free_count
+    process = Process(ram=128 * PAGE_SIZE, swap=0, bare=True)
+    insert(
+        process.space, vnode_pager_alloc(process.vm, MemoryVnode(bytes(PAGE_SIZE))), 1, VM_PROT_RW, MAP_COPY_ON_WRITE
+    )
+    process.vm.cnt.v_free_reserved = process.vm.cnt.v_free_count
     probe = StepRecorder()
-    vm.listen(probe)
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_READ) == KERN_RESOURCE_SHORTAGE
+    process.vm.listen(probe)
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_RESOURCE_SHORTAGE
     assert probe.failed() is not None
     assert probe.failed().name == "page_alloc"  # type: ignore[union-attr]
-    vm.cnt.v_free_reserved -= 1
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE, "one for input, none to copy"
-    vm.cnt.v_free_reserved -= 1
-    assert vm_fault(proc.p_vmspace.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    process.vm.cnt.v_free_reserved -= 1
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_RESOURCE_SHORTAGE, "one for input, none to copy"
+    process.vm.cnt.v_free_reserved -= 1
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
 
 
 def test_more_steps_for_the_probe() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
+    process = Process(bare=True)
     probe = StepRecorder()
-    vm.listen(probe)
+    process.vm.listen(probe)
 
     def stages() -> list[str]:
         names = [step.name for step in probe.steps if step.kind != "check"]
         probe.steps.clear()
         return names
 
-    map_anon(space, BASE, 2)
-    assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    process.map_at(BASE, 2 * PAGE_SIZE)
+    assert vm_fault(process.map, BASE, VM_PROT_READ) == KERN_SUCCESS
     assert stages() == ["lookup", "absent", "zerofill", "enter"]
-    assert vm_fault(space.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
     assert stages() == ["lookup", "enter"]
-    child = fork(vm, space)
-    assert vm_fault(child.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    child = process.fork()
+    assert vm_fault(child.map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
     assert stages() == ["lookup", "absent", "resident", "cow_copy", "enter"]
-    lower = vm_object_allocate(vm, OBJT_DEFAULT, 1)
+    lower = vm_object_allocate(process.vm, OBJT_DEFAULT, 1)
     m = vm_page_alloc(lower, 0)
     assert m is not None
     m.valid = True
     vm_object_reference(lower)
-    top, _ = vm_object_shadow(vm, lower, 0, PAGE_SIZE)
+    top, _ = vm_object_shadow(process.vm, lower, 0, PAGE_SIZE)
     lower.ref_count -= 1
-    other = fork(vm, space)
-    vm_map_remove(other.vm_map, BASE, BASE + 2 * PAGE_SIZE)
-    insert(other, top, 1)
+    other = process.fork()
+    vm_map_remove(other.map, BASE, BASE + 2 * PAGE_SIZE)
+    insert(other.space, top, 1)
     stages()
-    assert vm_fault(other.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    assert vm_fault(other.map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
     assert stages() == ["lookup", "absent", "resident", "cow_move", "enter"]
 
 
 def test_a_store_into_a_wired_entry_that_shares_its_pages_wires_the_copy() -> None:
     """A wired entry whose top object lacks the page: the wiring moves from the lower page to the copy."""
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    lower = vm_object_allocate(vm, OBJT_DEFAULT, 1)
+    process = Process(bare=True)
+    lower = vm_object_allocate(process.vm, OBJT_DEFAULT, 1)
     vm_object_reference(lower)
-    top, _ = vm_object_shadow(vm, lower, 0, PAGE_SIZE)
-    insert(space, top, 1, VM_PROT_READ)
+    top, _ = vm_object_shadow(process.vm, lower, 0, PAGE_SIZE)
+    insert(process.space, top, 1, VM_PROT_READ)
     m = vm_page_alloc(lower, 0)
     assert m is not None
     m.valid = True
-    assert vm_map_wire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    assert vm_map_wire(process.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     assert m.wire_count == 1
-    entry = next(iter(space.vm_map))
+    entry = next(iter(process.map))
     entry.protection = VM_PROT_RW
-    assert vm_fault(space.vm_map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
-    copy, _, wired = space.vm_pmap.ptes[BASE >> 12]
-    assert (copy.object, copy.wire_count, m.wire_count, wired, vm.cnt.v_wire_count) == (top, 1, 0, True, 1)
+    assert vm_fault(process.map, BASE, VM_PROT_WRITE) == KERN_SUCCESS
+    copy, _, wired = process.space.vm_pmap.ptes[BASE >> 12]
+    assert (copy.object, copy.wire_count, m.wire_count, wired, process.vm.cnt.v_wire_count) == (top, 1, 0, True, 1)
 
 
 def test_copying_a_wired_entry_copes_with_what_is_not_there() -> None:
-    vm, proc = make_vm(ram=128 * PAGE_SIZE, swap=0)
-    space = proc.p_vmspace
-    map_anon(space, BASE, 4)
-    assert vm_map_wire(space.vm_map, BASE, BASE + 4 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    process = Process(ram=128 * PAGE_SIZE, swap=0, bare=True)
+    process.map_at(BASE, 4 * PAGE_SIZE)
+    assert vm_map_wire(process.map, BASE, BASE + 4 * PAGE_SIZE, VM_MAP_WIRE_USER) == 0
     for page in range(4):
-        poke(space, BASE + page * PAGE_SIZE, b"%d" % page)
-    object_ = next(iter(space.vm_map)).vm_object
+        process.poke(BASE + page * PAGE_SIZE, b"%d" % page)
+    object_ = next(iter(process.map)).vm_object
     assert object_ is not None
-    vm.cnt.v_free_reserved = vm.cnt.v_free_count - 2
-    child = fork(vm, space)
-    vm.cnt.v_free_reserved = 2
-    copied = next(iter(child.vm_map)).vm_object
+    process.vm.cnt.v_free_reserved = process.vm.cnt.v_free_count - 2
+    child = process.fork()
+    process.vm.cnt.v_free_reserved = 2
+    copied = next(iter(child.map)).vm_object
     assert copied is not None
     assert sorted(copied.pages) == [0, 1], "for the others there was no memory"
-    assert peek(child, BASE, 1) == b"0"
-    check_all(vm, [space, child])
+    assert child.peek(BASE, 1) == b"0"
+    process.check(child)
 
 
 def test_a_wired_shared_file_mapping_becomes_writable_in_place() -> None:
-    vm, proc = make_vm()
-    space = proc.p_vmspace
-    vnode = FakeVnode(b"x" * PAGE_SIZE)
-    object_ = vnode_pager_alloc(vm, vnode)
-    insert(space, object_, 1, VM_PROT_READ)
-    assert vm_map_wire(space.vm_map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
-    entry = next(iter(space.vm_map))
+    process = Process(bare=True)
+    vnode = MemoryVnode(b"x" * PAGE_SIZE)
+    object_ = vnode_pager_alloc(process.vm, vnode)
+    insert(process.space, object_, 1, VM_PROT_READ)
+    assert vm_map_wire(process.map, BASE, BASE + PAGE_SIZE, VM_MAP_WIRE_USER) == 0
+    entry = next(iter(process.map))
     entry.protection = VM_PROT_RW
-    with space.vm_map.locked():
-        assert vm_fault_copy_entry(space.vm_map, space.vm_map, entry, entry, False) == 0
+    with process.map.locked():
+        assert vm_fault_copy_entry(process.map, process.map, entry, entry, False) == 0
     assert entry.vm_object is object_
-    poke(space, BASE, b"y")
+    process.poke(BASE, b"y")
     assert object_.flags & OBJ_MIGHTBEDIRTY
-    check_all(vm, [space])
+    process.check()
     object_.pages[0].valid = False
     entry.protection = VM_PROT_READ
-    with space.vm_map.locked():
-        assert vm_fault_copy_entry(space.vm_map, space.vm_map, entry, entry, False) == 0
+    with process.map.locked():
+        assert vm_fault_copy_entry(process.map, process.map, entry, entry, False) == 0
     object_.size = 0
-    with space.vm_map.locked():
-        assert vm_fault_copy_entry(space.vm_map, space.vm_map, entry, entry, False) == 0
+    with process.map.locked():
+        assert vm_fault_copy_entry(process.map, process.map, entry, entry, False) == 0

@@ -18,11 +18,11 @@ from kernel_model.vm.vm_kern import (
 from kernel_model.vm.vm_map import vm_map_entry_submap
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_IS_SUB_MAP
 from kernel_model.vm.vm_param import PAGE_SIZE, VM_MAX_KERNEL_ADDRESS, VM_MIN_KERNEL_ADDRESS
-from tests.unit.vm_check import make_vm
+from tests.process import Process
 
 
 def test_submaps_are_entries_of_the_kernel_map_which_grew_for_them() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     maps = kernel_maps(vm)
     assert kernel_maps(vm) is maps
     entries = list(maps.kernel_map)
@@ -36,7 +36,7 @@ def test_submaps_are_entries_of_the_kernel_map_which_grew_for_them() -> None:
 
 
 def test_exec_space_holds_strings_and_is_given_back() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     addr = exec_map_alloc(vm)
     assert addr is not None
     text = bytes(range(256)) * 40
@@ -52,7 +52,7 @@ def test_exec_space_holds_strings_and_is_given_back() -> None:
 
 
 def test_only_so_many_at_once() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     held = [exec_map_alloc(vm) for _ in range(EXEC_MAP_ENTRIES)]
     assert None not in held
     assert exec_map_alloc(vm) is None
@@ -63,7 +63,7 @@ def test_only_so_many_at_once() -> None:
 
 
 def test_pipe_buffers_of_any_size_until_the_map_is_full() -> None:
-    vm, _ = make_vm(ram=1 << 22)
+    vm = Process(ram=1 << 22, bare=True).vm
     small = pipe_map_alloc(vm, 100)
     large = pipe_map_alloc(vm, 1 << 16)
     assert small is not None
@@ -78,7 +78,7 @@ def test_pipe_buffers_of_any_size_until_the_map_is_full() -> None:
 
 
 def test_swap_can_refuse_and_memory_can_run_out() -> None:
-    vm, _ = make_vm(ram=128 * PAGE_SIZE, swap=0)
+    vm = Process(ram=128 * PAGE_SIZE, swap=0, bare=True).vm
     addr = exec_map_alloc(vm)
     assert addr is not None
     assert kmem_write(vm, addr, b"x" * 100 * PAGE_SIZE)

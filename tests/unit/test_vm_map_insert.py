@@ -222,9 +222,9 @@ def test_without_swap_nothing_is_mapped(name):
 def test_rlimit_swap_with_overcommit_bit_1():
     """vm.overcommit bit 1 makes RLIMIT_SWAP count, for ordinary users."""
     process = rig("freebsd-10.1")
-    process.owner.p_ucred = Ucred(cr_uid=1001, cr_ruid=1001)
+    process.owner.proc.p_ucred = Ucred(cr_uid=1001, cr_ruid=1001)
     process.vm.overcommit = 2
-    process.limits.soft[12] = 0x3000
+    process.owner.limit("swap", 0x3000)
     assert process.do("insert", start=0x10000, end=0x12000, prot=3, max=7) == KERN_SUCCESS
     assert process.do("insert", start=0x20000, end=0x22000, prot=3, max=7) == KERN_RESOURCE_SHORTAGE
     assert process.do("remove", start=0x10000, end=0x12000) == KERN_SUCCESS

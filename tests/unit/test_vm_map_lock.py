@@ -3,6 +3,7 @@
 import pytest
 
 from kernel_model.errors import KernelPanic
+from kernel_model.kern.resourcevar import Plimit
 from kernel_model.vm.vm_init import Vm
 from kernel_model.vm.vm_map import vm_map_create, vm_map_init, vm_map_max, vm_map_min, vm_map_pmap
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_remove
@@ -154,13 +155,13 @@ def test_objects_of_deleted_entries_live_until_unlock():
 
 
 @pytest.mark.parametrize("name", FREEBSD)
-def test_the_process_lock_is_held_while_a_stack_is_made_and_grown(name):
+def test_the_process_lock_is_held_while_a_stack_is_made_and_grown(name, monkeypatch):
     """vm_map_stack(9): both acquire the process lock for the duration of the call; limits assert it."""
     process = process_rig(name)
-    lock = process.owner.p_lock
+    lock = process.owner.proc.p_lock
     held = []
-    limits = process.limits.lim_cur
-    process.owner.p_limit.lim_cur = lambda which: (held.append(lock.held), limits(which))[1]
+    lim_cur = Plimit.lim_cur
+    monkeypatch.setattr(Plimit, "lim_cur", lambda limit, which: (held.append(lock.held), lim_cur(limit, which))[1])
     assert process.do("growstack", addr=USRSTACK - 0x21000) == KERN_SUCCESS
     assert process.do("stack", addr=0x10000000, size=0x40000, prot=3, max=7, cow=0x1000) == KERN_SUCCESS
     assert held
@@ -173,7 +174,7 @@ def test_reading_a_limit_without_the_process_lock_panics():
 
     process = rig("freebsd-10.1")
     with pytest.raises(KernelPanic, match="process lock"):
-        lim_cur(process.owner, 3)
+        lim_cur(process.owner.proc, 3)
 
 
 @pytest.mark.parametrize("name", MODERN)

@@ -1,10 +1,9 @@
 """How often a file is being run, or mapped for writing, is known at its vnode through every cut, merge and fork."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from tests.conformance.rig import FREEBSD, PG, rig
+from tests.memory_vnode import MemoryVnode
 
 A = 0x10000000
 VN_EXEC, WRITECOUNT = 0x40000, 0x400
@@ -15,7 +14,7 @@ def mapped_file(name, cow, prot=3):
     """A process that maps a file of 16 pages; the vnode."""
     process = rig(name)
     number = process.out("mkobj", type="vnode", size=16)
-    vp = SimpleNamespace(v_writecount=0, v_textcount=0)
+    vp = MemoryVnode()
     process.objects[number].handle = vp
     assert process.do("insert", obj=number, start=A, end=A + 16 * PG, prot=prot, max=7, cow=cow) == 0
     return process, vp

@@ -48,7 +48,8 @@ from kernel_model.vm.vm_page import (
     vm_page_wire,
 )
 from kernel_model.vm.vm_param import PAGE_SIZE
-from tests.unit.vm_check import assert_nothing_left, make_vm
+from tests.audit import assert_nothing_left
+from tests.process import Process
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm
@@ -84,7 +85,7 @@ def chain(vm: Vm, lower: VmObject, offset: int, size: int) -> VmObject:
 
 
 def test_a_shadow_is_only_made_when_somebody_else_looks() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = anon(vm, 4)
     assert vm_object_shadow(vm, object_, 0x3000, 0x1000) == (object_, 0x3000)
     vm_object_reference(object_)
@@ -99,7 +100,7 @@ def test_a_shadow_is_only_made_when_somebody_else_looks() -> None:
 
 
 def test_collapse_moves_what_the_shadow_lacks_and_frees_the_rest() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     lower = anon(vm, 8, 0, 2, 3, 7)
     shadow = chain(vm, lower, 2, 3)
     put(shadow, 0, b"own")
@@ -114,7 +115,7 @@ def test_collapse_moves_what_the_shadow_lacks_and_frees_the_rest() -> None:
 
 
 def test_collapse_takes_over_what_was_paged_out_unless_the_shadow_has_its_own() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     lower = anon(vm, 4, 0, 1)
     for pindex in (0, 1):
         assert swap_pager_putpages(lower, lower.pages[pindex]) == 0
@@ -130,7 +131,7 @@ def test_collapse_takes_over_what_was_paged_out_unless_the_shadow_has_its_own() 
 
 
 def test_a_shared_object_is_bypassed_only_when_nothing_of_it_shows() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     bottom = anon(vm, 4, 3)
     middle = chain(vm, bottom, 0, 4)
     put(middle, 1)
@@ -152,7 +153,7 @@ def test_a_shared_object_is_bypassed_only_when_nothing_of_it_shows() -> None:
     ("release", "bypassed"), [("freebsd-9.3", False), ("freebsd-11.0", True), ("freebsd-10.4", False)]
 )
 def test_a_paged_out_object_is_bypassed_by_release(release: str, bypassed: bool) -> None:
-    vm, _ = make_vm(release)
+    vm = Process(release=release, bare=True).vm
     middle = anon(vm, 2, 0)
     assert swap_pager_putpages(middle, middle.pages[0]) == 0
     vm_object_page_remove(middle, 0, 0)
@@ -171,7 +172,7 @@ def test_a_paged_out_object_is_bypassed_by_release(release: str, bypassed: bool)
 
 @pytest.mark.parametrize("spoiler", ["handle", "type", "nosplit"])
 def test_what_cannot_be_collapsed(spoiler: str) -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     lower = anon(vm, 2)
     shadow = chain(vm, lower, 0, 2)
     if spoiler == "handle":
@@ -185,7 +186,7 @@ def test_what_cannot_be_collapsed(spoiler: str) -> None:
 
 
 def test_the_last_mapping_is_remembered() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = anon(vm, 2)
     vm_object_reference(object_)
     object_.flags &= ~OBJ_ONEMAPPING
@@ -197,7 +198,7 @@ def test_the_last_mapping_is_remembered() -> None:
 
 
 def test_the_charge_goes_with_the_object() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     cred = Ucred()
     lower = anon(vm, 4)
     lower.cred, lower.charge = cred, 4 * PAGE_SIZE
@@ -218,7 +219,7 @@ def entry_of(object_: VmObject, first: int, count: int) -> VmMapEntry:
 
 
 def test_split_gives_an_entry_its_own_object_with_pages_blocks_and_charge() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     bottom = anon(vm, 16, 9)
     object_ = chain(vm, bottom, 1, 8)
     for pindex in (2, 3, 5):
@@ -244,7 +245,7 @@ def test_split_gives_an_entry_its_own_object_with_pages_blocks_and_charge() -> N
 
 
 def test_split_leaves_alone_what_is_not_shared_or_not_anonymous() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     single = anon(vm, 4)
     entry = entry_of(single, 0, 2)
     vm_object_split(entry)
@@ -257,7 +258,7 @@ def test_split_leaves_alone_what_is_not_shared_or_not_anonymous() -> None:
 
 
 def test_coalesce_grows_an_object_and_drops_stale_pages() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     assert vm_object_coalesce(None, 0, PAGE_SIZE, PAGE_SIZE, False)
     object_ = anon(vm, 4, 0, 2)
     assert vm_object_coalesce(object_, 0, 2 * PAGE_SIZE, 5 * PAGE_SIZE, False)
@@ -271,7 +272,7 @@ def test_coalesce_grows_an_object_and_drops_stale_pages() -> None:
 
 @pytest.mark.parametrize(("release", "one_mapping_helps"), [("freebsd-10.4", False), ("freebsd-12.1", True)])
 def test_coalesce_with_several_references(release: str, one_mapping_helps: bool) -> None:
-    vm, _ = make_vm(release)
+    vm = Process(release=release, bare=True).vm
     object_ = anon(vm, 4)
     vm_object_reference(object_)
     assert vm_object_coalesce(object_, 0, 4 * PAGE_SIZE, PAGE_SIZE, False), "at the object's end it always may"
@@ -281,7 +282,7 @@ def test_coalesce_with_several_references(release: str, one_mapping_helps: bool)
 
 
 def test_coalesce_charges_and_fails_when_swap_is_refused() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = anon(vm, 2)
     object_.cred, object_.charge = Ucred(), 2 * PAGE_SIZE
     vm.swap_reserved = 2 * PAGE_SIZE
@@ -295,9 +296,9 @@ def test_coalesce_charges_and_fails_when_swap_is_refused() -> None:
 
 
 def test_page_remove_spares_wired_pages_and_with_cleanonly_dirty_ones() -> None:
-    vm, proc = make_vm()
-    pmap = proc.p_vmspace.vm_pmap
-    object_ = anon(vm, 8, 0, 1, 2, 3)
+    process = Process(bare=True)
+    pmap = process.space.vm_pmap
+    object_ = anon(process.vm, 8, 0, 1, 2, 3)
     dirty, clean, wired, beyond = (object_.pages[pindex] for pindex in range(4))
     clean.dirty = wired.dirty = False
     vm_page_wire(wired)
@@ -318,7 +319,7 @@ def test_page_remove_spares_wired_pages_and_with_cleanonly_dirty_ones() -> None:
 
 
 def test_unwire_finds_the_topmost_page() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     lower = anon(vm, 4, 0, 1)
     shadow = chain(vm, lower, 0, 2)
     put(shadow, 0)
@@ -331,29 +332,29 @@ def test_unwire_finds_the_topmost_page() -> None:
 
 @pytest.mark.parametrize("release", ["freebsd-9.3", "freebsd-12.1"])
 def test_advice_moves_pages_and_keeps_their_contents(release: str) -> None:
-    vm, proc = make_vm(release)
-    lower = anon(vm, 4, 1)
-    shadow = chain(vm, lower, 0, 4)
+    process = Process(release=release, bare=True)
+    lower = anon(process.vm, 4, 1)
+    shadow = chain(process.vm, lower, 0, 4)
     put(shadow, 0)
     put(shadow, 2).dirty = False
     vm_object_madvise(shadow, 0, 4, MADV_WILLNEED)
     assert [m.queue for m in (shadow.pages[0], lower.pages[1], shadow.pages[2])] == [PQ_ACTIVE] * 3
-    proc.p_vmspace.vm_pmap.enter(0x1000, shadow.pages[0], VM_PROT_RW)
+    process.space.vm_pmap.enter(0x1000, shadow.pages[0], VM_PROT_RW)
     vm_object_madvise(shadow, 0, 4, MADV_DONTNEED)
-    laundry = PQ_LAUNDRY if vm.release.laundry_queue else PQ_INACTIVE
+    laundry = PQ_LAUNDRY if process.vm.release.laundry_queue else PQ_INACTIVE
     assert [m.queue for m in (shadow.pages[0], lower.pages[1], shadow.pages[2])] == [laundry, laundry, PQ_INACTIVE]
-    assert vm.pagequeues[PQ_INACTIVE].places[0] is shadow.pages[2], "clean pages are the first to go"
+    assert process.vm.pagequeues[PQ_INACTIVE].places[0] is shadow.pages[2], "clean pages are the first to go"
     assert text(lower, 1, 1) == b"1"
-    assert proc.p_vmspace.vm_pmap.lookup(0x1000) is not None
+    assert process.space.vm_pmap.lookup(0x1000) is not None
 
 
 def test_free_makes_pages_clean_and_drops_their_blocks_if_one_mapping_has_them() -> None:
-    vm, proc = make_vm()
-    object_ = anon(vm, 4, 0, 1)
+    process = Process(bare=True)
+    object_ = anon(process.vm, 4, 0, 1)
     assert swap_pager_putpages(object_, object_.pages[0]) == 0
     object_.pages[0].dirty = True
     vm_page_wire(object_.pages[1])
-    proc.p_vmspace.vm_pmap.enter(0x1000, object_.pages[0], VM_PROT_RW)
+    process.space.vm_pmap.enter(0x1000, object_.pages[0], VM_PROT_RW)
     object_.flags &= ~OBJ_ONEMAPPING
     vm_object_madvise(object_, 0, 4, MADV_FREE)
     assert object_.pages[0].dirty
@@ -362,20 +363,20 @@ def test_free_makes_pages_clean_and_drops_their_blocks_if_one_mapping_has_them()
     assert not object_.pages[0].dirty
     assert object_.pages[1].dirty, "a wired page is left alone"
     assert object_.swap == {}
-    assert proc.p_vmspace.vm_pmap.lookup(0x1000)[1] == 1, "the next store must be seen"  # type: ignore[index]
-    shadow = chain(vm, object_, 0, 4)
+    assert process.space.vm_pmap.lookup(0x1000)[1] == 1, "the next store must be seen"  # type: ignore[index]
+    shadow = chain(process.vm, object_, 0, 4)
     object_.flags |= OBJ_ONEMAPPING
-    object_.swap = {2: swap_device(vm).alloc() or 0}
+    object_.swap = {2: swap_device(process.vm).alloc() or 0}
     object_.pages[0].dirty = True
     vm_object_madvise(shadow, 0, 4, MADV_FREE)
     assert object_.swap == {}
     assert not object_.pages[0].dirty
-    phys = vm_object_allocate(vm, OBJT_PHYS, 1)
+    phys = vm_object_allocate(process.vm, OBJT_PHYS, 1)
     vm_object_madvise(phys, 0, 1, MADV_DONTNEED)
     vm_object_madvise(None, 0, 1, MADV_DONTNEED)
 
 
 def test_syncing_what_has_no_file_is_a_success() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     assert vm_object_sync(None, 0, PAGE_SIZE, True, True)
     assert vm_object_sync(anon(vm, 2, 0), 0, PAGE_SIZE, True, True)

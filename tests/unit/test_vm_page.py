@@ -26,7 +26,8 @@ from kernel_model.vm.vm_page import (
     vm_page_wire,
 )
 from kernel_model.vm.vm_param import PAGE_SIZE
-from tests.unit.vm_check import assert_nothing_left, make_vm
+from tests.audit import assert_nothing_left
+from tests.process import Process
 
 
 def allocate(object_: VmObject, pindex: int) -> VmPage:
@@ -37,7 +38,7 @@ def allocate(object_: VmObject, pindex: int) -> VmPage:
 
 
 def test_consecutive_indexes_have_consecutive_frames() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 8)
     first, second = allocate(object_, 2), allocate(object_, 3)
     assert second.frame == first.frame + 1
@@ -48,7 +49,7 @@ def test_consecutive_indexes_have_consecutive_frames() -> None:
 
 
 def test_an_object_too_large_for_a_run_gets_frames_from_the_pool() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 1 << 34)
     m = allocate(object_, (1 << 34) - 1)
     assert m.flags & PG_POOL
@@ -62,7 +63,7 @@ def test_an_object_too_large_for_a_run_gets_frames_from_the_pool() -> None:
 
 
 def test_allocation_stops_at_the_reserve() -> None:
-    vm, _ = make_vm(ram=256 * PAGE_SIZE)
+    vm = Process(ram=256 * PAGE_SIZE, bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 1000)
     for pindex in range(vm.cnt.v_page_count - vm.cnt.v_free_reserved):
         allocate(object_, pindex)
@@ -74,7 +75,7 @@ def test_allocation_stops_at_the_reserve() -> None:
 
 
 def test_a_grown_object_has_frames_for_its_new_pages() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 4)
     allocate(object_, 0)
     for size in (40, 400, 4000):
@@ -88,7 +89,7 @@ def test_a_grown_object_has_frames_for_its_new_pages() -> None:
 
 
 def test_a_renamed_page_keeps_its_frame_which_its_old_object_then_does_not_use() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     old, new = vm_object_allocate(vm, OBJT_DEFAULT, 8), vm_object_allocate(vm, OBJT_DEFAULT, 8)
     m = allocate(old, 3)
     frame = m.frame
@@ -107,7 +108,7 @@ def test_a_renamed_page_keeps_its_frame_which_its_old_object_then_does_not_use()
 
 
 def test_rename_over_a_page_is_a_panic() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 8)
     m = allocate(object_, 3)
     allocate(object_, 4)
@@ -116,7 +117,7 @@ def test_rename_over_a_page_is_a_panic() -> None:
 
 
 def test_range_walks_in_order_and_does_not_walk_holes() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 1 << 40)
     for pindex in (1 << 39, 7, 3):
         allocate(object_, pindex)
@@ -126,7 +127,7 @@ def test_range_walks_in_order_and_does_not_walk_holes() -> None:
 
 
 def test_queues_count_what_is_in_them() -> None:
-    vm, _ = make_vm("freebsd-12.1")
+    vm = Process(release="freebsd-12.1", bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 8)
     pages = [allocate(object_, pindex) for pindex in range(4)]
     for m in pages:
@@ -144,14 +145,14 @@ def test_queues_count_what_is_in_them() -> None:
 
 
 def test_without_a_laundry_dirty_pages_become_inactive() -> None:
-    vm, _ = make_vm("freebsd-9.3")
+    vm = Process(release="freebsd-9.3", bare=True).vm
     m = allocate(vm_object_allocate(vm, OBJT_DEFAULT, 8), 0)
     vm_page_launder(m)
     assert m.queue == PQ_INACTIVE
 
 
 def test_places_that_pages_left_are_forgotten() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     m = allocate(vm_object_allocate(vm, OBJT_DEFAULT, 8), 0)
     for _ in range(10_000):
         vm_page_enqueue(m, PQ_ACTIVE)
@@ -162,7 +163,7 @@ def test_places_that_pages_left_are_forgotten() -> None:
 
 
 def test_wiring_takes_a_page_out_of_the_queues() -> None:
-    vm, _ = make_vm()
+    vm = Process(bare=True).vm
     object_ = vm_object_allocate(vm, OBJT_DEFAULT, 8)
     m = allocate(object_, 0)
     vm_page_activate(m)

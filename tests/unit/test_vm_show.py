@@ -7,14 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from kernel_model.errors import KernelPanic
 from kernel_model.kern.vnode import Vnode
-from kernel_model.vm import vm_map_flags, vm_param
+from kernel_model.vm import vm_map_entry, vm_param
 from kernel_model.vm.show import (
-    EFLAG_NAMES,
     HEAD,
-    eflag_names,
-    entry_row,
-    entry_text,
     inherit_name,
     kern_name,
     map_diff,
@@ -22,12 +19,15 @@ from kernel_model.vm.show import (
     map_rows,
     map_table,
 )
+from kernel_model.vm.vm_map import MOST_SHOWN, vm_map_assert_consistent
+from kernel_model.vm.vm_map_entry import EFLAG_NAMES, eflag_names, entry_row, entry_text
 from kernel_model.vm.vm_map_insert import vm_map_submap
 from kernel_model.vm.vm_param import KERN_NAMES, KERN_NO_SPACE, KERN_SUCCESS, KernReturn
 from tests.conformance.rig import CLASSIC, FREEBSD, MODERN, PG, process_rig, rig
 
 A = 0x10000000
 RW, ALL = 3, 7
+TABLES = ("KERN_NAMES", "KERN_CODES")
 RELEASES = (*FREEBSD, "dragonfly")
 
 
@@ -43,7 +43,7 @@ def mapped(name="freebsd-10.1", pages=2, **args):
 
 
 def test_every_code_shows_its_name():
-    codes = {name: value for name, value in vars(vm_param).items() if name.startswith("KERN_") and name != "KERN_NAMES"}
+    codes = {name: value for name, value in vars(vm_param).items() if name.startswith("KERN_") and name not in TABLES}
     assert {repr(value) for value in codes.values()} == set(codes) == {f"{value}" for value in codes.values()}
     assert {value: name for name, value in codes.items()} == KERN_NAMES
     assert all(type(value) is KernReturn for value in codes.values())
@@ -93,7 +93,7 @@ def test_every_entry_flag_has_its_name():
     fields = ("BEHAV", "SPLIT_BOUNDARY")
     flags = {
         name.removeprefix("MAP_ENTRY_"): value
-        for name, value in vars(vm_map_flags).items()
+        for name, value in vars(vm_map_entry).items()
         if name.startswith("MAP_ENTRY_") and not any(field in name for field in fields)
     }
     assert {name: value for value, name in EFLAG_NAMES.items()} == flags
@@ -266,6 +266,38 @@ def test_html_has_the_cells_of_the_table_and_escapes_them():
     assert all(cell in text for row in cells.rows for cell in row)
 
 
+def test_a_map_and_its_entries_show_themselves():
+    process = process_rig("freebsd-12.1")
+    gap, stack = process.map
+    assert repr(process.map) == str(process.map) == map_table(process.map)
+    assert process.map._repr_html_() == map_html(process.map)
+    assert [repr(gap), repr(stack)] == [entry_text(gap), entry_text(stack)]
+
+
+def test_a_large_map_shows_its_ends():
+    process = rig("freebsd-10.1")
+    for index in range(MOST_SHOWN + 7):
+        at = A + 2 * index * PG
+        assert process.do("insert", start=at, end=at + PG, prot=RW, max=ALL, cow=0) == KERN_SUCCESS
+    whole = str(process.map).splitlines()
+    shown = repr(process.map).splitlines()
+    assert (len(whole), len(shown)) == (1 + MOST_SHOWN + 7, 1 + MOST_SHOWN + 1)
+    half = MOST_SHOWN // 2
+    assert shown == [*whole[: 1 + half], "... 7 more", *whole[-half:]]
+    html = process.map._repr_html_()
+    assert html.count("<tr>") == 1 + MOST_SHOWN + 1
+    assert ">... 7 more</td>" in html
+
+
+def test_a_panic_about_a_map_is_one_line():
+    process = mapped(pages=4)
+    process.do("protect", start=A, end=A + PG, prot=1)
+    process.entry(A).end += PG
+    with pytest.raises(KernelPanic) as panic:
+        vm_map_assert_consistent(process.map)
+    assert str(panic.value) == "map at 0x1000: overlap at [0x10001000, 0x10004000) rw-/rwx default+0x1000"
+
+
 # differences
 
 
@@ -281,7 +313,7 @@ def test_no_difference():
     process = mapped()
     same = map_diff(process.map, process.map)
     assert not same
-    assert str(same) == "no difference"
+    assert str(same) == repr(same) == "no difference"
 
 
 def test_added_removed_changed():

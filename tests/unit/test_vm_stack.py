@@ -204,7 +204,7 @@ def test_disabling_the_gap_later_makes_its_guard_usable(name):
 
 def test_the_elf_note_disables_the_gap_as_well():
     process = rig("freebsd-15.0")
-    process.owner.p_fctl0 = 4
+    process.owner.proc.p_fctl0 = 4
     assert process.do("stack", addr=A, size=SG, prot=3, max=7, cow=DOWN) == KERN_SUCCESS
     assert process.ranges() == [(A, A + SG)]
 

@@ -58,8 +58,8 @@ def test_exec_gives_a_fresh_space_and_leaves_the_old_one():
     old = process.space
     process.do("insert", start=A, end=A + PG, prot=3, max=7)
     old.vm_swrss = 7
-    assert vmspace_exec(process.owner, 2 * PG, 1 << 40) == 0
-    new = process.owner.p_vmspace
+    assert vmspace_exec(process.owner.proc, 2 * PG, 1 << 40) == 0
+    new = process.owner.proc.p_vmspace
     assert new is not old
     assert (new.vm_map.nentries, new.vm_map.min_offset, new.vm_map.max_offset, new.vm_swrss) == (0, 2 * PG, 1 << 40, 7)
     assert old.vm_map.nentries == 1
@@ -69,18 +69,18 @@ def test_unshare_forks_only_what_is_shared():
     process = rig("freebsd-10.1")
     old = process.space
     process.do("insert", start=A, end=A + PG, prot=3, max=7)
-    assert vmspace_unshare(process.owner) == 0
-    assert process.owner.p_vmspace is old
+    assert vmspace_unshare(process.owner.proc) == 0
+    assert process.owner.proc.p_vmspace is old
     vmspace_ref(old)
-    assert vmspace_unshare(process.owner) == 0
-    assert process.owner.p_vmspace is not old
+    assert vmspace_unshare(process.owner.proc) == 0
+    assert process.owner.proc.p_vmspace is not old
     assert old.vm_refcnt == 1
-    assert process.owner.p_vmspace.vm_map.nentries == 1
+    assert process.owner.proc.p_vmspace.vm_map.nentries == 1
     vmspace_ref(old)
-    process.owner.p_vmspace = old
+    process.owner.proc.p_vmspace = old
     process.vm.swap_cap = process.vm.swap_reserved
-    assert vmspace_unshare(process.owner) == 12
-    assert process.owner.p_vmspace is old
+    assert vmspace_unshare(process.owner.proc) == 12
+    assert process.owner.proc.p_vmspace is old
 
 
 @pytest.mark.parametrize("name", FREEBSD)
@@ -206,7 +206,7 @@ def test_two_thousand_generations(name):
     for generation in range(2000):
         child, charge = vmspace_fork(space)
         vm.swap_reserved += charge
-        process.owner.p_vmspace = child
+        process.owner.proc.p_vmspace = child
         assert vm_fault(child.vm_map, A + generation % 4 * PG, 2) == KERN_SUCCESS
         vmspace_free(space)
         space = child
@@ -231,12 +231,12 @@ def test_two_thousand_living_generations(name):
     for _ in range(2000):
         child, charge = vmspace_fork(spaces[-1])
         vm.swap_reserved += charge
-        process.owner.p_vmspace = child
+        process.owner.proc.p_vmspace = child
         assert vm_fault(child.vm_map, A + PG, 2) == KERN_SUCCESS
         spaces.append(child)
     assert vm_fault(spaces[-1].vm_map, A, 1) == KERN_SUCCESS
     for space in spaces:
-        process.owner.p_vmspace = space
+        process.owner.proc.p_vmspace = space
         vmspace_free(space)
     assert vm.swap_reserved == 0
 

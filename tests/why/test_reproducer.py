@@ -24,7 +24,7 @@ def test_it_passes_where_the_kernel_decides_the_same(tmp_path, release, addr):
     for number in range(30):
         model.map_at(0x800000000 + number * 0x10000, 0x1000)
     model.frame.rsp = LOWEST
-    text = reproducer(judge(model.touch(addr)))
+    text = reproducer(judge(model.trap(addr)))
     imported = {node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
     assert {name for name in imported if not name.startswith("kernel_model.")} == {"emu.why.replica"}  # no engine
     assert len(text.splitlines()) < 90
@@ -36,7 +36,7 @@ def test_it_passes_where_the_kernel_decides_the_same(tmp_path, release, addr):
 
 
 def test_it_fails_where_the_kernel_decides_otherwise():
-    text = reproducer(judge(Model("freebsd-10.1").touch(LOWEST - 0x1000)))
+    text = reproducer(judge(Model("freebsd-10.1").trap(LOWEST - 0x1000)))
     names: dict[str, object] = {}
     exec(text, names)
     names["test_the_access_is_refused"]()  # type: ignore[operator]

@@ -59,7 +59,7 @@ def test_flags_and_strings():
 def memory():
     model = Model("freebsd-12.1")
     base = USRSTACK - 0x1000
-    assert model.touch(base).repaired
+    assert model.trap(base).repaired
 
     def put(offset: int, data: bytes) -> int:
         frame = model.space.vm_pmap.extract(base)
@@ -129,7 +129,7 @@ def test_the_whole_verdict():
     blame = Blame()
     model.kt.subscribe(MAP, blame)
     model.frame.rsp = USRSTACK - (8 << 20)
-    event = model.touch(USRSTACK - (8 << 20) - 8)
+    event = model.trap(USRSTACK - (8 << 20) - 8)
     text = why_text(judge(event, None, blame))
     assert text.splitlines()[0] == "stack overflow; RLIMIT_STACK of 8,388,608 bytes is used up"
     assert "NO  is the stack within RLIMIT_STACK?  need 8,261,632  ssize 131,072  limit 8,388,608" in text
@@ -141,10 +141,10 @@ def test_the_whole_verdict():
 
 def test_repaired_faults_say_what_was_done():
     model = Model("freebsd-10.1")
-    assert headline(model.touch(USRSTACK - 8)) == "zero-fill"
-    assert headline(model.touch(USRSTACK - 0x20008)) == "stack grown by 131,072 bytes and zero-fill"
-    assert headline(model.touch(USRSTACK - 8, 1)) == "mapped again"
-    assert headline(model.touch(TEXT, 2)).startswith("write to code")
+    assert headline(model.trap(USRSTACK - 8)) == "zero-fill"
+    assert headline(model.trap(USRSTACK - 0x20008)) == "stack grown by 131,072 bytes and zero-fill"
+    assert headline(model.trap(USRSTACK - 8, 1)) == "mapped again"
+    assert headline(model.trap(TEXT, 2)).startswith("write to code")
 
 
 def test_two_decisions_side_by_side():

@@ -5,7 +5,6 @@ A call that has a name and no row of its own answers ENOSYS and says so; a numbe
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 from kernel_model.abi.freebsd64 import misc, mman, signal, sys_file
@@ -35,5 +34,5 @@ def table() -> dict[int, Sysent]:
     for part in (mman, signal, misc):
         rows.update(part.SYSCALLS)
     for number in (SYS_syscall, SYS___syscall):  # the way in replaces them, a handler would never run
-        rows[number] = replace(rows[number], support=Support.FULL, caveat="the number is the first argument")
+        rows[number] = rows[number]._replace(support=Support.FULL, caveat="the number is the first argument")
     return rows
