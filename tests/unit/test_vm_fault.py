@@ -314,25 +314,25 @@ def test_next_read_is_what_follows_the_pages_read(release: str) -> None:
     with fs.pindex; since 11 it is start and compared with vaddr.  After it it follows the last page that was read.
     """
     process = Process(release=release, bare=True)
-    vm, space = process.vm, process.space
+    vm, map_ = process.vm, process.map
     vnode = MemoryVnode(bytes(64 * PAGE_SIZE))
     object_ = vnode_pager_alloc(vm, vnode)
-    with space.vm_map.locked():
+    with map_.locked():
         end = BASE + 56 * PAGE_SIZE
-        assert vm_map_insert(space.vm_map, object_, 8 * PAGE_SIZE, BASE, end, VM_PROT_READ, VM_PROT_ALL, 0) == 0
+        assert vm_map_insert(map_, object_, 8 * PAGE_SIZE, BASE, end, VM_PROT_READ, VM_PROT_ALL, 0) == 0
     by_address = vm.release.next_read_is_address
     assert by_address == (release in ("freebsd-11.0", "freebsd-12.1", "freebsd-15.0"))
-    entry = vm_map_lookup_entry(space.vm_map, BASE)[1]
+    entry = vm_map_lookup_entry(map_, BASE)[1]
     assert entry.next_read == (BASE if by_address else 8)
-    assert vm_fault(space.vm_map, BASE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(map_, BASE, VM_PROT_READ) == KERN_SUCCESS
     first = 24 if by_address else 16
     assert vm.cnt.v_vnodepgsin == first
     assert entry.next_read == (BASE + first * PAGE_SIZE if by_address else 8 + first)
-    assert vm_fault(space.vm_map, BASE + 44 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(map_, BASE + 44 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
     assert vm.cnt.v_vnodepgsin == first + 16, "not sequential"
     assert sorted(object_.pages)[first] == (48 if by_address else 44), "the cluster of page 52, or 8 behind"
     assert entry.next_read == (BASE + 56 * PAGE_SIZE if by_address else 60)
-    assert vm_fault(space.vm_map, BASE + 34 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+    assert vm_fault(map_, BASE + 34 * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
     assert entry.next_read == (BASE + 40 * PAGE_SIZE if by_address else 44), "what is there already is not read"
 
 
@@ -340,14 +340,14 @@ def test_next_read_is_what_follows_the_pages_read(release: str) -> None:
 def test_the_window_of_sequential_faults(release: str) -> None:
     """Pages read by each fault right behind the last: era + behind (vm_fault.c of 9.3 and 10.4), era + 8 since 11."""
     process = Process(release=release, bare=True)
-    vm, space = process.vm, process.space
+    vm = process.vm
     vnode = MemoryVnode(bytes(512 * PAGE_SIZE))
-    insert(space, vnode_pager_alloc(vm, vnode), 512)
+    insert(process.space, vnode_pager_alloc(vm, vnode), 512)
     read = []
     page = 0
     while len(read) < 5:
         before = vm.cnt.v_vnodepgsin
-        assert vm_fault(space.vm_map, BASE + page * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
+        assert vm_fault(process.map, BASE + page * PAGE_SIZE, VM_PROT_READ) == KERN_SUCCESS
         read.append(vm.cnt.v_vnodepgsin - before)
         page += read[-1]
     assert read == ([24, 32, 32, 32, 32] if vm.release.read_cluster else [16, 24, 32, 32, 32])
