@@ -31,7 +31,7 @@ int main(void)
 	struct timespec nap = { 5, 0 }, rest;
 	volatile double x = 1;
 	struct sigaction sa = { .sa_handler = on_alarm };
-	int ends[2];
+	int ends[2], done;
 	char byte;
 
 	sigaction(SIGALRM, &sa, 0);
@@ -56,13 +56,14 @@ int main(void)
 	puts("virtual and profiling");
 	/* Again and again: on a slow machine the first may come before the call that it shall end. */
 	set(ITIMER_REAL, 20000, 20000);
-	printf("nanosleep %d errno %d", nanosleep(&nap, &rest), errno);
+	done = nanosleep(&nap, &rest); /* before the printf: C does not say which argument comes first */
+	printf("nanosleep %d errno %d", done, errno);
 	printf(" left %ld\n", (long)rest.tv_sec);
 	if (pipe(ends))
 		return 1;
 	set(ITIMER_REAL, 20000, 20000);
-	printf("read %d", (int)read(ends[0], &byte, 1));
-	printf(" errno %d alarms %d\n", errno, alarms > 0);
+	done = (int)read(ends[0], &byte, 1);
+	printf("read %d errno %d alarms %d\n", done, errno, alarms > 0);
 	set(ITIMER_REAL, 0, 0);
 	printf("alarm %u", alarm(10));
 	printf(" then %u\n", alarm(0));
