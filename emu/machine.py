@@ -113,7 +113,8 @@ class Machine:
     *root* is the directory that is the guest's ``/``; only *cwd* below it may be written unless *rw*.
     *limits* are soft limits by name ("stack"), *ram* bytes of memory, *seed* makes the run repeatable.  *stdin*,
     *stdout* and *stderr* are host descriptors, None for closed, ``bytes`` for input, a bytearray for output.
-    *paranoid* proves the mirror after every trap; *strict_alignment* raises #GP as emu.engine.align says.
+    *paranoid* proves the mirror after every trap; *strict_alignment* raises #GP as emu.engine.align says;
+    *counted* runs the engine in slices instead of switching Unicorn's exit requests off (emu.engine.stops).
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Machine:
         stderr: Stream = 2,
         paranoid: bool = False,
         strict_alignment: bool = False,
+        counted: bool = False,
     ) -> None:
         if release not in RELEASES:
             raise UsageError(f"no release is called {release!r}")
@@ -151,6 +153,7 @@ class Machine:
         self.host_signals: tuple[int, ...] = (signal.SIGINT,)
         """Signals of the host that go to the program instead of to us."""
         self.strict_alignment = strict_alignment
+        self.counted = counted
         self._open: list[UcPmapHardware] = []
         self._limits = dict(limits or {})
         force_brand(self.kernel, abi)
@@ -215,6 +218,10 @@ class Machine:
         self.vm.pcpu.switch(td)
         if td.td_proc.p_itimers:
             self._look_at_timers(td.td_proc)
+        hw = self._mirror(td)
+        if hw.engine is None:
+            self._start(hw, td)
+        # From here on an interrupt finds an engine: what it was about is seen now, or leaves run() at once.
         if td.td_ast:
             ast(td)
             if td.td_proc.p_state:
@@ -231,8 +238,6 @@ class Machine:
     def _enter(self, td: Thread) -> None:
         """Run *td* in the engine of its address space until that stops."""
         hw = self._mirror(td)
-        if hw.engine is None:
-            self._start(hw, td)
         cpu = _processor(td)
         if td.td_proc.p_itimers:
             with Ticker(self._stop, TICK_NS / 1e9):
@@ -254,7 +259,7 @@ class Machine:
     def _start(self, hw: UcPmapHardware, td: Thread) -> None:
         """Give *hw* an engine, and move the registers of *td* into it."""
         before = td.td_cpu
-        cpu = UcCpu(hw.create_engine())
+        cpu = UcCpu(hw.create_engine(counted=self.counted))
         traps = Traps(self.kernel, cpu, hw)
         hw.start(td.td_proc.p_vmspace.vm_map, traps)
         traps.attach()
@@ -274,10 +279,9 @@ class Machine:
             hook(cpu)
 
     def _stop(self) -> None:
-        """Leave the engine, from another thread."""
-        for hw in self._open:
-            if hw.running and hw.engine is not None:
-                hw.engine.stop()
+        """Leave the engine, from another thread; when none runs the next run returns at once."""
+        for hw in tuple(self._open):
+            hw.interrupt()
 
     def _host_signal(self, number: int) -> None:
         """The host's *number* (those of ``host_signals`` are the same everywhere) for the program."""

@@ -58,6 +58,20 @@ def _host() -> Finding:
     return Finding("host", supported, f"{platform.system()} {platform.release()} {platform.machine()}")
 
 
+def _stops() -> Finding:
+    """How the engine is stopped between two instructions, and whether the library is the one it is taken for."""
+    from emu.engine.stops import known_build, proved, whole_file_is
+
+    build = known_build()
+    if build is None:
+        return Finding("stops", True, "exact, by counting instructions: this build of the library is not known")
+    if not whole_file_is(build):
+        return Finding("stops", False, f"the library has the build id of {build.what}, and another sha256")
+    if not proved(build):
+        return Finding("stops", False, f"by counting instructions: {build.what} fails the self-test")
+    return Finding("stops", True, f"exact, at the start of a block: {build.what}, sha256 and self-test")
+
+
 def _engine() -> Finding:
     """Run a bundled program on the engine and compare its exit status with the manifest's."""
     from emu.machine import Machine
@@ -90,6 +104,7 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     lambda: _library("unicorn", "unicorn"),
     lambda: _library("capstone", "capstone"),
     lambda: _library("elftools", "pyelftools"),
+    _stops,
     _engine,
     _mirror,
 )

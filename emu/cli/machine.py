@@ -58,6 +58,9 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--strict-alignment", action="store_true", help="raise #GP for misaligned SSE operands; slower"
     )
+    machine.add_argument(
+        "--counted", action="store_true", help="stop the engine by counting instructions (emu doctor: stops); slower"
+    )
     machine.add_argument("--paranoid", action="store_true", help="compare mirror and map after every trap")
 
 
@@ -91,6 +94,7 @@ def build_machine(options: argparse.Namespace) -> Machine:
         seed=options.seed,
         paranoid=options.paranoid,
         strict_alignment=strict,
+        counted=options.counted,
         stdin=None if 0 in options.closed else 0,
         # With --json our own standard output is JSON and nothing else.
         stdout=None if 1 in options.closed else 2 if getattr(options, "json", False) else 1,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+from emu.engine.pmap import mirror_of
 from emu.engine.trap import VECTOR_GP
 from emu.program.disasm import disassemble
 from kernel_model.kern.trap import trap
@@ -58,6 +59,8 @@ class AlignmentCheck:
 
     def _check(self, va: int, size: int) -> None:
         """The instruction at *va* is about to be executed."""
+        if self._cpu.leaving:
+            return
         frame = self._cpu.get_frame()
         registers = {name: getattr(frame, name) for name in frame.__dataclass_fields__}
         found = disassemble(self._code(va, size), va, registers)
@@ -67,9 +70,10 @@ class AlignmentCheck:
             if operand.addr % ALIGNMENT:
                 store = found.mnemonic in STORES and found.operands.startswith("xmmword ptr [")
                 access = VM_PROT_WRITE if store else VM_PROT_READ
-                self._cpu.set_frame(frame)
+                self._cpu.leave_block()
                 trap(self._pcpu.curthread, VECTOR_GP, 0, operand.addr, access, operand.size)
                 self._cpu.engine.stop()
+                mirror_of(self._pmap).tlb.refuse_all()
                 return
 
     def _code(self, va: int, size: int) -> bytes:

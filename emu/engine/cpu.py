@@ -66,7 +66,7 @@ def initial_fpregs() -> bytes:
 class UcCpu:
     """The registers of the thread that runs on *engine*."""
 
-    __slots__ = ("_area", "_fp", "_frame", "_regs", "_tag", "engine", "in_syscall")
+    __slots__ = ("_area", "_fp", "_fpregs", "_frame", "_regs", "_tag", "engine", "in_syscall", "leaving")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -75,12 +75,15 @@ class UcCpu:
         """What the kernel set and the engine does not have yet."""
         self.in_syscall = False
         """RIP is still at a SYSCALL instruction, and RCX and R11 are not what it makes of them."""
+        self.leaving = False
+        """The thread left the engine in the middle of a block, whose rest runs to no purpose: hooks do nothing."""
+        self._fpregs = b""
+        """What the floating-point registers were then."""
         self._area = ctypes.create_string_buffer(FXSAVE_SIZE)
         self._tag = ctypes.c_uint16()
         self._fp = self._fp_batch()
         enter_user_mode(engine)
         engine.save_context()
-        engine.hook_insn_skip(UC_X86_INS_CPUID, self._cpuid)
         self.set_fpregs(initial_fpregs())
         self.set_frame(TrapFrame())
 
@@ -108,6 +111,9 @@ class UcCpu:
 
     def resume_rip(self) -> int:
         """Give the engine what the kernel set; returns where to go on."""
+        if self.leaving:
+            self.leaving = False
+            self.set_fpregs(self._fpregs)
         frame = self._frame
         if frame is None:
             rip = self._regs.read()[16]
@@ -121,6 +127,16 @@ class UcCpu:
             )
         )  # fmt: skip
         return frame.rip
+
+    def leave_block(self) -> None:
+        """The thread is at the instruction whose hook runs, and goes no further; but the engine finishes its block.
+
+        Keeps all registers as they are now.  Requires: no fill is answered until the engine has been left
+        (``Tlb.refuse_all``), so that what follows in the block changes no memory.
+        """
+        self._fpregs = self.get_fpregs()
+        self.set_frame(self.get_frame())
+        self.leaving = True
 
     def set_fsbase(self, base: int) -> None:
         """Set FS.base now."""
@@ -163,6 +179,8 @@ class UcCpu:
 
     def get_fpregs(self) -> bytes:
         """The 512-byte FXSAVE image."""
+        if self.leaving:
+            return self._fpregs
         ctypes.memset(self._area, 0, FXSAVE_SIZE)
         self.engine.read_registers_at(*self._fp)
         image = bytearray(self._area.raw)
@@ -173,12 +191,19 @@ class UcCpu:
 
     def set_fpregs(self, image: bytes) -> None:
         """Load an FXSAVE image; reserved MXCSR bits are dropped."""
+        if self.leaving:
+            self._fpregs = image
+            return
         mxcsr = int.from_bytes(image[24:28], "little") & MXCSR_MASK
         ctypes.memmove(self._area, image[:24] + mxcsr.to_bytes(4, "little") + image[28:], FXSAVE_SIZE)
         self._tag.value = sum(3 << 2 * i for i in range(8) if not image[4] >> i & 1)
         self.engine.write_registers_at(*self._fp)
 
     # instructions
+
+    def answer_cpuid(self) -> None:
+        """Answer CPUID.  The hook for SYSCALL stands before: Unicorn asks no second one after a stop."""
+        self.engine.hook_insn_skip(UC_X86_INS_CPUID, self._cpuid)
 
     def _cpuid(self) -> bool:
         batch = self.engine.batch("rax", "rcx")

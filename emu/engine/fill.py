@@ -10,6 +10,7 @@ window nothing is ever mapped, so Unicorn calls the invalid-access hook with the
 True the fill is asked once more, and a fill that is refused then stops the engine precisely, with no side effect of
 the instruction.
 
+Differs: the address of a fault by a store to the last page of all, 0xfffffffffffff000, is the page's.
 FreeBSD: the page walk of the processor, and trap_pfault() for what the walk does not find.
 """
 
@@ -27,11 +28,11 @@ from emu.engine.raw import (
 )
 from emu.engine.regions import accessible
 from emu.engine.tlb import NEVER, RAM_BASE, FaultWindow
-from kernel_model.errors import panic
+from kernel_model.errors import kassert, panic
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ, VM_PROT_RW, VM_PROT_WRITE
 from kernel_model.vm.vm_fault import vm_fault
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
-from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
+from kernel_model.vm.vm_param import PAGE_SHIFT, PAGE_SIZE, VM_MAXUSER_ADDRESS
 
 if TYPE_CHECKING:
     from emu.engine.code import TranslatedCode
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 NEEDS = {UC_MEM_READ: VM_PROT_ALL, UC_MEM_WRITE: VM_PROT_WRITE, UC_MEM_FETCH: VM_PROT_EXECUTE}
 """Access -> bits of a page-table entry of which one must be there: on x86 what is mapped can be read."""
 FAULT_TYPE = {UC_MEM_READ: VM_PROT_READ, UC_MEM_WRITE: VM_PROT_WRITE, UC_MEM_FETCH: VM_PROT_EXECUTE}
+LAST_PAGE = (1 << 64) - PAGE_SIZE
 UNMAPPED_TYPE = {
     UC_MEM_READ_UNMAPPED: VM_PROT_READ,
     UC_MEM_WRITE_UNMAPPED: VM_PROT_WRITE,
@@ -116,6 +118,8 @@ class Fill:
         if pte is None or not pte[1] & NEEDS[access]:
             pte = self._fault(page, vpn, access)
             if pte is None:
+                if page == LAST_PAGE and access == UC_MEM_WRITE:
+                    return self._refuse_last_page()
                 answer.paddr = self._window.place(page)
                 answer.perms = VM_PROT_ALL
                 return True
@@ -169,6 +173,14 @@ class Fill:
         if pte is None or not pte[1] & NEEDS[access]:
             panic("page %#x not mapped by its fault", page)
         return pte
+
+    def _refuse_last_page(self) -> bool:
+        """A store to the last page, which Unicorn's TLB cannot hold: the fill is not asked again after the window."""
+        if self._faults is None:
+            panic("%#x touched before the mirror has a map", LAST_PAGE)
+        repaired = self._faults.page_fault(LAST_PAGE, VM_PROT_WRITE, 1, 0)
+        kassert(not repaired, "a store to the last page was repaired")
+        return False
 
     def _find_region(self, page: int) -> None:
         piece = self._table.at(page)

@@ -1,8 +1,8 @@
 """Signals of the host, and the clock's ticks, while guest code runs.
 
 Model only.  Python runs a signal handler between two of its own instructions, and while the engine runs there are
-none.  A thread waits on the descriptor that Python writes to when a signal arrives, and stops the engine; then the
-handler runs, and posts the signal to the program.
+none.  A thread waits on the descriptor that Python writes to when a signal arrives, and interrupts the engine; then
+the handler runs, and posts the signal to the program.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType, TracebackType
 
-RETRIES, RETRY = 100, 0.01
-"""How often, and after how many seconds, the engine is stopped again until the handler has run."""
 PATIENCE = 3
 """So many signals in a row that the program did not die of end the run."""
 
@@ -66,15 +63,9 @@ class HostSignals:
             os.close(self._fd)  # the watcher reads its end and closes the other side
 
     def _watch(self, reader: int) -> None:
-        arrived = 0
-        while numbers := os.read(reader, 64):
-            arrived += len(numbers)
-            # A stop is lost when it comes just before the engine starts.
-            for _ in range(RETRIES):
-                self._stop()
-                if self._count >= arrived:
-                    break
-                time.sleep(RETRY)
+        while os.read(reader, 64):
+            # Python noted the signal before it wrote: the handler runs as soon as the engine has been left.
+            self._stop()
         os.close(reader)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

@@ -21,7 +21,8 @@ from emu.engine.cpu import CPU_SKYLAKE_CLIENT
 from emu.engine.fill import Faults, Fill
 from emu.engine.raw import Engine
 from emu.engine.regions import Regions, mapped_regions
-from emu.engine.tlb import FAULT_BASE, FAULT_LIMIT, IDENTITY, RAM_BASE, REFUSE, Tlb
+from emu.engine.stops import leave_exactly
+from emu.engine.tlb import FAULT_BASE, FAULT_LIMIT, IDENTITY, RAM_BASE, REFUSE, REFUSE_ALL, Tlb
 from kernel_model.errors import KernelPanic, kassert, some
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
@@ -60,11 +61,12 @@ class UcPmapHardware:
 
     # life
 
-    def create_engine(self) -> Engine:
-        """Make the engine, with nothing mapped but all frames."""
+    def create_engine(self, *, counted: bool = False) -> Engine:
+        """Make the engine, with nothing mapped but all frames; emu.engine.stops says what *counted* means."""
         kassert(self.engine is None, "mirror has an engine already")
         phys = self.pmap.vm.phys
         engine = self.engine = self.tlb.engine = Engine(CPU_SKYLAKE_CLIENT)
+        leave_exactly(engine, counted=counted)
         engine.mem_map_ptr(RAM_BASE, phys.frames << PAGE_SHIFT, VM_PROT_ALL, phys.host_base)
         return engine
 
@@ -96,8 +98,19 @@ class UcPmapHardware:
             return status
         finally:
             self.running = False
+            self.tlb.special &= ~REFUSE_ALL
             if self.doomed:
                 self.close()
+
+    def interrupt(self) -> None:
+        """Leave :meth:`run`, or let the next one return at once; from another thread."""
+        engine = self.engine
+        if engine is not None:
+            engine.interrupt()
+
+    def ask(self) -> None:
+        """Ask once for what :meth:`interrupt` waits for."""
+        some(self.engine, "engine").ask()
 
     def destroy(self) -> None:
         """The address space is gone; the engine goes too, or when the machine has left it."""

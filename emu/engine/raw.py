@@ -5,14 +5,19 @@ library is the one that the ``unicorn`` distribution installs; nothing of that p
 
 A hook is a Python function called in the middle of an instruction.  When it raises, the exception is kept, the
 engine stops at once and :meth:`Engine.run` raises it again: nothing is swallowed and nothing unwinds through C.
+
+A stop from a hook is :meth:`Engine.stop`; one from another thread is :meth:`Engine.interrupt`, which is neither lost
+when it comes before the engine starts nor meets an engine that is being closed.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import functools
 import mmap
 import os
+import time
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, NoReturn
 
@@ -84,6 +89,8 @@ TRANSLATION_BUFFER = 256 << 20
 LIBRARY = "libunicorn.so.2"
 SUPPORTED = (2, 1)
 """Major and minor version whose behaviour the mirror was measured on."""
+FIRST_PAUSE, LAST_PAUSE = 0.0005, 0.05
+"""Seconds between two attempts of an interrupt, which doubles them: Unicorn forgets a stop that comes as it starts."""
 
 
 class MachineError(KernelPanic):
@@ -200,8 +207,8 @@ class Engine:
     """One x86-64 Unicorn instance in virtual-TLB mode."""
 
     __slots__ = (
-        "__weakref__", "_context", "_emu_start", "_entries", "_handle", "_hooks", "_lib", "_rip", "_short", "_stop_fn",
-        "_uc_ctl", "exception", "handle",
+        "__weakref__", "_asked", "_closing", "_context", "_emu_start", "_entries", "_handle", "_hooks", "_left", "_lib",
+        "_rip", "_running", "_short", "_stop_fn", "_uc_ctl", "exception", "handle", "slice",
     )  # fmt: skip
 
     def __init__(self, cpu_model: int) -> None:
@@ -211,6 +218,15 @@ class Engine:
         self._hooks: list[tuple[int, object]] = []
         self._entries: dict[int, TlbEntry] = {}
         self.exception: BaseException | None = None
+        self.slice = 0
+        """Instructions after which the engine looks whether somebody wants it to stop; 0 when it may be stopped."""
+        self._running = False
+        self._asked = False
+        """Another thread wants the engine to stop, and it has not since."""
+        self._left = False
+        """A hook stopped the engine."""
+        self._closing = _thread.allocate_lock()
+        """Held while another thread uses the handle, and to take it away."""
         self._context: ctypes.c_void_p | None = None
         self.handle: int = 0
         self._check(self._lib.uc_open(UC_ARCH_X86, UC_MODE_64, ctypes.byref(handle)), "open")
@@ -234,9 +250,16 @@ class Engine:
             if self._context is not None:
                 self._lib.uc_context_free(self._context)
                 self._context = None
-            handle, self.handle = self.handle, 0
+            with self._closing:
+                handle, self.handle = self.handle, 0
             self._check(self._lib.uc_close(handle), "close")
             self._hooks.clear()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _check(self, status: int, what: str) -> None:
         if status:
@@ -257,21 +280,70 @@ class Engine:
 
         Raises: the first exception that a hook raised.
         """
-        status: int = self._emu_start(self.handle, rip, 0, 0, 0)
+        self._left = False
+        self._running = True
+        try:
+            # What was asked for before this line returns here; what comes later finds the engine running.
+            if self._asked:
+                self._rip.write((rip,))
+                status = UC_ERR_OK
+            elif self.slice:
+                status = self._run_slices(rip)
+            else:
+                status = self._emu_start(self.handle, rip, 0, 0, 0)
+        finally:
+            self._running = False
+            self._asked = False
         if self.exception is not None:
             error, self.exception = self.exception, None
             raise error
         return status
 
+    def _run_slices(self, rip: int) -> int:
+        """Run *slice* instructions at a time, until a hook or another thread wants the engine to stop."""
+        while True:
+            status: int = self._emu_start(self.handle, rip, 0, 0, self.slice)
+            if status or self._left or self._asked:
+                return status
+            rip = self.read_rip()
+
     def stop(self) -> None:
-        """Leave :meth:`run` after the current instruction; safe from another thread."""
+        """Leave :meth:`run` after the current instruction, from a hook that ends a block or is about to fail."""
+        self._left = True
         self._stop_fn()
+
+    def interrupt(self) -> None:
+        """Leave :meth:`run`, or the next one when the engine does not run; from another thread.
+
+        Returns when the engine was left, is not running, or is closed.
+        """
+        pause = FIRST_PAUSE
+        self.ask()
+        while self._running and self._asked and self.handle:
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_PAUSE)
+            self.ask()
+
+    def ask(self) -> None:
+        """Ask once for what :meth:`interrupt` waits for; Unicorn forgets it when the engine is just being started."""
+        self._asked = True
+        with self._closing:
+            if self.handle and not self.slice:
+                self._stop_fn()
 
     def fail(self, error: BaseException) -> None:
         """Keep the first exception of a hook and stop."""
         if self.exception is None:
             self.exception = error
-        self._stop_fn()
+        self.stop()
+
+    def read_state(self, offset: int) -> int:
+        """A byte of Unicorn's own record of the engine, which no call of the API shows."""
+        return ctypes.c_ubyte.from_address(self.handle + offset).value
+
+    def write_state(self, offset: int, value: int) -> None:
+        """Change a byte of Unicorn's own record: emu.engine.stops says which, and when that is safe."""
+        ctypes.c_ubyte.from_address(self.handle + offset).value = value
 
     # memory
 

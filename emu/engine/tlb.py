@@ -44,6 +44,8 @@ IDENTITY = 2
 """Unicorn looks up code of a region that is being unmapped."""
 PROBE = 4
 """Unicorn looks up code of one frame, to forget its translation."""
+REFUSE_ALL = 8
+"""All stop the engine: the thread has left it, and the rest of the block runs to no purpose."""
 
 
 class Tlb:
@@ -69,7 +71,7 @@ class Tlb:
         self.left = TLB_FIRST_LIMIT
         """Fills until the TLB is made to grow."""
         self.special = 0
-        """REFUSE, IDENTITY, PROBE: what a fill has to do instead of its work."""
+        """REFUSE, IDENTITY, PROBE, REFUSE_ALL: what a fill has to do instead of its work."""
         self._probe = 0
         """The frame that PROBE is about."""
 
@@ -132,8 +134,15 @@ class Tlb:
         """Stop the engine at the next fill: it is the refused access, asked once more."""
         self.special |= REFUSE
 
+    def refuse_all(self) -> None:
+        """Let no instruction reach memory until the engine has been left."""
+        self.flush_as_it_is()
+        self.special |= REFUSE_ALL
+
     def answer_special(self, page: int, answer: TlbEntry) -> bool:
         """Answer a fill while ``special`` is set."""
+        if self.special & REFUSE_ALL:
+            return False
         if self.special & REFUSE:
             self.special &= ~REFUSE
             return False

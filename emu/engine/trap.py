@@ -55,6 +55,7 @@ class Traps:
         """Add the hooks to the engine."""
         engine = self._cpu.engine
         engine.hook_insn(UC_X86_INS_SYSCALL, self._syscall_hook())
+        self._cpu.answer_cpuid()
         engine.hook_insn(UC_X86_INS_SYSENTER, self._privileged)
         engine.hook_port(UC_X86_INS_IN, self._privileged)
         engine.hook_port(UC_X86_INS_OUT, self._privileged)
@@ -88,6 +89,8 @@ class Traps:
         syscall = bind(self._kernel)
 
         def hook() -> None:
+            if cpu.leaving:
+                return
             rax, rdi, rsi, rdx, r10, r8, r9, rip, rflags = fetch()
             cpu.in_syscall = True
             result = syscall(rax, rdi, rsi, rdx, r10, r8, r9)
@@ -117,6 +120,8 @@ class Traps:
 
     def _interrupt(self, vector: int) -> None:
         """An exception, or a software interrupt, whose RIP is already behind it."""
+        if self._cpu.leaving:
+            return
         frame = self._cpu.get_frame()
         if vector not in (VECTOR_BP, VECTOR_OF) and self._bytes_before(frame.rip) == bytes((INT_OPCODE, vector & 0xFF)):
             # The gates of all other vectors belong to the kernel: INT n is a protection fault at itself.
@@ -128,13 +133,16 @@ class Traps:
         self._cpu.forget_exception()
 
     def _undefined(self) -> bool:
-        self._trap(VECTOR_UD)
+        if not self._cpu.leaving:
+            self._trap(VECTOR_UD)
         return False
 
     def _privileged(self) -> None:
         """IN, OUT and SYSENTER, which Unicorn would execute: RIP is at the instruction."""
-        self._cpu.set_frame(self._cpu.get_frame())
-        self._trap(VECTOR_GP)
+        if not self._cpu.leaving:
+            self._cpu.leave_block()
+            self._trap(VECTOR_GP)
+            self._hw.tlb.refuse_all()
 
     def _trap(self, vector: int, error: int = 0) -> None:
         trap(self._pcpu.curthread, vector, error)

@@ -54,18 +54,19 @@ class FakeFaults:
 class Box:
     """One address space on one engine."""
 
-    def __init__(self, release: str = "freebsd-10.1", ram: int = 256 << 20) -> None:
+    def __init__(self, release: str = "freebsd-10.1", ram: int = 256 << 20, *, counted: bool = False) -> None:
         process = Process(release=release, ram=ram, hardware=UcPmapHardware, bare=True)
         self.vm, self.space, self.map = process.vm, process.space, process.map
         self.faults = FakeFaults()
         self.hw: UcPmapHardware = mirror_of(self.space.vm_pmap)
-        self.engine = self.hw.create_engine()
+        self.engine = self.hw.create_engine(counted=counted)
         self.cpu = UcCpu(self.engine)
         self.hw.start(self.map, self.faults)
         self.vectors: list[int] = []
         self.undefined = 0
         self.on_syscall: Callable[[], object] = self.engine.stop
         self.engine.hook_insn(UC_X86_INS_SYSCALL, lambda: self.on_syscall())
+        self.cpu.answer_cpuid()
         self.engine.hook_intr(self._intr)
         self.engine.hook_insn_invalid(self._undefined)
 
