@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 import zlib
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from emu.program.files import Stream
 from kernel_model.text import printable, printable_bytes
@@ -32,7 +32,7 @@ SECTION = 256 << 20
 """Bytes of all debugging sections together, unpacked."""
 READS = 1 << 31
 """Bytes that may be read for one table, again and again counted."""
-STEPS = 2_000_000
+STEPS = 1_000_000
 """Calls of Python functions that the header of one line table may take."""
 LARGEST_UNIT = 1 << 20
 """Bytes of debugging entries that are still searched for inlined calls: reading them is slow."""
@@ -108,9 +108,11 @@ class Inlined(NamedTuple):
 class _Budget:
     """What one table may cost."""
 
-    __slots__ = ("_count", "_due", "_left")
+    __slots__ = ("_count", "_due", "_left", "blown")
 
     def __init__(self) -> None:
+        self.blown = ""
+        """Why there is nothing left; pyelftools takes some exceptions for its own, so each call says it again."""
         self._due = time.thread_time() + SECONDS
         self._left = READS
         self._count = 0
@@ -120,9 +122,16 @@ class _Budget:
         self._left -= count
         self._count += 1
         if self._left < 0:
-            raise Damaged("it takes too much memory")
+            self.blow("it takes too much memory")
         if not self._count & 0xFF and time.thread_time() > self._due:
-            raise Damaged(f"it takes more than {SECONDS:g} s")
+            self.blow(f"it takes more than {SECONDS:g} s")
+        if self.blown:
+            raise Damaged(self.blown)
+
+    def blow(self, why: str) -> NoReturn:
+        """Nothing is left, since *why*."""
+        self.blown = self.blown or why
+        raise Damaged(self.blown)
 
 
 class _Guarded:
@@ -166,16 +175,19 @@ def _damage() -> tuple[type[BaseException], ...]:
 
 def _bounded(work: Callable[[_Budget], T]) -> T:
     """What *work* finds; Damaged for whatever else it does."""
+    budget = _Budget()
     try:
-        return work(_Budget())
+        return work(budget)
     except Damaged:
         raise
     except _damage() as error:
-        text = printable(str(error))[:100]
-        raise Damaged(f"{type(error).__name__}{': ' if text else ''}{text}") from error
+        if budget.blown:
+            raise Damaged(budget.blown) from error
+        text = printable(f"{type(error).__name__}: {error}")[:100].rstrip(": ")
+        raise Damaged(f"damaged, or of an unknown kind ({text})") from error
 
 
-def _elf(source: Source, budget: _Budget) -> Any:  # noqa: ANN401 - pyelftools has no types
+def _elf(source: Source, budget: _Budget) -> Any:  # noqa: ANN401 - pyelftools builds them as it reads
     from elftools.elf.elffile import ELFFile
 
     stream: Any = _Guarded(io.BufferedReader(Stream(source), _BUFFER), source.size, budget)
@@ -210,13 +222,13 @@ def read_tables(source: Source) -> Tables:
     return Tables(dynamic, segments, sections, symbols, "")
 
 
-def _segments(elf: Any) -> tuple[bool, list[Segment]]:  # noqa: ANN401 - pyelftools has no types
+def _segments(elf: Any) -> tuple[bool, list[Segment]]:  # noqa: ANN401 - pyelftools builds them as it reads
     names = ("p_vaddr", "p_offset", "p_filesz", "p_memsz", "p_flags")
     found = [Segment(*(int(seg[name]) for name in names)) for seg in elf.iter_segments("PT_LOAD")]
     return elf["e_type"] == "ET_DYN", found
 
 
-def _named(elf: Any, budget: _Budget) -> tuple[list[Section], list[Symbol]]:  # noqa: ANN401 - pyelftools has no types
+def _named(elf: Any, budget: _Budget) -> tuple[list[Section], list[Symbol]]:  # noqa: ANN401 - pyelftools builds them as it reads
     allocated, writable, code = 2, 1, 4
     sections = []
     for section in elf.iter_sections():
@@ -228,7 +240,7 @@ def _named(elf: Any, budget: _Budget) -> tuple[list[Section], list[Symbol]]:  # 
     return sorted(sections), _symbols(elf, budget)
 
 
-def _symbols(elf: Any, budget: _Budget) -> list[Symbol]:  # noqa: ANN401 - pyelftools has no types
+def _symbols(elf: Any, budget: _Budget) -> list[Symbol]:  # noqa: ANN401 - pyelftools builds them as it reads
     from elftools.elf.sections import SymbolTableSection
 
     kinds = {"STT_FUNC": True, "STT_OBJECT": False, "STT_NOTYPE": True, "STT_LOOS": True}
@@ -266,7 +278,7 @@ def read_inlined(source: Source) -> list[Inlined]:
     return _bounded(lambda budget: list(_inlined(source, budget)))
 
 
-def _dwarf(source: Source, budget: _Budget) -> Any:  # noqa: ANN401 - pyelftools has no types
+def _dwarf(source: Source, budget: _Budget) -> Any:  # noqa: ANN401 - pyelftools builds them as it reads
     """The DWARF of *source*, in guarded streams; None without any."""
     from elftools.dwarf.dwarfinfo import DebugSectionDescriptor
 
@@ -289,7 +301,7 @@ _NEEDED = ("debug_info_sec", "debug_abbrev_sec", "debug_line_sec")
 """Sections without which the others say nothing."""
 
 
-def _check_sizes(elf: Any) -> None:  # noqa: ANN401 - pyelftools has no types
+def _check_sizes(elf: Any) -> None:  # noqa: ANN401 - pyelftools builds them as it reads
     """Damaged when reading the sections would take too much memory, whatever their headers promise."""
     total = 0
     for section in elf.iter_sections():
@@ -315,7 +327,7 @@ def _unpacked(data: bytes, most: int) -> int:
     return total
 
 
-def _line_program(dwarf: Any, unit: Any) -> Any:  # noqa: ANN401 - pyelftools has no types
+def _line_program(dwarf: Any, unit: Any, budget: _Budget) -> Any:  # noqa: ANN401 - pyelftools builds them as it reads
     """The line table of *unit*, None without one.
 
     Its header may count any number of entries of no bytes, which are made without reading: so the steps are counted.
@@ -326,7 +338,7 @@ def _line_program(dwarf: Any, unit: Any) -> Any:  # noqa: ANN401 - pyelftools ha
         nonlocal steps
         steps += 1
         if steps > STEPS:
-            raise Damaged("a line table has too many names")
+            budget.blow("a line table has too many names")
 
     before = sys.getprofile()
     sys.setprofile(step)
@@ -342,7 +354,7 @@ def _lines(source: Source, budget: _Budget) -> Iterator[Line]:
         return
     for unit in dwarf.iter_CUs():
         budget.spend(0)
-        program = _line_program(dwarf, unit)
+        program = _line_program(dwarf, unit, budget)
         if program is None:
             continue
         name_of = _file_names(program)
@@ -362,7 +374,7 @@ def _inlined(source: Source, budget: _Budget) -> Iterator[Inlined]:
         budget.spend(0)
         if unit["unit_length"] > LARGEST_UNIT:
             continue
-        program = _line_program(dwarf, unit)
+        program = _line_program(dwarf, unit, budget)
         if program is None:
             continue
         names = _file_names(program)
@@ -382,7 +394,7 @@ def _whole(value: object) -> int:
     return value
 
 
-def _file_names(program: Any) -> Callable[[object], str]:  # noqa: ANN401 - pyelftools has no types
+def _file_names(program: Any) -> Callable[[object], str]:  # noqa: ANN401 - pyelftools builds them as it reads
     """What the file numbers of a line table stand for."""
     names = [_name(entry.name) for entry in program.header["file_entry"]]
     first = 0 if program.header["version"] >= 5 else 1
@@ -395,7 +407,7 @@ def _file_names(program: Any) -> Callable[[object], str]:  # noqa: ANN401 - pyel
 
 
 def _ranges(
-    dwarf: Any,  # noqa: ANN401 - pyelftools has no types
+    dwarf: Any,  # noqa: ANN401 - pyelftools builds them as it reads
     unit: Any,  # noqa: ANN401
     die: Any,  # noqa: ANN401
     budget: _Budget,
