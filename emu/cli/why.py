@@ -161,7 +161,7 @@ def _answer(account: Account, options: argparse.Namespace, asked: Asked) -> int:
         return _list(account, options)
     fault = _choose(account, options)
     if fault is None and account.ending:
-        print(account.ending)
+        print(printable(account.ending))
         return 0
     if fault is None:
         print(f"no fault was refused ({account.repaired:,} were repaired)", file=sys.stderr)
