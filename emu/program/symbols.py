@@ -60,6 +60,10 @@ class Place:
         return f"{name} at {Path(self.source).name}:{self.line}" if self.source else name
 
 
+_BACK = 1000
+"""So many symbols, or sections, that begin below an address are looked at: a damaged file has any number there."""
+
+
 class SymbolTable:
     """Symbols, sections and line numbers of one ELF file.
 
@@ -85,21 +89,23 @@ class SymbolTable:
 
     def find(self, addr: int) -> Symbol | None:
         """The symbol that contains *addr*, or the nearest one below it in the same section."""
-        index = bisect_right(self._starts, addr) - 1
-        while index >= 0:
+        last = bisect_right(self._starts, addr) - 1
+        here = self.section(addr)
+        for index in range(last, max(last - _BACK, -1), -1):
             symbol = self.symbols[index]
             if addr < symbol.start + symbol.size:
                 return symbol
-            if not symbol.size and self.section(addr) == self.section(symbol.start):
+            if not symbol.size and here == self.section(symbol.start):
                 return symbol
-            index -= 1
             if addr - symbol.start > 1 << 24:
                 return None
         return None
 
     def section(self, addr: int) -> Section | None:
         """The section that contains *addr*."""
-        return next((section for section in self.sections if section.start <= addr < section.end), None)
+        last = bisect_right(self.sections, addr, key=lambda section: section.start)
+        near = self.sections[max(last - _BACK, 0) : last]
+        return next((section for section in near if addr < section.end), None)
 
     def line(self, addr: int) -> tuple[str, int]:
         """Source file and line of *addr*; ``("", 0)`` when DWARF does not say."""
@@ -149,7 +155,7 @@ def _segment_sections(segments: Iterable[Segment]) -> list[Section]:
     for vaddr, _, _, memsz, flags in segments:
         name = "code" if flags & 1 else "data" if flags & 2 else "read-only data"
         found.append(Section(vaddr, vaddr + memsz, name, bool(flags & 2), bool(flags & 1)))
-    return found
+    return sorted(found)
 
 
 class Symbols:

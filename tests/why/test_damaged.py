@@ -16,7 +16,7 @@ import pytest
 from emu.api import Machine, watch
 from emu.cli import main
 from emu.program import elf as door
-from emu.program.symbols import Symbols
+from emu.program.symbols import Symbols, SymbolTable
 from guest import guest, guests
 from kernel_model.ktrace import EntryState
 
@@ -276,6 +276,22 @@ def test_names_of_no_bytes_without_number_are_not_made():
     look(symbols)
     assert time.thread_time() - before < 20
     assert symbols.notes == ["/p: no line numbers: a line table has too many names"]
+
+
+def test_a_crowd_of_symbols_and_sections_is_not_searched_for_ever(monkeypatch):
+    """Fifty thousand symbols of no size, each in a section of its own kind: the bounded way back ends at some."""
+    count = 50_000
+    tables = door.Tables(
+        False, [door.Segment(0, 0, 1 << 30, 1 << 30, 5)],
+        [door.Section(0x1000 + index, 0x1001 + index, f".{index}", False, True) for index in range(count)],
+        [door.Symbol(0x1000 + index, 0, f"s{index}", True) for index in range(count)], "",
+    )  # fmt: skip
+    monkeypatch.setattr("emu.program.symbols.read_tables", lambda _source: tables)
+    table = SymbolTable(Bytes(b""))
+    before = time.thread_time()
+    assert table.find(0x1000 + count + 7) is None
+    assert table.find(0x1000 + 123).name == "s123"
+    assert time.thread_time() - before < 2
 
 
 @pytest.mark.parametrize(
