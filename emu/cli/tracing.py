@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from emu.cli.machine import execute
 from kernel_model.errors import UsageError
 from kernel_model.ktrace import FAULT, INSN, MAP
+from kernel_model.text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,7 @@ def refuse_trace_arguments(options: argparse.Namespace) -> None:
 
 def note_symbols(note: str) -> None:
     """One line about symbols that are missing, on standard error."""
-    print(f"emu: {note}", file=sys.stderr, flush=True)
+    print(printable(f"emu: {note}"), file=sys.stderr, flush=True)
 
 
 @dataclass(slots=True)

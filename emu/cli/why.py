@@ -147,6 +147,8 @@ def _asked(options: argparse.Namespace) -> Asked:
     where = options.entry if options.entry is not None else options.address
     if options.at is not None and where is None:
         raise UsageError("--at needs --address or --entry")
+    if (options.reproduce or options.what_if) and (options.list or where is not None):
+        raise UsageError("--what-if and --reproduce are about one fault: not with --list, --address or --entry")
     words = [word for text in options.what_if for word in text.split(",") if word]
     changes = [parse_change(word, parse_size) for word in words]
     address = None if where is None else parse_address(where)
@@ -181,7 +183,8 @@ def _answer(account: Account, options: argparse.Namespace, asked: Asked) -> int:
         from emu.why.reproducer import write_reproducer
 
         write_reproducer(verdict, asked.out)
-        print(f"wrote {printable(options.reproduce)}: {verdict.headline}")
+        said = f"wrote {printable(options.reproduce)}: {verdict.headline}"
+        print(said, file=sys.stderr if options.json else sys.stdout)
     return 0
 
 

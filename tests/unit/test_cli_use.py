@@ -41,6 +41,8 @@ BAD = {
     "a change to no release": ["why", "--what-if", "release=beos", "--guest", "null"],
     "a change to no rights": ["why", "--what-if", "prot=abc", "--guest", "null"],
     "a change to no size": ["why", "--what-if", "sgrowsiz=many", "--guest", "null"],
+    "a change of a list": ["why", "--list", "--what-if", "guard=2", "--guest", "null"],
+    "a test of an address": ["why", "--address", "0", "--reproduce", "/dev/null", "--guest", "null"],
     "no address": ["why", "--address", "main", "--guest", "null"],
     "no address of an entry": ["why", "--entry", "stack", "--guest", "null"],
     "a test that cannot be written": ["why", "--reproduce", "/nonexistent/x", "--guest", "null"],
@@ -184,6 +186,21 @@ def test_what_the_output_cannot_say_is_escaped(tmp_path, encoding, name):
         if encoding.startswith("ascii"):
             assert (done.stdout + done.stderr).isascii()
     assert b"null pointer plus 0x18" in Path(os.fsdecode(reproduced)).read_bytes()
+
+
+def test_what_is_shown_as_json_stays_json(tmp_path, capfd):
+    path = tmp_path / "test_null.py"
+    assert main(["why", "--json", "--reproduce", str(path), "--guest", "null"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["cause"] == "null"
+    assert f"wrote {path}: " in err
+
+
+def test_a_guest_that_there_is_not_is_not_built(capsys):
+    from guest.build import main as build
+
+    assert build(["nosuch", "hello"]) == 2
+    assert capsys.readouterr() == ("", "guest.build: no guest nosuch\n")
 
 
 def test_a_benchmark_that_there_is_not(capsys):
