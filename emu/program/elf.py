@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 SECONDS = 20.0
 """Processor time that one of the tables of a file may take."""
+ALL_SECONDS = 60.0
+"""Processor time that the files of one process may take together."""
 SECTION = 256 << 20
 """Bytes of all debugging sections together, unpacked."""
 READS = 1 << 31
@@ -105,15 +107,26 @@ class Inlined(NamedTuple):
 # -- bounds ------------------------------------------------------------------------------------------------
 
 
+class Allowance:
+    """What is left of the processor time for the files of one process."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        """All of it."""
+        self.left = ALL_SECONDS
+
+
 class _Budget:
     """What one table may cost."""
 
-    __slots__ = ("_count", "_due", "_left", "blown")
+    __slots__ = ("_count", "_due", "_left", "_seconds", "blown")
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.blown = ""
         """Why there is nothing left; pyelftools takes some exceptions for its own, so each call says it again."""
-        self._due = time.thread_time() + SECONDS
+        self._seconds = seconds
+        self._due = time.thread_time() + seconds
         self._left = READS
         self._count = 0
 
@@ -124,7 +137,7 @@ class _Budget:
         if self._left < 0:
             self.blow("it takes too much memory")
         if not self._count & 0xFF and time.thread_time() > self._due:
-            self.blow(f"it takes more than {SECONDS:g} s")
+            self.blow(f"it takes more than {self._seconds:.3g} s")
         if self.blown:
             raise Damaged(self.blown)
 
@@ -173,9 +186,10 @@ def _damage() -> tuple[type[BaseException], ...]:
     )  # fmt: skip
 
 
-def _bounded(work: Callable[[_Budget], T]) -> T:
+def _bounded(work: Callable[[_Budget], T], allowance: Allowance) -> T:
     """What *work* finds; Damaged for whatever else it does."""
-    budget = _Budget()
+    began = time.thread_time()
+    budget = _Budget(max(0.0, min(SECONDS, allowance.left)))
     try:
         return work(budget)
     except Damaged:
@@ -185,6 +199,8 @@ def _bounded(work: Callable[[_Budget], T]) -> T:
             raise Damaged(budget.blown) from error
         text = printable(f"{type(error).__name__}: {error}")[:100].rstrip(": ")
         raise Damaged(f"damaged, or of an unknown kind ({text})") from error
+    finally:
+        allowance.left -= time.thread_time() - began
 
 
 def _elf(source: Source, budget: _Budget) -> Any:  # noqa: ANN401 - pyelftools builds them as it reads
@@ -212,11 +228,11 @@ def is_elf(source: Source) -> bool:
         return False
 
 
-def read_tables(source: Source) -> Tables:
+def read_tables(source: Source, allowance: Allowance) -> Tables:
     """Segments, sections and symbols; Damaged when even the segments cannot be told."""
-    dynamic, segments = _bounded(lambda budget: _segments(_elf(source, budget)))
+    dynamic, segments = _bounded(lambda budget: _segments(_elf(source, budget)), allowance)
     try:
-        sections, symbols = _bounded(lambda budget: _named(_elf(source, budget), budget))
+        sections, symbols = _bounded(lambda budget: _named(_elf(source, budget), budget), allowance)
     except Damaged as damage:
         return Tables(dynamic, segments, [], [], f"no symbols: {damage}")
     return Tables(dynamic, segments, sections, symbols, "")
@@ -268,14 +284,14 @@ def _better(new: Symbol, old: Symbol) -> bool:
 # -- DWARF ---------------------------------------------------------------------------------------------------
 
 
-def read_lines(source: Source) -> list[Line]:
+def read_lines(source: Source, allowance: Allowance) -> list[Line]:
     """Every row of the line tables, sorted by address; empty without DWARF.  Damaged when they cannot be read."""
-    return _bounded(lambda budget: sorted(_lines(source, budget), key=lambda row: row.addr))
+    return _bounded(lambda budget: sorted(_lines(source, budget), key=lambda row: row.addr), allowance)
 
 
-def read_inlined(source: Source) -> list[Inlined]:
+def read_inlined(source: Source, allowance: Allowance) -> list[Inlined]:
     """Every inlined call, outer ones first; empty without DWARF.  Damaged when they cannot be read."""
-    return _bounded(lambda budget: list(_inlined(source, budget)))
+    return _bounded(lambda budget: list(_inlined(source, budget)), allowance)
 
 
 def _dwarf(source: Source, budget: _Budget) -> Any:  # noqa: ANN401 - pyelftools builds them as it reads

@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.program.elf import Damaged, Section, is_elf, read_inlined, read_lines, read_tables
+from emu.program.elf import Allowance, Damaged, Section, is_elf, read_inlined, read_lines, read_tables
 from emu.program.files import VnodeFile, open_beneath
 from kernel_model.kern.vnode import Vnode
 from kernel_model.ktrace import MAP
@@ -70,11 +70,23 @@ class SymbolTable:
     ``complain`` is told, in one line, what the file does not say because it is damaged.
     """
 
-    __slots__ = ("_inlined", "_lines", "_starts", "complain", "dynamic", "sections", "segments", "source", "symbols")
+    __slots__ = (
+        "_allowance", "_inlined", "_lines", "_starts", "complain", "dynamic", "sections", "segments", "source",
+        "symbols",
+    )  # fmt: skip
 
-    def __init__(self, source: Source, complain: Callable[[str], None] = lambda _text: None) -> None:
-        """Read the tables of *source*; ``Damaged`` when it is no readable ELF file."""
-        tables = read_tables(source)
+    def __init__(
+        self,
+        source: Source,
+        complain: Callable[[str], None] = lambda _text: None,
+        allowance: Allowance | None = None,
+    ) -> None:
+        """Read the tables of *source*; ``Damaged`` when it is no readable ELF file.
+
+        The time that it takes, now and later, is taken from *allowance*.
+        """
+        self._allowance = Allowance() if allowance is None else allowance
+        tables = read_tables(source, self._allowance)
         self.source = source
         self.complain = complain
         self.dynamic = tables.dynamic
@@ -111,7 +123,7 @@ class SymbolTable:
         """Source file and line of *addr*; ``("", 0)`` when DWARF does not say."""
         if self._lines is None:
             try:
-                self._lines = read_lines(self.source)
+                self._lines = read_lines(self.source, self._allowance)
             except Damaged as damage:
                 self._lines = []
                 self.complain(f"no line numbers: {damage}")
@@ -124,7 +136,7 @@ class SymbolTable:
         """Source file and line of the call that was inlined at *addr*, the outermost one; None when none was."""
         if self._inlined is None:
             try:
-                self._inlined = read_inlined(self.source)
+                self._inlined = read_inlined(self.source, self._allowance)
             except Damaged as damage:
                 self._inlined = []
                 self.complain(f"no inlined calls: {damage}")
@@ -165,13 +177,14 @@ class Symbols:
     and kind, what cannot be said; ``notes`` keeps these lines.
     """
 
-    __slots__ = ("_complain", "_open_file", "_tables", "notes")
+    __slots__ = ("_allowance", "_complain", "_open_file", "_tables", "notes")
 
     def __init__(
         self, open_file: Callable[[str], Source | None], complain: Callable[[str], None] = lambda _text: None
     ) -> None:
         self._open_file = open_file
         self._complain = complain
+        self._allowance = Allowance()
         self.notes: list[str] = []
         self._tables: dict[str, tuple[Source, SymbolTable | None]] = {}
 
@@ -199,7 +212,7 @@ class Symbols:
         if not is_elf(source):
             return None
         try:
-            return SymbolTable(source, partial(self._note, path))
+            return SymbolTable(source, partial(self._note, path), self._allowance)
         except Damaged as damage:
             self._note(path, f"no symbols: {damage}")
         return None

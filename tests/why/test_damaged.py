@@ -286,7 +286,7 @@ def test_a_crowd_of_symbols_and_sections_is_not_searched_for_ever(monkeypatch):
         [door.Section(0x1000 + index, 0x1001 + index, f".{index}", False, True) for index in range(count)],
         [door.Symbol(0x1000 + index, 0, f"s{index}", True) for index in range(count)], "",
     )  # fmt: skip
-    monkeypatch.setattr("emu.program.symbols.read_tables", lambda _source: tables)
+    monkeypatch.setattr("emu.program.symbols.read_tables", lambda _source, _allowance: tables)
     table = SymbolTable(Bytes(b""))
     before = time.thread_time()
     assert table.find(0x1000 + count + 7) is None
@@ -296,8 +296,10 @@ def test_a_crowd_of_symbols_and_sections_is_not_searched_for_ever(monkeypatch):
 
 @pytest.mark.parametrize(
     ("bound", "value", "text"),
-    [("SECONDS", 0.0, "it takes more than 0 s"), ("READS", 1 << 14, "it takes too much memory"),
-     ("SECTION", 100, "its debugging sections are too large")],
+    [
+        ("SECONDS", 0.0, "it takes more than 0 s"), ("ALL_SECONDS", 0.0, "it takes more than 0 s"),
+        ("READS", 1 << 14, "it takes too much memory"), ("SECTION", 100, "its debugging sections are too large"),
+    ],
 )  # fmt: skip
 def test_each_bound_holds(monkeypatch, bound, value, text):
     monkeypatch.setattr(door, bound, value)
