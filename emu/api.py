@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, overload
 from emu.dump import take_snapshot
 from emu.engine.raw import MachineError
 from emu.machine import ExecFailed, Machine, Stop
-from emu.program.symbols import symbols_under
+from emu.program.symbols import symbols_of
 from emu.trace.tracefile import TraceError, TraceHeader, TraceReader, TraceWriter
 from emu.trace.tracer import Tracer
 from emu.view.why import entry_line, why_text
@@ -123,10 +123,11 @@ class Process:
         self.faults: list[FaultEvent] = []
         """Fault records in order."""
         self._keep = keep
-        self._symbols: Symbols | None = None
         kt = machine.kernel.ktrace
         kt.subscribe(MAP, self.blame)
         kt.subscribe(FAULT, self._fault)
+        self.symbols: Symbols = symbols_of(machine.map, kt)
+        """Names for the process's addresses; ``symbols.notes`` says what is missing, and why."""
 
     def _fault(self, event: FaultEvent) -> None:
         if self._keep or not event.repaired:
@@ -141,13 +142,6 @@ class Process:
     def refused(self) -> list[FaultEvent]:
         """The faults that became a signal or EFAULT."""
         return [event for event in self.faults if not event.repaired]
-
-    @property
-    def symbols(self) -> Symbols:
-        """Names for the process's addresses."""
-        if self._symbols is None:
-            self._symbols = symbols_under(self.machine.root)
-        return self._symbols
 
     def verdict(self, event: FaultEvent) -> Verdict:
         """Judge a refused fault; UsageError for one that was repaired."""

@@ -41,8 +41,9 @@ from kernel_model.kern.machdep import ReferenceCpu
 from kernel_model.kern.resourcevar import Plimit
 from kernel_model.kern.signalvar import KSigInfo
 from kernel_model.kern.vfs_subr import FILEDELAY, Syncer
-from kernel_model.release import DEFAULT_RELEASE, RELEASES
+from kernel_model.release import DEFAULT_RELEASE, release_named
 from kernel_model.rlimit import RLIMIT_NAMES
+from kernel_model.text import printable_bytes
 from kernel_model.ucred import Ucred
 from kernel_model.vm.vm_init import DEFAULT_RAM
 from kernel_model.vm.vmspace import vmspace_free
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from kernel_model.fs.hostfd import Stream
     from kernel_model.kern.kern_ktrace import Spot
     from kernel_model.kern.proc import Proc, Thread
+    from kernel_model.release import Release
     from kernel_model.vm.vm_map import VmMap
 
 EXPECTED = (UC_ERR_OK, UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_MAP)
@@ -119,7 +121,7 @@ class Machine:
 
     def __init__(
         self,
-        release: str = DEFAULT_RELEASE,
+        release: str | Release = DEFAULT_RELEASE,
         root: str | os.PathLike[str] = "/",
         cwd: str | os.PathLike[str] | None = None,
         *,
@@ -135,11 +137,9 @@ class Machine:
         strict_alignment: bool = False,
         counted: bool = False,
     ) -> None:
-        if release not in RELEASES:
-            raise UsageError(f"no release is called {release!r}")
         if ram is not None and ram > MAX_RAM:
             raise UsageError(f"no machine has {ram:#x} bytes of memory: {MAX_RAM:#x} at most")
-        self.kernel = boot(RELEASES[release], ram if ram is not None else DEFAULT_RAM, seed=seed)
+        self.kernel = boot(release_named(release), ram if ram is not None else DEFAULT_RAM, seed=seed)
         self.vm = self.kernel.vm
         self.vm.make_hardware = UcPmapHardware
         self.kernel.ktrace.evidence = _evidence
@@ -193,7 +193,7 @@ class Machine:
             execve(self.thread, os.fsencode(path), args, envv)
         except SyscallError as error:
             reason = getattr(error, "reason", "") or os.strerror(error.errno)
-            raise ExecFailed(f"{os.fsdecode(path)}: {reason}", error.errno) from None
+            raise ExecFailed(f"{printable_bytes(os.fsencode(path))}: {reason}", error.errno) from None
 
     def run(self) -> int:
         """Run until the process ends; its exit status, or 128 + the signal that killed it."""

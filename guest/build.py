@@ -76,7 +76,10 @@ def listing(guest: Guest, program: Path) -> str:
 
 
 def main(names: list[str]) -> int:
-    """Build the named guests, or all; write programs, listings and the toolchain line."""
+    """Build the named guests, or all; write programs, listings and the toolchain line.  Status 2 for bad use."""
+    if unknown := set(names) - {guest.name for guest in guests()}:
+        print(f"guest.build: no guest {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
     line = toolchain()
     if line is None:
         print("guest.build: clang, ld.lld and llvm-objdump are needed", file=sys.stderr)

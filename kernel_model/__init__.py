@@ -102,11 +102,9 @@ def one_kernel(
     from kernel_model.init_main import boot, create_init
     from kernel_model.kern.kern_descrip import FileDesc
     from kernel_model.kern.machdep import ReferenceCpu
-    from kernel_model.release import RELEASES
+    from kernel_model.release import release_named
 
-    if release not in RELEASES:
-        raise UsageError(f"no release is called {release!r}")
-    kernel = boot(RELEASES[release], ram, span=ONE_SPAN, seed=seed)
+    kernel = boot(release_named(release), ram, span=ONE_SPAN, seed=seed)
     if abi not in kernel.sysvecs:
         raise UsageError(f"no ABI is called {abi!r}")
     rootvp, cdir = mount_root(kernel, root, "/")

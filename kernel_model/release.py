@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from kernel_model.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Release:
@@ -421,3 +423,17 @@ RELEASES: dict[str, Release] = {
     release.name: release for release in (_9_3, _10_1, _10_4, _11_0, _12_1, _15_0, _DRAGONFLY)
 }
 DEFAULT_RELEASE = "freebsd-10.1"
+
+
+def release_named(release: str | Release) -> Release:
+    """The release of that name; one of the releases itself is taken as well.  UsageError for all others.
+
+    Model only.  A record that was changed by hand is refused: traces and verdicts know a release by its name alone.
+    """
+    name = release.name if isinstance(release, Release) else release
+    found = RELEASES.get(name)
+    if found is None:
+        raise UsageError(f"no release is called {name!r}: choose one of {', '.join(RELEASES)}")
+    if isinstance(release, Release) and release is not found:
+        raise UsageError(f"this is not the release {name!r} but another record of that name: give the name")
+    return found

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
 from emu.cli.parser import EX_USAGE, Parser
 from kernel_model.errors import KernelPanic, UsageError
+from kernel_model.text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -76,6 +78,7 @@ def _version() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``emu`` with *argv* (default: the process's own) and return the exit status."""
     closed = occupy_streams()
+    escape_what_streams_cannot_say()
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = _parser(chosen)
@@ -124,10 +127,17 @@ def occupy_streams() -> frozenset[int]:
     return frozenset(closed)
 
 
+def escape_what_streams_cannot_say() -> None:
+    """A character that the encoding of our output lacks is escaped there, as Python does on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _complain(error: Exception) -> None:
     """One line on standard error; where even that is refused there is nobody to tell."""
     with contextlib.suppress(OSError):
-        print(f"emu: {error}", file=sys.stderr)
+        print(f"emu: {printable(str(error))}", file=sys.stderr)
 
 
 def _quiet_broken_pipe() -> int:

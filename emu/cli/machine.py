@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.cli.values import parse_environment, parse_limits, parse_size
 from kernel_model.errno import ENOENT
 from kernel_model.errors import UsageError
-from kernel_model.release import DEFAULT_RELEASE, RELEASES
+from kernel_model.release import DEFAULT_RELEASE, RELEASES, release_named
 
 if TYPE_CHECKING:
     from emu.machine import Machine
@@ -69,8 +70,7 @@ def build_machine(options: argparse.Namespace) -> Machine:
     from emu.machine import Machine
 
     release = options.release or DEFAULT_RELEASE
-    if release not in RELEASES:
-        raise UsageError(f"no release is called {release!r}: choose one of {', '.join(RELEASES)}")
+    release_named(release)
     limits = parse_limits(options.limit)
     strict = options.strict_alignment
     if options.guest:
@@ -111,6 +111,9 @@ def chosen_program(options: argparse.Namespace) -> Program:
         from emu.cli.guests import find_guest
 
         one = find_guest(options.guest).on(options.release or DEFAULT_RELEASE)
+        if words and one.argv[1:]:
+            own = shlex.join(one.argv[1:])
+            raise UsageError(f"--guest {one.name} brings its own arguments ({own}); for others run {one.path}")
         return Program(str(one.path), [*one.argv, *words], dict(one.env) | parse_environment(options.env))
     if not words:
         raise UsageError("no program: give PROG, or --guest NAME")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
+from kernel_model.text import printable
+
 EX_USAGE = 2
 """Exit status of bad use."""
 
@@ -14,4 +16,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Bad use: exit status 2."""
-        self.exit(EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(EX_USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")

@@ -6,11 +6,12 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
+from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
 from emu.cli.tracing import Tracing, add_trace_arguments
 from kernel_model.errors import UsageError
 from kernel_model.kern.signo import SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, signame
 from kernel_model.ktrace import UNSUPPORTED, Unsupported
+from kernel_model.text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -51,22 +52,20 @@ def run(options: argparse.Namespace) -> int:
     program = chosen_program(options)
     missing: dict[str, int] = {}
     with build_machine(options) as machine:
-        machine.kernel.uprintf = _say
+        machine.kernel.uprintf = lambda line: _say(printable(line))
         machine.host_signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         machine.kernel.ktrace.subscribe(UNSUPPORTED, lambda event: _count(missing, event))
         if "growth" in shows:
             from emu.view.growth import GrowthView
 
             GrowthView(_say).attach(machine.kernel.ktrace)
-        with Tracing(options, machine, program.path, tuple(program.argv)) as tracing:
-            execute(machine, program)
-            status = machine.run()
-            tracing.finish(status)
+        with Tracing(options, machine, program) as tracing:
+            status = tracing.run()
         _show_the_end(machine, shows)
         if machine.proc.p_xsig in _EXPLAINED:
             _say(f"emu: killed by {signame(machine.proc.p_xsig)}; `emu why` with the same program says why")
     if missing:
-        _say(f"emu: not modelled: {_listed(missing)}")
+        _say(printable(f"emu: not modelled: {_listed(missing)}"))
     return status
 
 

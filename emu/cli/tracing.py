@@ -1,27 +1,30 @@
 """The tracing options of the command line, and the run that obeys them.
 
-Model only.  ``add_trace_arguments`` and ``Tracing`` are what ``emu run`` needs::
+Model only.  ``add_trace_arguments`` and ``Tracing`` are what a command that runs a program needs::
 
     with Tracing(options, machine, program) as tracing:
-        machine.execve(...)
-        tracing.finish(machine.run())
+        status = tracing.run()
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emu.cli.machine import execute
 from kernel_model.errors import UsageError
 from kernel_model.ktrace import FAULT, INSN, MAP
+from kernel_model.text import printable
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from types import TracebackType
 
+    from emu.cli.machine import Program
     from emu.machine import Machine
+    from emu.program.files import Output
     from emu.trace.coverage import Coverage
     from emu.trace.tracefile import TraceWriter
     from emu.trace.tracer import Tracer
@@ -43,18 +46,31 @@ def add_trace_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--coverage", metavar="FILE", help="write the executed basic blocks to FILE, in drcov format")
 
 
+def refuse_trace_arguments(options: argparse.Namespace) -> None:
+    """UsageError for an option of a run where a trace is read: nothing runs."""
+    asked = {"--trace": options.trace, "--trace-out": options.trace_out, "--filter": options.filter}
+    for name, value in (asked | {"--coverage": options.coverage}).items():
+        if value:
+            raise UsageError(f"{name} needs a program that runs, not a trace")
+
+
+def note_symbols(note: str) -> None:
+    """One line about symbols that are missing, on standard error."""
+    print(printable(f"emu: {note}"), file=sys.stderr, flush=True)
+
+
 @dataclass(slots=True)
 class Tracing:
     """One run's tracing; does nothing and costs nothing without the options."""
 
     options: argparse.Namespace
     machine: Machine
-    program: str = ""
-    argv: tuple[str, ...] = ()
+    program: Program
     _tracer: Tracer | None = None
     _writer: TraceWriter | None = None
     _blame: Blame | None = None
-    _coverage: Coverage | None = field(default=None)
+    _coverage: Coverage | None = None
+    _covered: Output | None = None
 
     def __enter__(self) -> Tracing:
         options = self.options
@@ -76,8 +92,9 @@ class Tracing:
         filters = tuple(parse_filter(text) for text in options.filter)
         if options.trace_out:
             header = TraceHeader(
-                self.program, self.argv, machine.vm.release.name, options.abi, str(machine.root), kinds, machine.limits
-            )
+                self.program.path, tuple(self.program.argv), machine.vm.release.name, options.abi, str(machine.root),
+                kinds, machine.limits,
+            )  # fmt: skip
             self._writer = TraceWriter(options.trace_out, header)
         show = self._show(kinds) if options.trace else None
         self._tracer = Tracer(machine.kernel, kinds, show=show, writer=self._writer, filters=filters)
@@ -87,14 +104,16 @@ class Tracing:
             trace_instructions(machine)
 
     def _show(self, kinds: tuple[str, ...]) -> Callable[[Event], None]:
-        from emu.program.symbols import symbols_under
+        from emu.program.symbols import symbols_of
         from emu.view.trace import TraceView, use_colour
         from emu.why.blame import Blame
 
+        symbols = None
         if FAULT in kinds:
             self._blame = Blame()
             self.machine.kernel.ktrace.subscribe(MAP, self._blame)
-        view = TraceView(use_colour(sys.stderr), symbols_under(str(self.machine.root)), self._blame)
+            symbols = symbols_of(self.machine.map, self.machine.kernel.ktrace, note_symbols)
+        view = TraceView(use_colour(sys.stderr), symbols, self._blame)
         write = sys.stderr.write
 
         def show(event: Event) -> None:
@@ -103,21 +122,30 @@ class Tracing:
         return show
 
     def _cover(self) -> None:
+        from emu.program.files import Output
         from emu.trace.coverage import Coverage
         from emu.trace.steps import trace_blocks
 
         self._coverage = Coverage()
-        # A name that cannot be written is refused before the program runs.
-        self._coverage.write(self.options.coverage, ())
+        # Opened before the program runs: what it puts there itself is not touched.
+        self._covered = Output(self.options.coverage)
+        self._coverage.write(self._covered, ())
         trace_blocks(self.machine, self._coverage.hit)
+
+    def run(self) -> int:
+        """Execute the program and run it to its end; its wait status."""
+        execute(self.machine, self.program)
+        status = self.machine.run()
+        self.finish(status)
+        return status
 
     def finish(self, status: int) -> None:
         """The program has ended with *status*: write what is only known at the end."""
-        if self._coverage is not None:
+        if self._coverage is not None and self._covered is not None:
             from kernel_model.kern.kern_ktrace import entry_state
 
             entries = [entry_state(entry) for entry in self.machine.map]
-            self._coverage.write(self.options.coverage, entries)
+            self._coverage.write(self._covered, entries)
         if self._tracer is not None:
             self._tracer.close()
         if self._writer is not None:

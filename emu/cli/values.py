@@ -21,6 +21,14 @@ def parse_size(text: str) -> int:
     return size
 
 
+def parse_address(text: str) -> int:
+    """An address in *text*; UsageError for anything else."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise UsageError(f"{text!r} is no address (try 0x7fffffffe000)") from None
+
+
 def parse_limits(texts: list[str]) -> dict[str, int]:
     """``["stack=8M,vmem=1G", "nofile=64"]`` to a name-to-value dictionary; ``unlimited`` is RLIM_INFINITY."""
     from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES

@@ -11,21 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.cli.machine import add_machine_arguments, build_machine, chosen_program, execute
+from emu.cli.machine import add_machine_arguments, build_machine, chosen_program
 from emu.cli.parser import Parser
-from emu.cli.values import parse_size
-from emu.program.symbols import Names, symbols_under
+from emu.cli.tracing import Tracing, add_trace_arguments, note_symbols, refuse_trace_arguments
+from emu.cli.values import parse_address, parse_size
+from emu.program.files import Output, open_file
+from emu.program.symbols import Names, symbols_of, symbols_under
 from emu.trace.codec import to_json
 from emu.trace.tracefile import TraceReader
 from emu.view.trace import outcome
 from emu.view.why import what_if_text, why_text
 from emu.why.blame import Answer, Blame, Owned, describe_change, history_lines
-from emu.why.counterfactual import WHAT_IF, apply_change
+from emu.why.counterfactual import WHAT_IF, parse_change
 from emu.why.replica import decide
 from emu.why.verdict import Verdict, headline, judge
 from kernel_model.errors import UsageError, some
 from kernel_model.kern.signo import signame
 from kernel_model.ktrace import EntryState, ExecStage, FaultEvent, MapChange, SignalEvent
+from kernel_model.text import printable
 from kernel_model.vm.vm import prot_string
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emu.program.symbols import Symbols
+    from emu.why.counterfactual import Change
+    from kernel_model.ktrace import Event
 
 EX_NOTHING = 1
 """Exit status when no fault was refused."""
@@ -55,9 +60,12 @@ class Account:
     """How the process was killed; empty when it was not."""
     program: str = ""
     """The name of the program when it was run now."""
+    last: int = 0
+    """The number of the last event."""
 
-    def add(self, event: object, wanted: int | None) -> None:
+    def add(self, event: Event, wanted: int | None) -> None:
         """Take what matters from one event."""
+        self.last = max(self.last, event.seq)
         if isinstance(event, MapChange):
             self.blame(event)
         elif isinstance(event, FaultEvent):
@@ -107,6 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--reproduce", metavar="FILE.py", help="write a test that asserts the verdict")
     more.add_argument("--json", action="store_true", help="print JSON; what the program prints goes to standard error")
     more.add_argument("--partial", action="store_true", help="accept a trace that was cut off")
+    add_trace_arguments(parser)
     add_machine_arguments(parser)
     parser.usage = f"{parser.prog} [options] PROG [ARG...] | TRACE [options]"
 
@@ -114,16 +123,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Explain, and return the exit status."""
     trace = trace_of(options, add_arguments)
-    if options.at is not None and options.address is None and options.entry is None:
+    asked = _asked(options)
+    try:
+        account = _read(trace, options) if trace is not None else _run(options)
+        return _answer(account, options, asked)
+    finally:
+        if asked.out is not None:
+            asked.out.discard()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked, understood before anything runs or is read."""
+
+    address: int | None
+    changes: list[Change]
+    out: Output | None
+    """Where the reproducer goes: opened, so that the program cannot put something else in its place."""
+
+
+def _asked(options: argparse.Namespace) -> Asked:
+    """UsageError for a value that is none."""
+    where = options.entry if options.entry is not None else options.address
+    if options.at is not None and where is None:
         raise UsageError("--at needs --address or --entry")
-    account = _read(trace, options) if trace is not None else _run(options)
-    if options.address is not None or options.entry is not None:
-        return _history(account, options)
+    if (options.reproduce or options.what_if) and (options.list or where is not None):
+        raise UsageError("--what-if and --reproduce are about one fault: not with --list, --address or --entry")
+    words = [word for text in options.what_if for word in text.split(",") if word]
+    changes = [parse_change(word, parse_size) for word in words]
+    address = None if where is None else parse_address(where)
+    return Asked(address, changes, Output(options.reproduce) if options.reproduce else None)
+
+
+def _answer(account: Account, options: argparse.Namespace, asked: Asked) -> int:
+    """Print what was asked for; the exit status."""
+    if asked.address is not None:
+        return _history(account, options, asked.address)
     if options.list:
         return _list(account, options)
     fault = _choose(account, options)
     if fault is None and account.ending:
-        print(account.ending)
+        print(printable(account.ending))
         return 0
     if fault is None:
         print(f"no fault was refused ({account.repaired:,} were repaired)", file=sys.stderr)
@@ -133,17 +173,18 @@ def run(options: argparse.Namespace) -> int:
         return 0
     _print_rule(account, fault, options)
     verdict = judge(fault, account.symbols, account.blame)
-    if options.what_if:
-        _what_if(verdict, options)
+    if asked.changes:
+        _what_if(verdict, options, asked.changes)
     elif options.json:
         print(json.dumps(verdict_json(verdict), indent=1))
-    elif not options.reproduce:
+    elif asked.out is None:
         print(why_text(verdict, account.fates.get(fault.seq, "")), end="")
-    if options.reproduce:
+    if asked.out is not None:
         from emu.why.reproducer import write_reproducer
 
-        write_reproducer(verdict, options.reproduce)
-        print(f"wrote {options.reproduce}: {verdict.headline}")
+        write_reproducer(verdict, asked.out)
+        said = f"wrote {printable(options.reproduce)}: {verdict.headline}"
+        print(said, file=sys.stderr if options.json else sys.stdout)
     return 0
 
 
@@ -167,9 +208,8 @@ def trace_of(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser
         return None
     path = Path(words[0])
     try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError:
+        start = open_file(path).read_at(0, 4)
+    except (OSError, ValueError):
         return None  # the machine has better words for what it cannot execute
     if start == b"\x7fELF" or start[:2] == b"#!":
         return None
@@ -177,12 +217,13 @@ def trace_of(options: argparse.Namespace, add: Callable[[argparse.ArgumentParser
         parser = Parser(prog="emu")
         add(parser)
         parser.parse_args([*words[1:], "--", words[0]], options)
+    refuse_trace_arguments(options)
     return path
 
 
 def _read(path: Path, options: argparse.Namespace) -> Account:
     reader = TraceReader(path, partial=options.partial)
-    account = Account(symbols_under(reader.header.root))
+    account = Account(symbols_under(reader.header.root, note_symbols))
     for event in reader:
         account.add(event, options.fault)
     return account
@@ -194,12 +235,12 @@ def _run(options: argparse.Namespace) -> Account:
 
     program = chosen_program(options)
     with build_machine(options) as machine:
-        account = Account(symbols_under(machine.root))
+        account = Account(symbols_of(machine.map, machine.kernel.ktrace, note_symbols))
         for kind in (FAULT, MAP, SIGNAL, EXEC):
             machine.kernel.ktrace.subscribe(kind, lambda event: account.add(event, options.fault))
-        account.program = Path(program.path).name
-        execute(machine, program)
-        machine.run()
+        account.program = printable(Path(program.path).name)
+        with Tracing(options, machine, program) as tracing:
+            tracing.run()
     sys.stdout.flush()
     return account
 
@@ -231,9 +272,15 @@ def _print_repaired(fault: FaultEvent) -> None:
         print(f"  {line}")
 
 
-def _history(account: Account, options: argparse.Namespace) -> int:
+def check_moment(at: int | None, last: int) -> None:
+    """UsageError unless event number *at* is one of those up to *last*."""
+    if at is not None and not 0 < at <= last:
+        raise UsageError(f"--at {at}: the events have numbers from 1 to {last}")
+
+
+def _history(account: Account, options: argparse.Namespace, addr: int) -> int:
     """Who made, changed and removed what is, or was, at an address."""
-    addr = _address(options.entry if options.entry is not None else options.address)
+    check_moment(options.at, account.last)
     if not account.blame.changes:
         raise UsageError("no map changes were recorded: trace with --trace map, or run the program")
     answer = account.blame.history(addr, options.at)
@@ -263,28 +310,22 @@ def _names(account: Account) -> Names:
     return Names(account.symbols, entries)
 
 
-def _address(text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise UsageError(f"{text!r} is no address (try 0x7fffffffe000)") from None
-
-
-def _what_if(verdict: Verdict, options: argparse.Namespace) -> None:
+def _what_if(verdict: Verdict, options: argparse.Namespace, changes: list[Change]) -> None:
     """The recorded decision beside the one under the changed conditions."""
     event = verdict.event
     if event.vector != 14:
         raise UsageError("--what-if: an exception of the processor is no decision of the kernel")
     snapshot, addr = some(event.snapshot, "snapshot of a refused fault"), event.addr
-    changes = [change for text in options.what_if for change in text.split(",") if change]
     for change in changes:
-        snapshot, addr = apply_change(snapshot, addr, change, parse_size)
+        snapshot, addr = change(snapshot, addr)
+    words = ",".join(options.what_if)
     decision = decide(snapshot, addr, event.access)
     if options.json:
-        print(json.dumps({"what_if": changes, "repaired": decision.repaired, "result": decision.result}, indent=1))
+        said = {"what_if": [word for word in words.split(",") if word]}
+        print(json.dumps({**said, "repaired": decision.repaired, "result": decision.result}, indent=1))
         return
     print(f"{verdict.headline}\n")
-    print(what_if_text(f"with {', '.join(changes)}", event, decision), end="")
+    print(what_if_text(f"with {words.replace(',', ', ')}", event, decision), end="")
     grown = f", after growing by {decision.grown:,} bytes" if decision.grown else ""
     print(f"\n{'the access succeeds' + grown if decision.repaired else 'it is still refused: ' + decision.translation}")
 

@@ -1,42 +1,38 @@
 """Addresses to names: ELF symbol tables and DWARF lines of everything a process has mapped.
 
-Model only.  ``SymbolTable`` reads one file with pyelftools, ``Symbols`` finds the file behind an address by
-the entries of a map, and its bias by comparing a mapped offset with the program headers: so position-
-independent programs and shared libraries resolve as well.  pyelftools is imported at the first look-up.
+Model only.  ``SymbolTable`` has the tables of one file, ``Symbols`` finds the file behind an address by the entries of
+a map, and its bias by comparing a mapped offset with the program headers: so position-independent programs and shared
+libraries resolve as well.  The file is the one that was mapped, not what has its name now.  pyelftools is imported at
+the first look-up; what a damaged file does not say is left out, with a line that says so.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
+from emu.program.elf import Allowance, Damaged, Section, is_elf, read_inlined, read_lines, read_tables
+from emu.program.files import VnodeFile, open_beneath
+from kernel_model.kern.vnode import Vnode
+from kernel_model.ktrace import MAP
+from kernel_model.ktrace.entry import full_path
+from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_EXECUTE
+from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_param import trunc_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from kernel_model.ktrace import EntryState
-
-
-class Symbol(NamedTuple):
-    """A function or variable; ``start`` without bias."""
-
-    start: int
-    size: int
-    name: str
-    code: bool
-
-
-class Section(NamedTuple):
-    """A part of a file, by the section headers; without them a segment named after its rights."""
-
-    start: int
-    end: int
-    name: str
-    writable: bool
-    code: bool
+    from emu.program.elf import Inlined, Line, Segment, Symbol
+    from emu.program.files import Source
+    from kernel_model.ktrace import EntryState, MapChange
+    from kernel_model.ktrace.sink import KTrace
+    from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,74 +60,96 @@ class Place:
         return f"{name} at {Path(self.source).name}:{self.line}" if self.source else name
 
 
+_BACK = 1000
+"""So many symbols, or sections, that begin below an address are looked at: a damaged file has any number there."""
+
+
 class SymbolTable:
-    """Symbols, sections and line numbers of one ELF file."""
+    """Symbols, sections and line numbers of one ELF file.
 
-    __slots__ = ("_inlined", "_lines", "_starts", "dynamic", "elf", "path", "sections", "segments", "symbols")
+    ``complain`` is told, in one line, what the file does not say because it is damaged.
+    """
 
-    def __init__(self, path: Path) -> None:
-        """Read the tables of *path*; OSError or ValueError when it is no readable ELF file."""
-        from elftools.common.exceptions import ELFError
-        from elftools.elf.elffile import ELFFile
+    __slots__ = (
+        "_allowance", "_inlined", "_lines", "_starts", "complain", "dynamic", "sections", "segments", "source",
+        "symbols",
+    )  # fmt: skip
 
-        self.path = path
-        with path.open("rb") as file:
-            try:
-                elf = ELFFile(file)
-                self.dynamic = elf["e_type"] == "ET_DYN"
-                self.segments = [
-                    (seg["p_vaddr"], seg["p_offset"], seg["p_filesz"], seg["p_memsz"], seg["p_flags"])
-                    for seg in elf.iter_segments("PT_LOAD")
-                ]
-                self.sections = _sections(elf) or _segment_sections(self.segments)
-                self.symbols = _symbols(elf)
-            except (ELFError, KeyError, UnicodeDecodeError) as error:
-                raise ValueError(f"{path}: {error}") from error
+    def __init__(
+        self,
+        source: Source,
+        complain: Callable[[str], None] = lambda _text: None,
+        allowance: Allowance | None = None,
+    ) -> None:
+        """Read the tables of *source*; ``Damaged`` when it is no readable ELF file.
+
+        The time that it takes, now and later, is taken from *allowance*.
+        """
+        self._allowance = Allowance() if allowance is None else allowance
+        tables = read_tables(source, self._allowance)
+        self.source = source
+        self.complain = complain
+        self.dynamic = tables.dynamic
+        self.segments = tables.segments
+        self.sections = tables.sections or _segment_sections(tables.segments)
+        self.symbols = tables.symbols
+        if tables.damage:
+            complain(tables.damage)
         self._starts = [symbol.start for symbol in self.symbols]
-        self._lines: list[tuple[int, str, int]] | None = None
-        self._inlined: list[tuple[int, int, str, int]] | None = None
+        self._lines: list[Line] | None = None
+        self._inlined: list[Inlined] | None = None
 
     def find(self, addr: int) -> Symbol | None:
         """The symbol that contains *addr*, or the nearest one below it in the same section."""
-        index = bisect_right(self._starts, addr) - 1
-        while index >= 0:
+        last = bisect_right(self._starts, addr) - 1
+        here = self.section(addr)
+        for index in range(last, max(last - _BACK, -1), -1):
             symbol = self.symbols[index]
             if addr < symbol.start + symbol.size:
                 return symbol
-            if not symbol.size and self.section(addr) == self.section(symbol.start):
+            if not symbol.size and here == self.section(symbol.start):
                 return symbol
-            index -= 1
             if addr - symbol.start > 1 << 24:
                 return None
         return None
 
     def section(self, addr: int) -> Section | None:
         """The section that contains *addr*."""
-        return next((section for section in self.sections if section.start <= addr < section.end), None)
+        last = bisect_right(self.sections, addr, key=lambda section: section.start)
+        near = self.sections[max(last - _BACK, 0) : last]
+        return next((section for section in near if addr < section.end), None)
 
     def line(self, addr: int) -> tuple[str, int]:
         """Source file and line of *addr*; ``("", 0)`` when DWARF does not say."""
         if self._lines is None:
-            self._lines = _dwarf_lines(self.path)
+            try:
+                self._lines = read_lines(self.source, self._allowance)
+            except Damaged as damage:
+                self._lines = []
+                self.complain(f"no line numbers: {damage}")
         index = bisect_right(self._lines, addr, key=lambda row: row[0]) - 1
         if index < 0:
             return "", 0
-        _, file, line = self._lines[index]
-        return file, line
+        return self._lines[index][1:]
 
     def inlined_at(self, addr: int) -> tuple[str, int] | None:
         """Source file and line of the call that was inlined at *addr*, the outermost one; None when none was."""
         if self._inlined is None:
-            self._inlined = _dwarf_inlined(self.path)
+            try:
+                self._inlined = read_inlined(self.source, self._allowance)
+            except Damaged as damage:
+                self._inlined = []
+                self.complain(f"no inlined calls: {damage}")
         return next(((file, line) for start, end, file, line in self._inlined if start <= addr < end), None)
 
     def code(self, addr: int, count: int) -> bytes:
         """*count* bytes of the file's image at *addr* (without bias); fewer where the file has none."""
         for vaddr, offset, filesz, _, _ in self.segments:
             if vaddr <= addr < vaddr + filesz:
-                with self.path.open("rb") as file:
-                    file.seek(offset + addr - vaddr)
-                    return file.read(min(count, vaddr + filesz - addr))
+                try:
+                    return self.source.read_at(offset + addr - vaddr, min(count, vaddr + filesz - addr))
+                except (OSError, OverflowError):
+                    return b""
         return b""
 
     def bias(self, start: int, offset: int) -> int:
@@ -144,160 +162,60 @@ class SymbolTable:
         return start - offset
 
 
-def _sections(elf: Any) -> list[Section]:  # noqa: ANN401 - pyelftools has no types
-    allocated, writable, code = 2, 1, 4
-    found = []
-    for section in elf.iter_sections():
-        flags = section["sh_flags"]
-        if flags & allocated and section["sh_size"]:
-            start = section["sh_addr"]
-            end = start + section["sh_size"]
-            found.append(Section(start, end, section.name, bool(flags & writable), bool(flags & code)))
-    return sorted(found)
-
-
-def _segment_sections(segments: Iterable[tuple[int, int, int, int, int]]) -> list[Section]:
+def _segment_sections(segments: Iterable[Segment]) -> list[Section]:
     found = []
     for vaddr, _, _, memsz, flags in segments:
         name = "code" if flags & 1 else "data" if flags & 2 else "read-only data"
         found.append(Section(vaddr, vaddr + memsz, name, bool(flags & 2), bool(flags & 1)))
-    return found
-
-
-def _symbols(elf: Any) -> list[Symbol]:  # noqa: ANN401 - pyelftools has no types
-    from elftools.elf.sections import SymbolTableSection
-
-    kinds = {"STT_FUNC": True, "STT_OBJECT": False, "STT_NOTYPE": True, "STT_LOOS": True}
-    best: dict[int, Symbol] = {}
-    for section in elf.iter_sections():
-        if not isinstance(section, SymbolTableSection):
-            continue
-        for one in section.iter_symbols():
-            kind = one["st_info"]["type"]
-            if kind not in kinds or one["st_shndx"] == "SHN_UNDEF" or not one.name:
-                continue
-            symbol = Symbol(one["st_value"], one["st_size"], one.name, kinds[kind])
-            known = best.get(symbol.start)
-            if known is None or _better(symbol, known):
-                best[symbol.start] = symbol
-    return sorted(best.values())
-
-
-def _better(new: Symbol, old: Symbol) -> bool:
-    """Prefer symbols with a size, then names without a leading underscore."""
-    return (new.size > 0, not new.name.startswith("_")) > (old.size > 0, not old.name.startswith("_"))
-
-
-def _dwarf_lines(path: Path) -> list[tuple[int, str, int]]:
-    """Every row of the line tables as (address, file, line), sorted; empty without DWARF."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    rows: list[tuple[int, str, int]] = []
-    try:
-        with path.open("rb") as file:
-            elf = ELFFile(file)
-            if not elf.has_dwarf_info():
-                return []
-            dwarf = elf.get_dwarf_info()
-            for unit in dwarf.iter_CUs():
-                program = dwarf.line_program_for_CU(unit)
-                if program is not None:
-                    rows.extend(_rows(program))
-    except (ELFError, OSError, KeyError, AttributeError, NotImplementedError):
-        return []  # a line table that pyelftools cannot read costs the line numbers, nothing else
-    rows.sort(key=lambda row: row[0])
-    return rows
-
-
-def _dwarf_inlined(path: Path) -> list[tuple[int, int, str, int]]:
-    """Every inlined call as (start, end, file, line), outer ones first; empty without DWARF."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    found: list[tuple[int, int, str, int]] = []
-    try:
-        with path.open("rb") as file:
-            dwarf = ELFFile(file).get_dwarf_info()
-            for unit in dwarf.iter_CUs():
-                if unit["unit_length"] > _LARGEST_UNIT:
-                    continue
-                names = _file_names(dwarf.line_program_for_CU(unit))
-                for die in unit.iter_DIEs():
-                    if die.tag == "DW_TAG_inlined_subroutine" and "DW_AT_call_line" in die.attributes:
-                        source = names(die.attributes["DW_AT_call_file"].value)
-                        line = die.attributes["DW_AT_call_line"].value
-                        found.extend((start, end, source, line) for start, end in _ranges(dwarf, unit, die))
-    except (ELFError, OSError, KeyError, AttributeError, NotImplementedError):
-        return []
-    return found
-
-
-_LARGEST_UNIT = 1 << 20
-"""Bytes of debugging entries that are still searched for inlined calls: reading them is slow."""
-
-
-def _file_names(program: Any) -> Callable[[int], str]:  # noqa: ANN401 - pyelftools has no types
-    """What the file numbers of a line table stand for."""
-    names = [entry.name.decode(errors="replace") for entry in program.header["file_entry"]]
-    first = 0 if program.header["version"] >= 5 else 1
-    return lambda number: names[number - first] if 0 <= number - first < len(names) else ""
-
-
-def _ranges(dwarf: Any, unit: Any, die: Any) -> list[tuple[int, int]]:  # noqa: ANN401 - pyelftools has no types
-    """The addresses of *die*.  DWARF 4 and 5, by low and high or by a list."""
-    attributes = die.attributes
-    if "DW_AT_low_pc" in attributes and "DW_AT_high_pc" in attributes:
-        low, high = attributes["DW_AT_low_pc"].value, attributes["DW_AT_high_pc"]
-        return [(low, high.value if high.form == "DW_FORM_addr" else low + high.value)]
-    if "DW_AT_ranges" not in attributes or unit["version"] >= 5:
-        return []
-    top = unit.get_top_DIE().attributes
-    base = top["DW_AT_low_pc"].value if "DW_AT_low_pc" in top else 0
-    found = []
-    for entry in dwarf.range_lists().get_range_list_at_offset(attributes["DW_AT_ranges"].value):
-        if hasattr(entry, "base_address"):
-            base = entry.base_address
-        else:
-            found.append((base + entry.begin_offset, base + entry.end_offset))
-    return found
-
-
-def _rows(program: Any) -> list[tuple[int, str, int]]:  # noqa: ANN401 - pyelftools has no types
-    name_of = _file_names(program)
-    rows = []
-    for entry in program.get_entries():
-        state = entry.state
-        if state is None:
-            continue
-        if state.end_sequence:
-            rows.append((state.address, "", 0))
-            continue
-        rows.append((state.address, name_of(state.file), state.line))
-    return rows
+    return sorted(found)
 
 
 class Symbols:
     """Names for the addresses of one process.
 
-    *host_path* turns a guest path into the file on the host, or None when there is none.
+    *open_file* turns a guest path into the file, or None when there is none.  ``complain`` is told, in one line a file
+    and kind, what cannot be said; ``notes`` keeps these lines.
     """
 
-    __slots__ = ("_host_path", "_tables")
+    __slots__ = ("_allowance", "_complain", "_open_file", "_tables", "notes")
 
-    def __init__(self, host_path: Callable[[str], Path | None]) -> None:
-        self._host_path = host_path
-        self._tables: dict[str, SymbolTable | None] = {}
+    def __init__(
+        self, open_file: Callable[[str], Source | None], complain: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        self._open_file = open_file
+        self._complain = complain
+        self._allowance = Allowance()
+        self.notes: list[str] = []
+        self._tables: dict[str, tuple[Source, SymbolTable | None]] = {}
+
+    def _note(self, path: str, text: str) -> None:
+        note = f"{path}: {text}"
+        if note not in self.notes:
+            self.notes.append(note)
+            self._complain(note)
 
     def table(self, path: str) -> SymbolTable | None:
-        """The tables of the file that the guest calls *path*; None when it cannot be read."""
-        if path not in self._tables:
-            host = self._host_path(path)
-            try:
-                self._tables[path] = None if host is None else SymbolTable(host)
-            except (OSError, ValueError):
-                self._tables[path] = None
-        return self._tables[path]
+        """The tables of the file that the guest calls *path*; None when it cannot be read or is no ELF file."""
+        try:
+            source = self._open_file(path)
+        except Ambiguous as ambiguous:
+            self._note(path, str(ambiguous))
+            return None
+        if source is None:
+            return None
+        known = self._tables.get(path)
+        if known is None or known[0] is not source:
+            known = self._tables[path] = (source, self._read(path, source))
+        return known[1]
+
+    def _read(self, path: str, source: Source) -> SymbolTable | None:
+        if not is_elf(source):
+            return None
+        try:
+            return SymbolTable(source, partial(self._note, path), self._allowance)
+        except Damaged as damage:
+            self._note(path, f"no symbols: {damage}")
+        return None
 
     def _bias(self, table: SymbolTable, owner: EntryState, entries: Iterable[EntryState]) -> int:
         """By the lowest mapping of the file, its beginning.
@@ -398,16 +316,75 @@ def _owner(addr: int, entries: Iterable[EntryState]) -> EntryState | None:
     return None
 
 
-def host_path_under(root: str) -> Callable[[str], Path | None]:
-    """Turns a guest path into the host's file below *root*; None when there is none."""
-
-    def find(path: str) -> Path | None:
-        host = Path(root) / path.lstrip("/")
-        return host if host.is_file() else None
-
-    return find
+class Ambiguous(Exception):
+    """One name, several files: nobody can say whose symbols are meant."""
 
 
-def symbols_under(root: str) -> Symbols:
-    """Names for programs whose ``/`` is *root*."""
-    return Symbols(host_path_under(root))
+def symbols_under(root: str, complain: Callable[[str], None] = lambda _text: None) -> Symbols:
+    """Names for a recorded program whose ``/`` was *root*: from the files that are there now, no link followed."""
+
+    @cache
+    def find(path: str) -> Source | None:
+        try:
+            return open_beneath(root, path)
+        except (OSError, ValueError):
+            return None
+
+    return Symbols(find, complain)
+
+
+def symbols_of(map_: VmMap, ktrace: KTrace, complain: Callable[[str], None] = lambda _text: None) -> Symbols:
+    """Names for what a running process has mapped, *map_*, and maps from now on."""
+    files = MappedFiles(map_)
+    ktrace.subscribe(MAP, files)
+    return Symbols(files.open_file, complain)
+
+
+class MappedFiles:
+    """The files whose code a running process has mapped.  Callable: it is a listener for MAP events.
+
+    The vnodes themselves are kept, each with its file open: what the program puts under their names is not read.
+    """
+
+    __slots__ = ("_files", "_several")
+
+    def __init__(self, entries: Iterable[VmMapEntry] = ()) -> None:
+        """Begin with what *entries* map."""
+        self._files: dict[str, VnodeFile] = {}
+        self._several: set[str] = set()
+        for entry in entries:
+            if entry.protection & VM_PROT_EXECUTE:
+                self._take(entry)
+
+    def __call__(self, change: MapChange) -> None:
+        """Keep the file of a mapping that can be executed."""
+        if change.prot & VM_PROT_EXECUTE and change.what in ("insert", "protect") and change.map is not None:
+            found, entry = vm_map_lookup_entry(change.map, change.start)
+            if found:
+                self._take(entry)
+
+    def _take(self, entry: VmMapEntry) -> None:
+        obj = entry.vm_object
+        while obj is not None and obj.backing_object is not None:
+            obj = obj.backing_object
+        vp = None if obj is None or obj.type != OBJT_VNODE else obj.handle
+        if not isinstance(vp, Vnode):
+            return
+        path = full_path(vp)
+        known = self._files.get(path)
+        if known is not None:
+            if known.vp is not vp:
+                self._several.add(path)
+        elif len(self._files) < MOST_FILES:
+            with suppress(OSError):
+                self._files[path] = VnodeFile(vp)
+
+    def open_file(self, path: str) -> Source | None:
+        """The file that was mapped as *path*; Ambiguous when these were several."""
+        if path in self._several:
+            raise Ambiguous("no symbols: different files were mapped under this name")
+        return self._files.get(path)
+
+
+MOST_FILES = 512
+"""Files that are kept for their symbols: each is a descriptor."""

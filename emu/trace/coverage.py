@@ -10,11 +10,10 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel_model.errors import UsageError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from emu.program.files import Output
     from kernel_model.ktrace import EntryState
 
 _BLOCK = struct.Struct("<IHH")
@@ -39,8 +38,8 @@ class Coverage:
         """A block was entered."""
         self.blocks.add((addr, size))
 
-    def write(self, path: str | Path, entries: Iterable[EntryState]) -> int:
-        """Write *path* for a map of *entries*; returns how many blocks lie in mapped files."""
+    def write(self, out: Output, entries: Iterable[EntryState]) -> int:
+        """Write *out* for a map of *entries*; returns how many blocks lie in mapped files."""
         modules = modules_of(entries)
         body = bytearray()
         count = 0
@@ -59,10 +58,7 @@ class Coverage:
         for number, module in enumerate(modules):
             head.append(f"{number:3}, {module.base:#018x}, {module.end:#018x}, 0x0, 0x0, 0x0, {module.path}")
         head.append(f"BB Table: {count} bbs")
-        try:
-            Path(path).write_bytes("\n".join(head).encode() + b"\n" + bytes(body))
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        out.write("\n".join(head).encode() + b"\n" + bytes(body))
         return count
 
 

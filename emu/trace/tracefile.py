@@ -11,13 +11,16 @@ change comes before the system call or fault that caused it and is answered late
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from emu.program.files import Output, Stream, open_file
 from emu.trace.codec import READABLE, VERSION, encode, from_json
 from kernel_model.errors import UsageError
+from kernel_model.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,12 +57,12 @@ class TraceWriter:
 
     def __init__(self, path: str | Path, header: TraceHeader) -> None:
         """Open *path* and write the header; UsageError when it cannot be written."""
-        try:
-            self._file: IO[str] = open(path, "w", buffering=_BUFFER, encoding="ascii")  # noqa: SIM115
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        self._out = Output(path)
+        self._out.write(b"")
+        self._file: IO[str] = open(  # noqa: SIM115 - as long as the run
+            self._out.fd, "w", buffering=_BUFFER, encoding="ascii", closefd=False
+        )
         self.events = 0
-        self._path = path
         first = {"kind": "trace", "version": VERSION, **asdict(header)}
         self._write(json.dumps(first, separators=(",", ":")), flush=True)
 
@@ -80,7 +83,7 @@ class TraceWriter:
         """What was written so far stays; what is still in the buffer is given up."""
         with contextlib.suppress(OSError):
             self._file.close()
-        return UsageError(f"cannot write {self._path}: {error.strerror}")
+        return self._out.refused(error)
 
     def close(self, exit_status: int | None = None, signal: int = 0) -> None:
         """Write the end line and close; may be called twice."""
@@ -102,6 +105,17 @@ class TraceWriter:
         self.close()
 
 
+def _printable(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """*value* with every string printable: a trace may come from anywhere."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(one) for one in value]
+    if isinstance(value, dict):
+        return {printable(name): _printable(one) for name, one in value.items()}
+    return value
+
+
 class TraceReader:
     """Reads a trace from start to end, again each time it is iterated.
 
@@ -119,7 +133,7 @@ class TraceReader:
 
     def _open(self) -> IO[bytes]:
         try:
-            return open(self.path, "rb", buffering=_BUFFER)
+            return io.BufferedReader(Stream(open_file(self.path)), _BUFFER)
         except OSError as error:
             raise TraceError(f"cannot read {self.path}: {error.strerror}") from error
 
@@ -140,9 +154,11 @@ class TraceReader:
         if version not in READABLE:
             known = " and ".join(map(str, READABLE))
             raise TraceError(f"{self.path} is a trace of version {version!r}, this reader knows {known}")
+        root = str(data.get("root"))  # a path to open, not to show
+        data = _printable(data)
         try:
             return TraceHeader(
-                data["program"], tuple(data["argv"]), data["release"], data["abi"], data["root"],
+                data["program"], tuple(data["argv"]), data["release"], data["abi"], root,
                 tuple(data["kinds"]), data["limits"],
             )  # fmt: skip
         except (KeyError, TypeError) as error:
@@ -184,7 +200,7 @@ class TraceReader:
             ) from None
         if not isinstance(data, dict):
             raise TraceError(f"{self.path}:{number}: not a trace event")
-        return data
+        return _printable(data) if b"\\" in line or not line.isascii() else data
 
     def _finish(self, data: dict[str, Any], count: int) -> None:
         if data.get("events") != count:

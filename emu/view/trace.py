@@ -28,6 +28,7 @@ from kernel_model.ktrace import (
     SyscallEvent,
     Unsupported,
 )
+from kernel_model.text import printable
 from kernel_model.vm.vm import prot_string
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class TraceView:
 
     def line(self, event: Event) -> str:
         """*event* as one line, coloured when that was asked for."""
-        text = self._text(event)
+        text = printable(self._text(event))
         if not self.colour:
             return text
         kind = "refused" if isinstance(event, FaultEvent) and not event.repaired else event.kind

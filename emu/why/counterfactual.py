@@ -7,11 +7,12 @@ the map is dropped, and limits are searched for the smallest value that does.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from emu.why.case import VECTOR_PF
 from emu.why.replica import (
     Decision,
+    check_limit_name,
     decide,
     with_guard,
     with_limit,
@@ -21,6 +22,7 @@ from emu.why.replica import (
 )
 from kernel_model.errors import UsageError
 from kernel_model.ktrace import EntryState
+from kernel_model.release import release_named
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_READ, prot_string
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
@@ -33,12 +35,15 @@ if TYPE_CHECKING:
     from kernel_model.ktrace import FaultEvent, MapChange
     from kernel_model.ktrace.snapshot import MapSnapshot
 
+    Change: TypeAlias = Callable[[MapSnapshot, int], tuple[MapSnapshot, int]]
+    """What a ``--what-if`` word does to a snapshot and an address."""
+
 LIMITS = ("stack", "vmem", "memlock", "swap")
 """Resource limits that can refuse a fault."""
 WHAT_IF = (
     "limit.NAME=SIZE, guard=PAGES, sgrowsiz=SIZE, release=NAME, remove=ADDRESS, prot=RWX, filesize=SIZE, addr=+BYTES"
 )
-"""The words that ``apply_change`` understands."""
+"""The words that ``parse_change`` understands."""
 NEAR = 64 * PAGE_SIZE
 """How far up "so many pages higher" looks."""
 
@@ -288,32 +293,40 @@ def with_file_size(snapshot: MapSnapshot, addr: int, size: int) -> MapSnapshot:
     return replace(snapshot, objects=tuple(objects))
 
 
-def apply_change(
-    snapshot: MapSnapshot, addr: int, change: str, size_of: Callable[[str], int]
-) -> tuple[MapSnapshot, int]:
-    """Apply one ``--what-if`` word to *snapshot* and *addr*; UsageError when it is none.
+def parse_change(change: str, size_of: Callable[[str], int]) -> Change:
+    """One ``--what-if`` word as what it does; UsageError when it is none, before anything runs.
 
     *size_of* turns ``16M`` into bytes.
     """
     name, equals, value = change.partition("=")
     if name.startswith("limit.") and equals:
-        bytes_ = RLIM_INFINITY if value in ("unlimited", "infinity") else size_of(value)
-        return with_limit(snapshot, name.removeprefix("limit."), bytes_), addr
+        limit = name.removeprefix("limit.")
+        check_limit_name(limit)
+        most = RLIM_INFINITY if value in ("unlimited", "infinity") else size_of(value)
+        return lambda snapshot, addr: (with_limit(snapshot, limit, most), addr)
+    number: int
     match name if equals else "":
         case "guard":
-            return with_guard(snapshot, _integer(value, change)), addr
+            number = _integer(value, change)
+            return lambda snapshot, addr: (with_guard(snapshot, number), addr)
         case "sgrowsiz":
-            return with_tunable(snapshot, "sgrowsiz", size_of(value)), addr
+            number = size_of(value)
+            return lambda snapshot, addr: (with_tunable(snapshot, "sgrowsiz", number), addr)
         case "release":
-            return with_release(snapshot, value), addr
+            release = release_named(value).name
+            return lambda snapshot, addr: (with_release(snapshot, release), addr)
         case "remove":
-            return without_entry(snapshot, _integer(value, change)), addr
+            number = _integer(value, change)
+            return lambda snapshot, addr: (without_entry(snapshot, number), addr)
         case "prot":
-            return with_protection(snapshot, addr, _rights(value, change)), addr
+            number = _rights(value, change)
+            return lambda snapshot, addr: (with_protection(snapshot, addr, number), addr)
         case "filesize":
-            return with_file_size(snapshot, addr, size_of(value)), addr
+            number = size_of(value)
+            return lambda snapshot, addr: (with_file_size(snapshot, addr, number), addr)
         case "addr":
-            return snapshot, _integer(value, change) + (addr if value[:1] in ("+", "-") else 0)
+            number, relative = _integer(value, change), value[:1] in ("+", "-")
+            return lambda snapshot, addr: (snapshot, number + addr if relative else number)
         case _:
             raise UsageError(f"--what-if {change!r}: expected one of {WHAT_IF}")
 

@@ -20,7 +20,7 @@ from kernel_model.errors import UsageError
 from kernel_model.kern.kern_ktrace import entry_state
 from kernel_model.kern.proc import ProcLock
 from kernel_model.kern.trap import fault_signal
-from kernel_model.release import RELEASES
+from kernel_model.release import RELEASES, release_named
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES
 from kernel_model.ucred import Ucred
 from kernel_model.vm.vm import OBJT_VNODE
@@ -145,7 +145,7 @@ class _File:
 
 def build(snapshot: MapSnapshot) -> _Proc:
     """A process whose map is *snapshot*'s; it is the current process of a Vm of its own."""
-    vm = Vm(RELEASES[snapshot.release], _RAM, _RAM, _SPAN)
+    vm = Vm(release_named(snapshot.release), _RAM, _RAM, _SPAN)
     for name, value in snapshot.tunables.items():
         setattr(vm, name, bool(value) if name == "old_mlock" else value)
     vmspace = vmspace_alloc(vm, snapshot.min_offset, snapshot.max_offset)
@@ -212,13 +212,18 @@ def decide(snapshot: MapSnapshot, addr: int, access: int) -> Decision:
     return Decision(result, signo, code, why, tuple(recorder.steps), map_.size - size, after)
 
 
+def check_limit_name(name: str) -> None:
+    """UsageError unless *name* is one of a limit."""
+    if name not in RLIMIT_NAMES.values():
+        raise UsageError(f"no limit is called {name!r} (try {', '.join(sorted(RLIMIT_NAMES.values()))})")
+
+
 def with_limit(snapshot: MapSnapshot, name: str, value: int) -> MapSnapshot:
     """*snapshot* with another soft limit; *name* as ``stack`` or ``vmem``.
 
     It is the limit that the program starts with: setrlimit(2) would change rights in the stack's reserve too.
     """
-    if name not in RLIMIT_NAMES.values():
-        raise UsageError(f"no limit is called {name!r} (try {', '.join(sorted(RLIMIT_NAMES.values()))})")
+    check_limit_name(name)
     return replace(snapshot, limits=snapshot.limits | {name: value})
 
 
@@ -280,9 +285,7 @@ def with_release(snapshot: MapSnapshot, name: str) -> MapSnapshot:
 
     Differs: addresses stay; what that release's execve or mmap would have placed elsewhere is not moved.
     """
-    if name not in RELEASES:
-        raise UsageError(f"no release is called {name!r} (try {', '.join(RELEASES)})")
-    old, new = RELEASES[snapshot.release], RELEASES[name]
+    old, new = release_named(snapshot.release), release_named(name)
     made = replace(snapshot, release=name)
     made = with_tunable(made, "stack_guard_page", new.stack_guard_page)
     made = with_tunable(made, "cluster_anon", new.cluster_anon)

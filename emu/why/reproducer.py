@@ -7,7 +7,6 @@ the access again, and asserts result, signal, code and the check that refused.  
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.why.case import VECTOR_PF
@@ -19,6 +18,7 @@ from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm_param import KERN_NAMES, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from emu.program.files import Output
     from emu.why.counterfactual import Counterfactual
     from emu.why.verdict import Verdict
     from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState
@@ -187,9 +187,6 @@ def _test(number: int, one: Counterfactual) -> str:
     )
 
 
-def write_reproducer(verdict: Verdict, path: str | Path) -> None:
-    """Write the test to *path*; UsageError when that cannot be done."""
-    try:
-        Path(path).write_text(reproducer(verdict), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+def write_reproducer(verdict: Verdict, out: Output) -> None:
+    """Write the test to *out*; UsageError when that cannot be done."""
+    out.write(reproducer(verdict).encode())

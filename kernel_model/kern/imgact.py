@@ -12,6 +12,7 @@ from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.proc import P_INEXEC
 from kernel_model.ktrace.events import EXEC, Cause, ExecStage
+from kernel_model.text import printable_bytes
 from kernel_model.vm.vm_kern import ARG_MAX
 from kernel_model.vm.vm_param import PAGE_SIZE
 from kernel_model.vm.vnode_pager import vnode_pager_flush
@@ -31,9 +32,7 @@ MAXPAGESIZES: Final = 3
 
 def path_text(path: bytes) -> str:
     """*path* for a message: printable, and not longer than a line.  Model only."""
-    text = path.decode(errors="backslashreplace")
-    if not text.isprintable():
-        text = repr(text)[1:-1]
+    text = printable_bytes(path)
     return text if len(text) <= 80 else f"{text[:60]}...{text[-17:]}"
 
 

@@ -36,6 +36,7 @@ from kernel_model.kern.sysentvec import SV_SHP
 from kernel_model.kern.vfs_lookup import namei, vn_fullpath
 from kernel_model.kern.vnode import MNT_NOEXEC, MNT_NOSUID, S_ISGID, S_ISUID, VDIR, VEXEC, VREG
 from kernel_model.rlimit import RLIMIT_STACK
+from kernel_model.text import printable
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_EXECUTE, VM_PROT_READ
 from kernel_model.vm.vm_kern import exec_map_alloc, exec_map_free, kmem_write
 from kernel_model.vm.vm_map_delete import vm_map_remove
@@ -253,7 +254,7 @@ def do_execve(run: _Execution) -> None:
         # Model only: the first process has no program yet, but its stack may have to grow for the strings.
         _set_textvp(imgp)
     stack_base = some(imgp.copyout_strings, "copyout_strings")(imgp)
-    imgp.stage("commit", comm=_comm(imgp))
+    imgp.stage("commit", comm=printable(_comm(imgp)))
     _commit(imgp)
     some(imgp.setregs, "setregs")(td, imgp, stack_base)
     imgp.stage("registers", rip=imgp.entry_addr, stack=stack_base)

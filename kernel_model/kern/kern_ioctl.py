@@ -17,6 +17,7 @@ from kernel_model.kern.file import file_ops
 from kernel_model.kern.kern_descrip import FREAD, FWRITE, O_ASYNC, O_NONBLOCK
 from kernel_model.kern.vnode import VCHR
 from kernel_model.ktrace import Unsupported
+from kernel_model.text import printable_bytes
 
 if TYPE_CHECKING:
     from kernel_model.kern.kern_descrip import File
@@ -76,6 +77,6 @@ def unknown_ioctl(td: Thread, fd: int, command: int) -> None:
     fp = td.td_proc.p_fd.fget_path(fd)
     kt = td.td_proc.kernel.ktrace
     if kt.unsupported is not None:
-        name = f"{command:#x} on {fp.f_ops.fo_name(fp).decode(errors='replace')}"
+        name = f"{command:#x} on {printable_bytes(fp.f_ops.fo_name(fp))}"
         kt.emit(Unsupported("ioctl", name, command, "ENOTTY", pid=td.td_proc.p_pid))
     raise SyscallError(E.ENOTTY)

@@ -41,6 +41,7 @@ from kernel_model.kern.signo import (
     signame,
 )
 from kernel_model.ktrace import SignalEvent, Unsupported
+from kernel_model.text import printable
 from kernel_model.vm.vm_pageout import vm_pageout_oom
 
 if TYPE_CHECKING:
@@ -348,7 +349,7 @@ def killproc(kernel: Kernel, proc: Proc, why: str) -> None:
     """Send SIGKILL and say so on the terminal.  FreeBSD: killproc()."""
     if kernel.uprintf is not None:
         uid = proc.p_ucred.cr_uid
-        kernel.uprintf(f"pid {proc.p_pid} ({proc.p_comm}), uid {uid}, was killed: {why}")
+        kernel.uprintf(f"pid {proc.p_pid} ({printable(proc.p_comm)}), uid {uid}, was killed: {why}")
     psignal(proc, KSigInfo(SIGKILL, SI_KERNEL))
 
 

@@ -15,6 +15,7 @@ from kernel_model.kern.copyin import copyin, copyout, fuword64
 from kernel_model.kern.kern_mib import Oid, encode, tree
 from kernel_model.kern.vfs_lookup import vn_fullpath
 from kernel_model.ktrace import Unsupported
+from kernel_model.text import printable
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Thread
@@ -128,7 +129,7 @@ def _write(td: Thread, oid: Oid, new: int, newlen: int) -> None:
 def _missing(td: Thread, name: str) -> None:
     kt = td.td_proc.kernel.ktrace
     if kt.unsupported is not None:
-        kt.emit(Unsupported("sysctl", name, pid=td.td_proc.p_pid))
+        kt.emit(Unsupported("sysctl", printable(name), pid=td.td_proc.p_pid))
 
 
 # -- names and numbers --------------------------------------------------------------------------------------

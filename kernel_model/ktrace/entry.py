@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kernel_model.text import printable_bytes
+
 
 class EntryState(NamedTuple):
     """A vm_map_entry as it was.  FreeBSD: struct vm_map_entry, sys/vm/vm_map.h."""
@@ -31,7 +33,7 @@ class EntryState(NamedTuple):
 
 
 def full_path(vp: object) -> str:
-    """The path by which *vp* was looked up last, empty when it is no vnode."""
+    """The path by which *vp* was looked up last, printable; empty when it is no vnode."""
     names: list[bytes] = []
     while vp is not None:
         name = getattr(vp, "v_name", None)
@@ -40,4 +42,4 @@ def full_path(vp: object) -> str:
         if name:
             names.append(name)
         vp = getattr(vp, "v_dd", None)
-    return "/" + b"/".join(reversed(names)).decode(errors="backslashreplace") if names else ""
+    return "/" + printable_bytes(b"/".join(reversed(names))) if names else ""

@@ -17,6 +17,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -52,17 +53,20 @@ def run_cases(kind: str, count: int, first: int = 0, patience: float = PATIENCE)
     """Run cases ``first .. first + count - 1`` of *kind*; the ones that broke the host."""
     blamed: list[Blame] = []
     number = first
-    while number < first + count and len(blamed) < 20:
-        number = _one_child(kind, number, first + count - number, patience, blamed)
+    # A child that is killed cannot tidy up: everything it makes is in here.
+    with tempfile.TemporaryDirectory(prefix="hostile-", ignore_cleanup_errors=True) as folder:
+        while number < first + count and len(blamed) < 20:
+            number = _one_child(kind, number, first + count - number, patience, blamed, folder)
     return blamed
 
 
-def _one_child(kind: str, first: int, count: int, patience: float, blamed: list[Blame]) -> int:
-    """Run a child until it ends; returns the number to go on with."""
+def _one_child(kind: str, first: int, count: int, patience: float, blamed: list[Blame], folder: str) -> int:
+    """Run a child until it ends, its temporary files in *folder*; returns the number to go on with."""
     command = [sys.executable, "-m", "tests.hostile.cage", kind, str(first), str(count)]
     child = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    )
+        command, cwd=ROOT, env=os.environ | {"TMPDIR": folder}, bufsize=0,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     errors: list[bytes] = []
     drain = threading.Thread(target=lambda: errors.append(child.stderr.read()))
     drain.start()

@@ -9,6 +9,7 @@ import pytest
 
 from emu.api import watch
 from emu.machine import Machine
+from emu.program.files import open_file
 from emu.program.symbols import SymbolTable
 
 SOURCE = r"""
@@ -89,7 +90,7 @@ def test_a_store_behind_a_block_is_an_overrun_or_hits_the_next_mapping(program):
 
 
 def test_data_of_a_position_independent_program_has_its_name(program):
-    table = SymbolTable(__import__("pathlib").Path(program))
+    table = SymbolTable(open_file(program))
     assert table.dynamic
     symbol = next(one for one in table.symbols if one.name == "data")
     assert table.section(symbol.start).name == ".data"

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from emu.program.files import Output
 from emu.trace.coverage import Coverage, read_drcov
 from emu.trace.decode import Decoder, flag_text, quoted
 from emu.trace.flagnames import FLAGS
@@ -189,7 +190,7 @@ def test_coverage_is_drcov(tmp_path):
         coverage.hit(addr, 16)
     entries = [EntryState(0x200000, 0x202000, 5, 7, vnode="/guest/a b"), EntryState(0x202000, 0x203000, 3, 7)]
     path = tmp_path / "cov"
-    assert coverage.write(path, entries) == 2
+    assert coverage.write(Output(path), entries) == 2
     assert path.read_bytes().startswith(b"DRCOV VERSION: 2\n")
     modules, blocks = read_drcov(path)
     assert [tuple(module) for module in modules] == [(0x200000, 0x202000, "/guest/a b")]
