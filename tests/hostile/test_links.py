@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 import subprocess
@@ -228,6 +229,7 @@ def test_a_file_below_a_root_is_reached_without_links(tmp_path):
     for name in ("l/f", "d/m", "d", "d/../d/f", "", "/", "d/f/x", "no"):
         with pytest.raises(OSError):
             open_beneath(str(tmp_path), name)
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(100):
         with pytest.raises(UsageError):
@@ -236,7 +238,7 @@ def test_a_file_below_a_root_is_reached_without_links(tmp_path):
             open_beneath(str(tmp_path), "d/m")
         Output(tmp_path / "new").discard()
         open_beneath(str(tmp_path), "d/f")
-    assert len(os.listdir("/proc/self/fd")) == before, "no descriptor stays open"
+    assert len(os.listdir("/proc/self/fd")) <= before, "no descriptor stays open"
 
 
 @pytest.mark.parametrize("command", ["why", "maps"])
