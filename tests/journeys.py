@@ -33,7 +33,7 @@ Journey = list[tuple[str, str]]
 def _place(frame: FrameType) -> tuple[str, str] | None:
     """File and function of one of ours, None for what belongs to Python or the tests."""
     path = Path(frame.f_code.co_filename)
-    if not path.is_relative_to(ROOT) or path.is_relative_to(ROOT / "tests"):
+    if not any(path.is_relative_to(ROOT / package) for package in ("emu", "kernel_model")):
         return None
     return str(path.relative_to(ROOT)), frame.f_code.co_qualname.replace("<locals>.", "")
 
