@@ -66,8 +66,17 @@ class Listener(Protocol):
         ...
 
 
-def unheard(step: str, ok: bool, **operands: int) -> bool:
-    """``Vm.check`` while nobody listens.  Model only."""
+def unheard(
+    step: str, ok: bool,
+    need: int = 0, avail_ssize: int = 0, guard: int = 0, gap: int = 0, max_grow: int = 0, ssize: int = 0,
+    limit: int = 0,
+    wired: int = 0, amount: int = 0, size: int = 0, addr: int = 0, below: int = 0, above: int = 0,
+    start: int = 0, end: int = 0, rv: int = 0, eflags: int = 0, **others: int,
+) -> bool:  # fmt: skip
+    """``Vm.check`` while nobody listens.  Model only.
+
+    The operands of a growth are spelled out, for a dictionary made at each call would cost as much as all the rest.
+    """
     return ok
 
 
