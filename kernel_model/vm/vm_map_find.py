@@ -152,7 +152,7 @@ def vm_map_find(
              vm_map_insert or, with a MAP_STACK_GROWS_* flag, vm_map_stack returns.
     FreeBSD: vm_map_find(9).
     """
-    return _find(map_, FindRequest(obj, offset, addr, length, find_space, prot, max_, cow, max_addr))
+    return _find(map_, _request(map_, obj, offset, addr, length, find_space, prot, max_, cow, max_addr))
 
 
 def vm_map_find_min(
@@ -172,24 +172,39 @@ def vm_map_find_min(
 
     FreeBSD: vm_map_find_min(), see vm_map_find(9).
     """
-    request = FindRequest(obj, offset, addr, length, find_space, prot, max_, cow, max_addr)
+    request = _request(map_, obj, offset, addr, length, find_space, prot, max_, cow, max_addr)
     rv, found = _find(map_, request)
     if rv == KERN_SUCCESS or min_addr >= addr:
         return rv, found
     return _find(map_, request._replace(addr=min_addr))
 
 
+def _request(
+    map_: VmMap,
+    obj: VmObject | None,
+    offset: int,
+    addr: int,
+    length: int,
+    find_space: int,
+    prot: int,
+    max_: int,
+    cow: int,
+    max_addr: int,
+) -> FindRequest:
+    """What is asked for, as far as the release knows such a wish and the object has a colour."""
+    release = map_.vm.release
+    kassert(not cow & _GROWS or obj is None, "vm_map_find: object for a stack")
+    if find_space == release.vmfs_optimal_space and (obj is None or not obj.flags & OBJ_COLORED):
+        find_space = VMFS_ANY_SPACE
+    if not release.find_max_addr:
+        max_addr = 0
+    return FindRequest(obj, offset, addr, length, find_space, prot, max_, cow, max_addr)
+
+
 def _find(map_: VmMap, request: FindRequest) -> tuple[KernReturn, int]:
     """Choose the strategy, and hold the lock meanwhile."""
-    release = map_.vm.release
-    obj = request.obj
-    kassert(not request.cow & _GROWS or obj is None, "vm_map_find: object for a stack")
-    if request.find_space == release.vmfs_optimal_space and (obj is None or not obj.flags & OBJ_COLORED):
-        request = request._replace(find_space=VMFS_ANY_SPACE)
-    if request.max_addr and not release.find_max_addr:
-        request = request._replace(max_addr=0)
     map_.lock()
-    rv, addr = _find_modern(map_, request) if release.find_alignspace else _find_classic(map_, request)
+    rv, addr = (_find_modern if map_.vm.release.find_alignspace else _find_classic)(map_, request)
     map_.unlock()
     return rv, addr
 
