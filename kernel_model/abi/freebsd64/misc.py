@@ -1,6 +1,6 @@
 """The other FreeBSD calls of a program with one thread.
 
-FreeBSD: sys/kern/kern_procctl.c, sys_getrandom.c, kern_resource.c, sched_4bsd.c; numbers of sys/kern/syscalls.master.
+FreeBSD: sys/kern/kern_procctl.c, kern_resource.c, sched_4bsd.c; numbers of sys/kern/syscalls.master.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kernel_model.kern.copyin import copyinstr, copyout, fuword32, suword32
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
 from kernel_model.kern.proc import P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC
+from kernel_model.kern.sys_getrandom import sys_getrandom
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.ktrace import Unsupported
 
@@ -60,23 +61,6 @@ def sys_getlogin(td: Thread, namebuf: int, size: int) -> int:
         raise SyscallError(ERANGE)
     copyout(td, namebuf, name)
     return 0
-
-
-GRND_NONBLOCK = 1
-GRND_RANDOM = 2
-GRND_INSECURE = 4
-GETRANDOM_MAX = 32 << 20
-"""Bytes that one call gives at most."""
-
-
-def sys_getrandom(td: Thread, buf: int, size: int, flags: int) -> int:
-    """getrandom(2)."""
-    exclusive = GRND_RANDOM | GRND_INSECURE
-    if flags & ~(GRND_NONBLOCK | exclusive) or flags & exclusive == exclusive:
-        raise SyscallError(EINVAL)
-    size = min(size, GETRANDOM_MAX)
-    copyout(td, buf, td.td_proc.kernel.random_bytes(size))
-    return size
 
 
 def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int) -> int:

@@ -28,6 +28,7 @@ from kernel_model.kern.copyin import copyin, copyout, suword32
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
+from kernel_model.kern.sys_getrandom import sys_getrandom
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vfs_lookup import AT_FDCWD, path_arg
 from kernel_model.vm.vm_param import PAGE_SHIFT, VM_MAXUSER_ADDRESS
@@ -95,23 +96,6 @@ def sys_arch_prctl(td: Thread, code: int, addr: int) -> int:
         copyout(td, addr, base.to_bytes(8, "little"))
         return 0
     raise SyscallError(EINVAL)
-
-
-GRND_NONBLOCK = 1
-GRND_RANDOM = 2
-GRND_INSECURE = 4
-GETRANDOM_MAX = 32 << 20
-"""Bytes that one call gives at most."""
-
-
-def sys_getrandom(td: Thread, buf: int, size: int, flags: int) -> int:
-    """getrandom(2)."""
-    exclusive = GRND_RANDOM | GRND_INSECURE
-    if flags & ~(GRND_NONBLOCK | exclusive) or flags & exclusive == exclusive:
-        raise SyscallError(EINVAL)
-    size = min(size, GETRANDOM_MAX)
-    copyout(td, buf, td.td_proc.kernel.random_bytes(size))
-    return size
 
 
 # -- the process --------------------------------------------------------------------------------------------
