@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from kernel_model.kern.kern_ktrace import entry_state
-from kernel_model.kern.machdep import GPR_NAMES
+from kernel_model.kern.machdep import FRAME_REGISTERS
 from kernel_model.kern.signo import SS_DISABLE
 from kernel_model.ktrace.entry import full_path
 from kernel_model.ktrace.snapshot import MapSnapshot, ObjectState, Recursion
@@ -168,7 +168,7 @@ def evidence_of(td: Thread, rip: int, va: int, spot: Iterable[EntryState | None]
     proc = td.td_proc
     vmspace = proc.p_vmspace
     frame = td.td_cpu.get_frame()
-    registers = {name: getattr(frame, name) for name in (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base")}
+    registers = {name: getattr(frame, name) for name in FRAME_REGISTERS}
     registers["rip"] = rip
     snapshot = take_snapshot(proc, va)
     stack = td.td_sigstk

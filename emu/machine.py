@@ -175,7 +175,7 @@ class Machine:
 
     def _plimit(self) -> Plimit:
         limit = Plimit.initial(self.vm)
-        numbers = {name.removeprefix("RLIMIT_").lower(): number for number, name in RLIMIT_NAMES.items()}
+        numbers = {name: number for number, name in RLIMIT_NAMES.items()}
         for name, value in self._limits.items():
             if name not in numbers:
                 raise UsageError(f"no resource limit is called {name!r}")

@@ -33,7 +33,7 @@ def parse_limits(texts: list[str]) -> dict[str, int]:
     """``["stack=8M,vmem=1G", "nofile=64"]`` to a name-to-value dictionary; ``unlimited`` is RLIM_INFINITY."""
     from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_NAMES
 
-    known = {name.removeprefix("RLIMIT_").lower() for name in RLIMIT_NAMES.values()}
+    known = set(RLIMIT_NAMES.values())
     limits: dict[str, int] = {}
     for pair in (pair for text in texts for pair in text.split(",") if pair):
         name, equals, value = pair.partition("=")

@@ -14,9 +14,9 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from emu.engine.pmap import mirror_of
-from emu.engine.trap import VECTOR_GP
 from emu.program.disasm import disassemble
-from kernel_model.kern.trap import trap
+from kernel_model.kern.machdep import FRAME_REGISTERS
+from kernel_model.kern.trap import IDT_GP, trap
 from kernel_model.vm.vm import VM_PROT_READ, VM_PROT_WRITE
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
@@ -62,7 +62,7 @@ class AlignmentCheck:
         if self._cpu.leaving:
             return
         frame = self._cpu.get_frame()
-        registers = {name: getattr(frame, name) for name in frame.__dataclass_fields__}
+        registers = {name: getattr(frame, name) for name in FRAME_REGISTERS}
         found = disassemble(self._code(va, size), va, registers)
         if found is None or not found.wants_alignment:
             return
@@ -71,7 +71,7 @@ class AlignmentCheck:
                 store = found.mnemonic in STORES and found.operands.startswith("xmmword ptr [")
                 access = VM_PROT_WRITE if store else VM_PROT_READ
                 self._cpu.leave_block()
-                trap(self._pcpu.curthread, VECTOR_GP, 0, operand.addr, access, operand.size)
+                trap(self._pcpu.curthread, IDT_GP, 0, operand.addr, access, operand.size)
                 self._cpu.engine.stop()
                 mirror_of(self._pmap).tlb.refuse_all()
                 return

@@ -16,7 +16,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from emu.engine.raw import REGISTERS, UC_MEM_FETCH, UC_PROT_EXEC, UC_PROT_READ, UC_X86_INS_CPUID, Engine, MachineError
-from kernel_model.kern.machdep import GPR_NAMES, INITIAL_FPCW, INITIAL_MXCSR, SYSCALL_LENGTH, TrapFrame
+from kernel_model.kern.machdep import FPSTATE_INIT, FRAME_REGISTERS, MXCSR_MASK, SYSCALL_LENGTH, TrapFrame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 CPU_SKYLAKE_CLIENT = 21
 """UC_CPU_X86_SKYLAKE_CLIENT: of Unicorn's models the one with most instructions, without AVX as all of them."""
-FRAME_REGISTERS = (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base")
 
 MSR_EFER = 0xC0000080
 MSR_STAR = 0xC0000081
@@ -41,7 +40,6 @@ CR4_USER = 0x10620
 SYSRETQ = bytes.fromhex("480f07")
 
 FXSAVE_SIZE = 512
-MXCSR_MASK = 0xFFFF
 
 CPUID_LEAVES: dict[tuple[int, int], tuple[int, int, int, int]] = {
     # What TCG executes, without what needs a kernel's help (XSAVE) or makes runs differ (RDRAND).
@@ -52,15 +50,6 @@ CPUID_LEAVES: dict[tuple[int, int], tuple[int, int, int, int]] = {
 }
 """(leaf, subleaf) -> eax, ebx, ecx, edx.  Leaf 1: SSE3 PCLMUL SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES; leaf 7:
 FSGSBASE BMI1 BMI2 ERMS ADX.  Other leaves are Unicorn's."""
-
-
-def initial_fpregs() -> bytes:
-    """The FXSAVE image of a fresh program: fpuinit(9)."""
-    image = bytearray(FXSAVE_SIZE)
-    image[0:2] = INITIAL_FPCW.to_bytes(2, "little")
-    image[24:28] = INITIAL_MXCSR.to_bytes(4, "little")
-    image[28:32] = MXCSR_MASK.to_bytes(4, "little")
-    return bytes(image)
 
 
 class UcCpu:
@@ -84,7 +73,7 @@ class UcCpu:
         self._fp = self._fp_batch()
         enter_user_mode(engine)
         engine.save_context()
-        self.set_fpregs(initial_fpregs())
+        self.set_fpregs(FPSTATE_INIT)
         self.set_frame(TrapFrame())
 
     # the frame

@@ -108,10 +108,6 @@ class UcPmapHardware:
         if engine is not None:
             engine.interrupt()
 
-    def ask(self) -> None:
-        """Ask once for what :meth:`interrupt` waits for."""
-        some(self.engine, "engine").ask()
-
     def destroy(self) -> None:
         """The address space is gone; the engine goes too, or when the machine has left it."""
         self.mapped.forget()

@@ -492,20 +492,9 @@ class Engine:
 
         self._hook(UC_HOOK_INSN, _INSN_CB(callback), 1, 0, insn)
 
-    def hook_code(self, function: Callable[[int, int], None], begin: int, end: int) -> None:
-        """Call ``function(rip, size)`` before each instruction in [begin, end], both inclusive."""
-        fail = self.fail
-
-        def callback(_uc: int, rip: int, size: int) -> None:
-            try:
-                function(rip, size)
-            except BaseException as error:  # noqa: BLE001 - as above
-                fail(error)
-
-        self._hook(UC_HOOK_CODE, _CODE_CB(callback), begin, end)
-
-    def hook_block(self, function: Callable[[int, int], None]) -> None:
-        """Call ``function(address, size)`` before each basic block."""
+    def _hook_code(
+        self, kind: int, function: Callable[[int, int], None], begin: int = 1, end: int = 0
+    ) -> None:
         fail = self.fail
 
         def callback(_uc: int, address: int, size: int) -> None:
@@ -514,7 +503,15 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - as above
                 fail(error)
 
-        self._hook(UC_HOOK_BLOCK, _CODE_CB(callback))
+        self._hook(kind, _CODE_CB(callback), begin, end)
+
+    def hook_code(self, function: Callable[[int, int], None], begin: int, end: int) -> None:
+        """Call ``function(rip, size)`` before each instruction in [begin, end], both inclusive."""
+        self._hook_code(UC_HOOK_CODE, function, begin, end)
+
+    def hook_block(self, function: Callable[[int, int], None]) -> None:
+        """Call ``function(address, size)`` before each basic block."""
+        self._hook_code(UC_HOOK_BLOCK, function)
 
     def hook_port(self, insn: int, function: Callable[[], None]) -> None:
         """Call *function* for IN or OUT, whatever the port; RIP is still at the instruction."""

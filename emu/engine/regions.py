@@ -79,14 +79,14 @@ class RegionTable:
         at = index - 1
         while at >= 0:
             below = pieces[starts[at]]
-            if below.end != result[0].start or not below.joins(result[0]) or below.end - below.start > size:
+            if not below.joins(result[0]) or below.end - below.start > size:
                 break
             result.insert(0, below)
             at -= 1
         at = index + 1
         while at < len(starts):
             above = pieces[starts[at]]
-            if above.start != result[-1].end or not result[-1].joins(above) or above.end - above.start > size:
+            if not result[-1].joins(above) or above.end - above.start > size:
                 break
             result.append(above)
             at += 1

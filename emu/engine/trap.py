@@ -19,7 +19,7 @@ from emu.engine.raw import UC_X86_INS_IN, UC_X86_INS_OUT, UC_X86_INS_SYSCALL, UC
 from kernel_model.errno import EJUSTRETURN
 from kernel_model.kern.machdep import PSL_C, SYSCALL_LENGTH
 from kernel_model.kern.subr_syscall import bind
-from kernel_model.kern.trap import trap, trap_pfault
+from kernel_model.kern.trap import IDT_BP, IDT_GP, IDT_OF, IDT_UD, trap, trap_pfault
 from kernel_model.vm.vm_param import PAGE_MASK, PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.subr_syscall import Running
 
 INT_OPCODE = 0xCD
-VECTOR_BP = 3
-VECTOR_OF = 4
-VECTOR_UD = 6
-VECTOR_GP = 13
 
 
 class Traps:
@@ -123,25 +119,25 @@ class Traps:
         if self._cpu.leaving:
             return
         frame = self._cpu.get_frame()
-        if vector not in (VECTOR_BP, VECTOR_OF) and self._bytes_before(frame.rip) == bytes((INT_OPCODE, vector & 0xFF)):
+        if vector not in (IDT_BP, IDT_OF) and self._bytes_before(frame.rip) == bytes((INT_OPCODE, vector & 0xFF)):
             # The gates of all other vectors belong to the kernel: INT n is a protection fault at itself.
             frame.rip -= 2
             self._cpu.set_frame(frame)
-            self._trap(VECTOR_GP, (vector & 0xFF) * 8 + 2)
+            self._trap(IDT_GP, (vector & 0xFF) * 8 + 2)
         else:
             self._trap(vector)
         self._cpu.forget_exception()
 
     def _undefined(self) -> bool:
         if not self._cpu.leaving:
-            self._trap(VECTOR_UD)
+            self._trap(IDT_UD)
         return False
 
     def _privileged(self) -> None:
         """IN, OUT and SYSENTER, which Unicorn would execute: RIP is at the instruction."""
         if not self._cpu.leaving:
             self._cpu.leave_block()
-            self._trap(VECTOR_GP)
+            self._trap(IDT_GP)
             self._hw.tlb.refuse_all()
 
     def _trap(self, vector: int, error: int = 0) -> None:

@@ -85,7 +85,7 @@ def _same(what: str, ours: list[Piece], theirs: list[Piece]) -> None:
     """Compare two lists of pieces; MirrorDesync names the first place where they differ."""
     for mine, other in zip(ours, theirs, strict=False):
         if mine != other:
-            place = min(mine.start, other.start) if mine.start != other.start else mine.start
+            place = min(mine.start, other.start)
             field = next(name for name, a, b in zip(Piece._fields, mine, other, strict=True) if a != b)
             raise MirrorDesync(f"{place:#x}: {field} differs: map {mine}, {what} {other}")
     if len(ours) != len(theirs):

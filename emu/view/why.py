@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from emu.trace.codec import access_name
 from emu.trace.decode import Decoder
 from emu.why.blame import history_lines
-from emu.why.case import VECTOR_PF, Case, describe_range, distance, refusing_step
+from emu.why.case import Case, describe_range, distance, refusing_step
 from emu.why.diagnosis import past_eof
 from kernel_model.kern.signo import SIGBUS, signame
+from kernel_model.kern.trap import IDT_PF
 from kernel_model.ktrace.events import CHECK, STAGE, Step
 from kernel_model.release import RELEASES
 from kernel_model.rlimit import RLIM_INFINITY
@@ -73,7 +74,7 @@ def why_text(verdict: Verdict, fate: str = "") -> str:
     if fate:
         lines.append(f"  the process {fate}")
     lines += _changes(verdict)
-    if verdict.event.vector == VECTOR_PF:
+    if verdict.event.vector == IDT_PF:
         lines += _blame(verdict.case)
     return "\n".join(lines) + "\n"
 
@@ -85,7 +86,7 @@ def _facts(case: Case) -> Iterator[str]:
         where = "a system call"
     yield f"fault          event {event.seq} of the run, pid {event.pid}, thread {event.tid}, in {where}"
     value = "" if event.value is None or event.access != 2 else f", value {event.value:#x}"
-    in_memory = event.vector == VECTOR_PF or event.size
+    in_memory = event.vector == IDT_PF or event.size
     if in_memory:
         yield f"  access       {case.access} at {event.addr:#x}{value}"
     else:

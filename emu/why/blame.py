@@ -157,13 +157,18 @@ def _apply(owned: list[Owned], change: MapChange) -> list[Owned]:
     return out
 
 
+def _deed(cause: Cause) -> str:
+    """What was done, by its name alone."""
+    return {"fault": "a fault", "signal": f"signal {cause.name}"}.get(cause.kind, cause.name)
+
+
 def describe_cause(cause: Cause, name_of: Callable[[int], str] | None = None) -> str:
     """``mmap at event 212 (rip 0x2013a0, main+0x20)``: who did it, for people."""
     if cause.kind == "kernel":
         return "the kernel"
     if cause.kind == "exec":
         return f"execve ({cause.name})" + (f" at event {cause.seq}" if cause.seq else "")
-    what = {"fault": "a fault", "signal": f"signal {cause.name}"}.get(cause.kind, cause.name)
+    what = _deed(cause)
     text = f"{what} at event {cause.seq}"
     if cause.rip:
         name = name_of(cause.rip) if name_of is not None else ""
@@ -212,7 +217,7 @@ def cause_lines(cause: Cause, names: Names | None = None) -> list[str]:
         return ["the kernel"]
     if cause.kind == "exec":
         return [f"execve ({cause.name})"]
-    what = {"fault": "a fault", "signal": f"signal {cause.name}"}.get(cause.kind, cause.name)
+    what = _deed(cause)
     if cause.args:
         call = SyscallEvent("enter", cause.abi, cause.number, cause.name, cause.args, cause.letters)
         what = f"{cause.name}({', '.join(Decoder.plain(call))})"

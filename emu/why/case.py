@@ -29,14 +29,18 @@ if TYPE_CHECKING:
     from kernel_model.ktrace import EntryState, FaultEvent
     from kernel_model.ktrace.snapshot import MapSnapshot
 
-VECTOR_GP = 13
-VECTOR_PF = 14
 NEAR_STACK = 1 << 16
 """An access this close to rsp is one to the stack."""
 FAR_FRAME = 1 << 16
 MAX_CALLERS = 6
 GROWTH_CHECKS = ("reserve", "guard", "stack_limit", "memlock", "vmem", "insert", "wire")
 """Checks that only an address in a stack's area reaches."""
+
+
+def mapping_below(snapshot: MapSnapshot, addr: int) -> EntryState | None:
+    """The highest entry of *snapshot*, guards aside, that ends at or below *addr*."""
+    below = (entry for entry in reversed(snapshot.entries) if entry.end <= addr)
+    return next((entry for entry in below if not entry.eflags & MAP_ENTRY_GUARD), None)
 
 
 @dataclass(frozen=True)
@@ -184,13 +188,7 @@ class Case:
 
     def below(self) -> EntryState | None:
         """The highest real mapping below the address."""
-        found = None
-        for entry in self.snapshot.entries:
-            if entry.end > self.event.addr:
-                break
-            if not entry.eflags & MAP_ENTRY_GUARD:
-                found = entry
-        return found
+        return mapping_below(self.snapshot, self.event.addr)
 
     def made_by(self, entry: EntryState) -> str:
         """`` mapped by mmap at event 212 (rip ..., main)``, empty without blame."""

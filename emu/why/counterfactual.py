@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from emu.why.case import VECTOR_PF
+from emu.why.case import mapping_below
 from emu.why.replica import (
     Decision,
     check_limit_name,
@@ -21,6 +21,7 @@ from emu.why.replica import (
     without_entry,
 )
 from kernel_model.errors import UsageError
+from kernel_model.kern.trap import IDT_PF
 from kernel_model.ktrace import EntryState
 from kernel_model.release import release_named
 from kernel_model.rlimit import RLIM_INFINITY
@@ -79,7 +80,7 @@ class Question:
 
 def counterfactuals(event: FaultEvent, answer: Answer | None) -> list[Counterfactual]:
     """Everything that would have let the access of *event* succeed; *answer* is blame's for its address."""
-    if event.snapshot is None or event.vector != VECTOR_PF:
+    if event.snapshot is None or event.vector != IDT_PF:
         return []
     question = Question(event.snapshot, event.addr, event.access)
     if question.ask(event.snapshot).repaired:
@@ -145,7 +146,7 @@ def _neighbour(question: Question, answer: Answer | None) -> Counterfactual | No
     snapshot = question.snapshot
     in_the_way = snapshot.at(question.addr)
     if in_the_way is None or in_the_way.eflags & MAP_ENTRY_GUARD:
-        in_the_way = next((e for e in reversed(snapshot.entries) if e.end <= question.addr and not _gap(e)), None)
+        in_the_way = mapping_below(snapshot, question.addr)
     if in_the_way is None or in_the_way.eflags & MAP_ENTRY_GROWS_DOWN:
         return None
     decision = question.ask(without_entry(snapshot, in_the_way.start))

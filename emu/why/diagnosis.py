@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.why.blame import describe_cause
-from emu.why.case import FAR_FRAME, NEAR_STACK, VECTOR_GP, VECTOR_PF, Case, as_text, describe_range, distance, pages
+from emu.why.case import FAR_FRAME, NEAR_STACK, Case, as_text, describe_range, distance, pages
 from emu.why.counterfactual import file_offset
+from kernel_model.kern.trap import IDT_GP, IDT_PF
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_EXECUTE, VM_PROT_WRITE
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_GROWS_DOWN, MAP_ENTRY_GUARD
 from kernel_model.vm.vm_param import VM_MAXUSER_ADDRESS
@@ -101,10 +102,10 @@ def _trap(case: Case) -> Diagnosis | None:
             "non-canonical",
             f"non-canonical address {event.addr:#x}{made_of}: {verb}{case.function}; bits 63 to 47 must be the same",
         )
-    if event.vector == VECTOR_PF:
+    if event.vector == IDT_PF:
         return None
     insn = case.instruction
-    if event.vector == VECTOR_GP and insn is not None and insn.wants_alignment:
+    if event.vector == IDT_GP and insn is not None and insn.wants_alignment:
         wide = next((operand for operand in insn.memory if operand.size == 16 and operand.addr % 16), None)
         if wide is not None:
             return Diagnosis(
@@ -112,7 +113,7 @@ def _trap(case: Case) -> Diagnosis | None:
                 f"misaligned SSE access{case.function}: {insn.mnemonic} needs a multiple of 16, "
                 f"{wide.text} is {wide.addr:#x}, {wide.addr % 16} too high",
             )
-    if event.vector == VECTOR_GP:
+    if event.vector == IDT_GP:
         return Diagnosis("protection", f"general protection fault{case.function}: {insn or 'unreadable instruction'}")
     what = _ARCHITECTURE.get(event.vector, f"processor exception {event.vector}")
     return Diagnosis("trap", f"{what}{case.function}: {insn or 'unreadable instruction'}")
@@ -204,7 +205,7 @@ def _shape(case: Case, stack: EntryState) -> str:
     if repeated:
         return repeated
     rbp = case.registers.get("rbp", 0)
-    if case.rsp < rbp < _top_of(case, stack) and rbp - case.rsp >= FAR_FRAME:
+    if case.rsp < rbp < _oldest_piece(case, stack).end and rbp - case.rsp >= FAR_FRAME:
         size = rbp - case.rsp
         if stack.start - case.event.addr > FAR_FRAME:
             return f": one frame of {size:,} bytes"
@@ -212,12 +213,12 @@ def _shape(case: Case, stack: EntryState) -> str:
     return ""
 
 
-def _top_of(case: Case, stack: EntryState) -> int:
-    """Where the pieces of *stack* end."""
-    top = stack.end
+def _oldest_piece(case: Case, stack: EntryState) -> EntryState:
+    """The topmost of the pieces that *stack* has grown in."""
+    top = stack
     for entry in case.snapshot.entries:
-        if entry.start == top and entry.prot == stack.prot:
-            top = entry.end
+        if entry.start == top.end and entry.prot == top.prot:
+            top = entry
     return top
 
 
@@ -260,11 +261,7 @@ def _gap(case: Case) -> Diagnosis | None:
 
 def _stack_maker(case: Case, stack: EntryState) -> str:
     """Who mapped the oldest piece of a stack."""
-    top = stack
-    for entry in case.snapshot.entries:
-        if entry.start == top.end and entry.prot == top.prot:
-            top = entry
-    return case.made_by(top)
+    return case.made_by(_oldest_piece(case, stack))
 
 
 def _guard(case: Case) -> Diagnosis | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from emu.why.case import VECTOR_PF
 from emu.why.replica import decide
 from kernel_model.errors import UsageError, some
 from kernel_model.kern.signo import signame
+from kernel_model.kern.trap import IDT_PF
 from kernel_model.ktrace import EntryState
 from kernel_model.rlimit import RLIM_INFINITY
 from kernel_model.vm.vm_param import KERN_NAMES, PAGE_SIZE
@@ -65,7 +65,7 @@ _ADDRESSES = frozenset(
 def reproducer(verdict: Verdict) -> str:
     """The text of the test, with no more entries of the map than decide the same."""
     event = verdict.event
-    if event.vector != VECTOR_PF:
+    if event.vector != IDT_PF:
         raise UsageError("an exception of the processor is no decision of the kernel: nothing to reproduce")
     snapshot = _smallest(verdict)
     decision = decide(snapshot, event.addr, event.access)

@@ -30,7 +30,7 @@ from kernel_model.kern.elf_common import (
 from kernel_model.vm.vm_param import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kernel_model.kern.imgact import ImageParams
     from kernel_model.kern.proc import Kernel, SysentVec, Thread
@@ -235,24 +235,22 @@ class _Notes:
                     segments.append((far, 0))
         return segments
 
-    def find(self, wanted: Brandnote) -> bytes | None:
-        """The descriptor of the first *wanted* note of the whole program."""
+    def descs(self, wanted: Brandnote) -> Iterator[bytes]:
+        """The descriptor of the first *wanted* note of each segment that has one."""
         if self.segments is None:
             self.segments = self._load()
         for notes, start in self.segments:
             desc = find_note(notes, wanted, start)
             if desc is not None:
-                return desc
-        return None
+                yield desc
+
+    def find(self, wanted: Brandnote) -> bytes | None:
+        """The descriptor of the first *wanted* note of the whole program."""
+        return next(self.descs(wanted), None)
 
     def check(self, wanted: Brandnote) -> int | None:
         """p_osrel from the first segment whose *wanted* note is really this brand's.  FreeBSD: check_note()."""
-        if self.segments is None:
-            self.segments = self._load()
-        for notes, start in self.segments:
-            desc = find_note(notes, wanted, start)
-            if desc is None:
-                continue
+        for desc in self.descs(wanted):
             osrel = wanted.trans_osrel(desc) if wanted.trans_osrel is not None else 0
             if osrel is not None:
                 return osrel

@@ -13,6 +13,8 @@ GPR_NAMES = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
+FRAME_REGISTERS = (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base")
+"""The fields of a TrapFrame, in order."""
 
 PSL_C = 0x1
 """Carry flag: set by a FreeBSD system call that failed."""

@@ -102,10 +102,6 @@ class MapSnapshot:
         """The entry that holds *va*."""
         return next((entry for entry in self.entries if entry.start <= va < entry.end), None)
 
-    def below(self, va: int) -> EntryState | None:
-        """The highest entry that ends at or below *va*."""
-        return next((entry for entry in reversed(self.entries) if entry.end <= va), None)
-
     def above(self, va: int) -> EntryState | None:
         """The lowest entry that starts above *va*."""
         return next((entry for entry in self.entries if entry.start > va), None)

@@ -15,6 +15,7 @@ from emu.engine import stops
 from emu.engine.fill import Fill
 from emu.engine.pmap import mirror_of
 from emu.machine import EXITED, Machine
+from kernel_model.errors import some
 from tests.bench.programs import code, elf
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Stopper:
             if self.machine is not None:
                 self._left -= 1
                 if self._left == 0:
-                    mirror_of(self.machine.proc.p_vmspace.vm_pmap).ask()
+                    some(mirror_of(self.machine.proc.p_vmspace.vm_pmap).engine, "engine").ask()
             return done
 
         monkeypatch.setattr(Fill, "serve", stopping)

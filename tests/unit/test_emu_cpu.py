@@ -2,9 +2,9 @@
 
 import pytest
 
-from emu.engine.cpu import CPUID_LEAVES, FRAME_REGISTERS, initial_fpregs
+from emu.engine.cpu import CPUID_LEAVES
 from emu.engine.raw import REGISTERS, Engine, MachineError
-from kernel_model.kern.machdep import TrapFrame
+from kernel_model.kern.machdep import FPSTATE_INIT, FRAME_REGISTERS, TrapFrame
 from tests.unit.emu_box import CODE, Box
 
 
@@ -64,15 +64,15 @@ def test_fxsave_image_goes_round() -> None:
         assert image[4] == 0b1100_0000, "two registers of the stack are in use"
         assert image[32:42] == bytes.fromhex("35c26821a2da0fc90040"), "ST0 is pi"
         assert image[160 + 48 : 160 + 56] == bytes.fromhex("0000000000000040")
-        box.cpu.set_fpregs(initial_fpregs())
-        assert box.cpu.get_fpregs() == initial_fpregs()
+        box.cpu.set_fpregs(FPSTATE_INIT)
+        assert box.cpu.get_fpregs() == FPSTATE_INIT
         box.cpu.set_fpregs(image)
         assert box.cpu.get_fpregs() == image
 
 
 def test_reserved_mxcsr_bits_are_dropped() -> None:
     with Box() as box:
-        image = bytearray(initial_fpregs())
+        image = bytearray(FPSTATE_INIT)
         image[24:28] = b"\xff\xff\xff\xff"
         box.cpu.set_fpregs(bytes(image))
         assert box.cpu.get_fpregs()[24:28] == b"\xff\xff\0\0"

@@ -15,7 +15,7 @@ from kernel_model.abi.freebsd64 import ucontext as uc
 from kernel_model.abi.linux64 import sendsig as linux
 from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_sig import ast, psignal, trapsignal
-from kernel_model.kern.machdep import GPR_NAMES, TrapFrame
+from kernel_model.kern.machdep import FRAME_REGISTERS, GPR_NAMES, TrapFrame
 from kernel_model.kern.signalvar import KSigInfo, SigAction
 from kernel_model.kern.signo import (
     FPE_INTDIV,
@@ -215,7 +215,7 @@ def test_round_trip(abi: str) -> None:
     process.cpu.frame.rax = 0xBAD
     assert go_back(process, abi) == E.EJUSTRETURN
     ast(process.td)
-    for name in (*GPR_NAMES, "rip", "rflags", "fs_base", "gs_base"):
+    for name in FRAME_REGISTERS:
         assert getattr(process.cpu.frame, name) == getattr(before, name), name
     assert process.cpu.fpregs == FPREGS
     assert process.td.td_sigmask == sigmask(SIGUSR1)
