@@ -108,6 +108,15 @@ def kern_sigprocmask(td: Thread, how: int, mask: int) -> int:
     return old
 
 
+def set_mask_of_call(td: Thread, mask: int) -> None:
+    """Block *mask* alone until the return to user mode; the old mask comes back after the handlers.
+
+    FreeBSD: TDP_OLDMASK in kern_sigsuspend(), kern_pselect() and sys_ppoll().
+    """
+    td.td_oldsigmask = kern_sigprocmask(td, SIG_SETMASK, mask)
+    td.td_ast = True
+
+
 def sigpending(td: Thread) -> int:
     """The signals that wait, as a mask."""
     mask = 0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 from kernel_model import errno as E
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.kern_clock import itimers_due, next_itimer
-from kernel_model.kern.kern_sig import deliverable, interrupted, sigexit
-from kernel_model.kern.signo import CANTMASK, SIGKILL, sigmask
+from kernel_model.kern.kern_sig import deliverable, interrupted, set_mask_of_call, sigexit
+from kernel_model.kern.signo import SIGKILL, sigmask
 from kernel_model.ktrace import Unsupported
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def kern_sigsuspend(td: Thread, mask: int) -> NoReturn:
     FreeBSD: kern_sigsuspend().
     """
     kassert(td.td_oldsigmask is None, "sigsuspend: thread %d has a mask to go back to", td.td_tid)
-    td.td_oldsigmask = td.td_sigmask
-    td.td_sigmask = mask & ~CANTMASK
-    td.td_ast = True
+    set_mask_of_call(td, mask)
     if not interrupted(td):
         with contextlib.suppress(SyscallError):
             sleep_forever(td, "pause")

@@ -132,7 +132,7 @@ def sys_clock_settime(td: Thread, clock: int, tp: int) -> int:
 # -- sleeping -----------------------------------------------------------------------------------------------
 
 
-def _nanosleep(td: Thread, clock: int, due: int, rmtp: int, *, absolute: bool) -> int:
+def _nanosleep(td: Thread, due: int, rmtp: int, *, absolute: bool) -> int:
     up = td.td_proc.kernel.clock
     error = sleep_until(td, due)
     if not error:
@@ -146,7 +146,7 @@ def sys_nanosleep(td: Thread, rqtp: int, rmtp: int) -> int:
     """nanosleep(2)."""
     span = read_timespec(td, rqtp)
     due = td.td_proc.kernel.clock.nanouptime() + span
-    return _nanosleep(td, CLOCK_MONOTONIC, due, rmtp, absolute=False)
+    return _nanosleep(td, due, rmtp, absolute=False)
 
 
 def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int) -> int:
@@ -162,7 +162,7 @@ def sys_clock_nanosleep(td: Thread, clock: int, flags: int, rqtp: int, rmtp: int
     due = up.nanouptime() + span
     if absolute:
         due -= clock_read(td, number)
-    return _nanosleep(td, number, due, rmtp, absolute=absolute)
+    return _nanosleep(td, due, rmtp, absolute=absolute)
 
 
 # -- interval timers ----------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from kernel_model.errno import EINVAL, ENOSYS, ESRCH, ETIMEDOUT
+from kernel_model.errno import ENOSYS, ESRCH, ETIMEDOUT
 from kernel_model.errors import SyscallError
 from kernel_model.kern.copyin import copyin, copyinstr, copyout, fuword32, fuword64, suword32
 from kernel_model.kern.kern_synch import sleep_forever, sleep_until
-from kernel_model.kern.kern_time import CLOCK_MONOTONIC, NS, clock_read
+from kernel_model.kern.kern_time import CLOCK_MONOTONIC, clock_read, read_timespec
 from kernel_model.ktrace import Unsupported
 
 if TYPE_CHECKING:
@@ -82,13 +82,9 @@ def _wait(td: Thread, equal: bool, uaddr1: int, uaddr2: int) -> int:
 def _due(td: Thread, size: int, va: int) -> int:
     """When a timespec or a struct _umtx_time ends, in nanouptime."""
     flags, clock = 0, CLOCK_MONOTONIC
-    if size <= SIZEOF_TIMESPEC:
-        seconds, nanoseconds = struct.unpack("<qq", copyin(td, va, SIZEOF_TIMESPEC))
-    else:
-        seconds, nanoseconds, flags, clock = struct.unpack("<qqII", copyin(td, va, SIZEOF_UMTX_TIME))
-    if seconds < 0 or not 0 <= nanoseconds < NS:
-        raise SyscallError(EINVAL)
-    due = td.td_proc.kernel.clock.nanouptime() + int(seconds) * NS + int(nanoseconds)
+    if size > SIZEOF_TIMESPEC:
+        flags, clock = struct.unpack_from("<II", copyin(td, va, SIZEOF_UMTX_TIME), SIZEOF_TIMESPEC)
+    due = td.td_proc.kernel.clock.nanouptime() + read_timespec(td, va)
     if flags & UMTX_ABSTIME:
         due -= clock_read(td, clock)
     return due

@@ -20,6 +20,7 @@ from kernel_model.kern.kern_clock import itimers_due, next_itimer
 from kernel_model.kern.kern_descrip import MAXFILESPERPROC, O_PATH
 from kernel_model.kern.kern_sig import interrupted
 from kernel_model.kern.kern_synch import sleep_forever, sleep_until
+from kernel_model.kern.kern_time import read_timespec, read_timeval
 from kernel_model.kern.vnode import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI
 
 if TYPE_CHECKING:
@@ -156,10 +157,7 @@ def timeout_of(td: Thread, va: int, unit: int) -> int | None:
     """Nanoseconds of the struct timespec (*unit* 1) or timeval (*unit* 1000) at *va*; None when *va* is 0."""
     if va == 0:
         return None
-    sec, part = struct.unpack("<qq", copyin(td, va, 16))
-    if sec < 0 or not 0 <= part < NSEC // unit:
-        raise SyscallError(E.EINVAL)
-    return int(sec * NSEC + part * unit)
+    return read_timespec(td, va) if unit == 1 else read_timeval(td, va)
 
 
 # -- select ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK
 from kernel_model.vm.vm import VM_PROT_NONE
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vmspace import vmspace_free
-from tests.process import HANDLER, Process
+from tests.process import HANDLER, SCRATCH, Process
 
 INF = (1 << 64) - 1
 
@@ -127,6 +127,26 @@ def test_nanosleep(bsd: Process) -> None:
     for bad in ((-1, 0), (0, -1), (0, 1_000_000_000)):
         assert bsd.call(240, bsd.put(struct.pack("<qq", *bad)), 0) == -E.EINVAL
     assert bsd.call(240, 8, 0) == -E.EFAULT
+
+
+@pytest.mark.parametrize(
+    ("abi", "call", "args"),
+    [
+        ("freebsd", "select", (0, 0, 0, 0)),
+        ("linux", "select", (0, 0, 0, 0)),
+        ("freebsd", "ppoll", (0, 0)),
+        ("linux", "ppoll", (0, 0)),
+        ("freebsd", "_umtx_op", (SCRATCH, 11, 0, 16)),
+        ("freebsd", "_umtx_op", (SCRATCH, 11, 0, 24)),
+    ],
+)
+def test_no_wait_is_longer_than_the_clock(abi: str, call: str, args: tuple[int, ...]) -> None:
+    process = Process(abi)
+    process.alloc(8)
+    longest = process.put(struct.pack("<qqII", (1 << 63) - 1, 999_999, 0, 4))
+    for _ in range(2):
+        process.call(call, *args, longest)
+    assert process.call("clock_gettime", 1 if abi == "linux" else 4, process.put(bytes(16))) == 0
 
 
 def test_clock_nanosleep_answers_with_the_errno(bsd: Process, lin: Process) -> None:

@@ -143,6 +143,18 @@ def test_sigsuspend_restores_the_mask_through_the_frame() -> None:
     assert process.td.td_sigmask == sigmask(SIGUSR1)
 
 
+@pytest.mark.parametrize("abi", ABIS)
+def test_a_mask_that_cannot_be_read_changes_nothing(abi: str) -> None:
+    process = Process(abi)
+    process.td.td_sigmask = sigmask(SIGUSR2)
+    assert process.call("ppoll", 0, 0, 0, 8, 8) == -E.EFAULT
+    assert (process.td.td_sigmask, process.td.td_oldsigmask) == (sigmask(SIGUSR2), None)
+    catch(process, SIGUSR1)
+    psignal(process.proc, KSigInfo(SIGUSR1))
+    suspend = ("rt_sigsuspend", process.put(bytes(8)), 8) if abi == "linux" else ("sigsuspend", process.put(bytes(16)))
+    assert process.call(*suspend) == -E.EINTR
+
+
 def test_sigsuspend_that_nothing_ends_kills_and_says_so() -> None:
     process = Process()
     process.call(341, process.put(bytes(16)))

@@ -58,7 +58,8 @@ _SIGACTION = struct.Struct("<Qi16s4x")
 SIZEOF_SIGSET = 16
 
 
-def _read_set(td: Thread, va: int) -> int:
+def read_set(td: Thread, va: int) -> int:
+    """The sigset_t at *va* as a mask."""
     return int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little")
 
 
@@ -81,7 +82,7 @@ def sys_sigprocmask(td: Thread, how: int, set_: int, oset: int) -> int:
     """sigprocmask(2)."""
     old = td.td_sigmask
     if set_:
-        _ = kern_sigprocmask(td, how, _read_set(td, set_))
+        _ = kern_sigprocmask(td, how, read_set(td, set_))
     if oset:
         copyout(td, oset, pack_sigset(old))
     return 0
@@ -95,7 +96,7 @@ def sys_sigpending(td: Thread, set_: int) -> int:
 
 def sys_sigsuspend(td: Thread, mask: int) -> int:
     """sigsuspend(2)."""
-    return kern_sigsuspend(td, _read_set(td, mask))
+    return kern_sigsuspend(td, read_set(td, mask))
 
 
 def sys_sigaltstack(td: Thread, ss: int, oss: int) -> int:
@@ -169,7 +170,7 @@ def sys_thr_kill2(td: Thread, pid: int, tid: int, signo: int) -> int:
 
 def sys_sigtimedwait(td: Thread, set_: int, info: int, timeout: int) -> int:
     """sigtimedwait(2): EAGAIN when the time is over."""
-    mask = _read_set(td, set_)
+    mask = read_set(td, set_)
     ksi = kern_sigtimedwait(td, mask, read_timespec(td, timeout) if timeout else None)
     if ksi is None:
         raise SyscallError(EAGAIN)
@@ -186,7 +187,7 @@ def sys_sigwaitinfo(td: Thread, set_: int, info: int) -> int:
 def sys_sigwait(td: Thread, set_: int, sig: int) -> int:
     """sigwait(2): the errno is the result, as POSIX wants."""
     try:
-        ksi = kern_sigtimedwait(td, _read_set(td, set_), None)
+        ksi = kern_sigtimedwait(td, read_set(td, set_), None)
     except SyscallError as error:
         if error.errno in (ERESTART, EINTR):
             raise SyscallError(ERESTART) from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kernel_model import errno as E
 from kernel_model.abi.freebsd64 import structs_file as st
 from kernel_model.abi.freebsd64 import sys_attr as attr
+from kernel_model.abi.freebsd64.signal import read_set
 from kernel_model.abi.freebsd64.sys_attr import at_flags
 from kernel_model.abi.freebsd64.sys_fcntl import sys_fcntl
 from kernel_model.abi.freebsd64.sys_ioctl import sys_ioctl
@@ -18,7 +19,7 @@ from kernel_model.errors import SyscallError
 from kernel_model.kern import sys_generic as io
 from kernel_model.kern import vfs_attr
 from kernel_model.kern import vfs_syscalls as vfs
-from kernel_model.kern.copyin import copyin, copyout
+from kernel_model.kern.copyin import copyout
 from kernel_model.kern.kern_copyfile import copy_file_range
 from kernel_model.kern.kern_descrip import (
     FREAD,
@@ -28,7 +29,7 @@ from kernel_model.kern.kern_descrip import (
     getmaxfd,
 )
 from kernel_model.kern.kern_flock import sys_flock
-from kernel_model.kern.signo import CANTMASK
+from kernel_model.kern.kern_sig import set_mask_of_call
 from kernel_model.kern.sys_pipe import PIPE_BUF, kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
@@ -49,7 +50,6 @@ SHM_ALLOW_SEALING = 0x1
 SHM_GROW_ON_WRITE = 0x2
 POSIX_FADV_NORMAL = 0
 POSIX_FADV_NOREUSE = 5
-SIZEOF_SIGSET = 16
 OPEN_FLAGS = 0x3FFFFF
 """open(2)'s flags up to O_VERIFY, FreeBSD 12's last; O_PATH and later ones are dropped."""
 
@@ -284,24 +284,17 @@ def sys_select(td: Thread, nd: int, in_: int, ou: int, ex: int, tv: int) -> int:
 def sys_pselect(td: Thread, nd: int, in_: int, ou: int, ex: int, ts: int, sm: int) -> int:
     """pselect(2)."""
     timeout = timeout_of(td, ts, 1)
-    _set_mask(td, sm)
+    if sm:
+        set_mask_of_call(td, read_set(td, sm))
     return kern_select(td, nd, (in_, ou, ex), timeout)
 
 
 def sys_ppoll(td: Thread, fds: int, nfds: int, ts: int, set_: int) -> int:
     """ppoll(2)."""
     timeout = timeout_of(td, ts, 1)
-    _set_mask(td, set_)
+    if set_:
+        set_mask_of_call(td, read_set(td, set_))
     return poll_user(td, fds, nfds, timeout)
-
-
-def _set_mask(td: Thread, va: int) -> None:
-    """Replace the signal mask until the return to user mode.  FreeBSD: TDP_OLDMASK in kern_poll()."""
-    if va:
-        mask = int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little")
-        td.td_oldsigmask = td.td_sigmask
-        td.td_sigmask = mask & ~CANTMASK
-        td.td_ast = True
 
 
 def sys_posix_fallocate(td: Thread, fd: int, offset: int, length: int) -> int:

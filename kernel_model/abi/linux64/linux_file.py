@@ -27,7 +27,7 @@ from kernel_model.abi.linux64.linux_fcntl import (
     sys_fcntl,
 )
 from kernel_model.abi.linux64.linux_ioctl import sys_ioctl
-from kernel_model.abi.linux64.linux_signal import SIZEOF_SIGSET
+from kernel_model.abi.linux64.linux_signal import read_mask
 from kernel_model.abi.linux64.linux_stats import (
     AT_EMPTY_PATH,
     AT_REMOVEDIR,
@@ -36,7 +36,6 @@ from kernel_model.abi.linux64.linux_stats import (
     known_flags,
     vnode_at,
 )
-from kernel_model.abi.linux64.signo import mask_to_bsd
 from kernel_model.errors import SyscallError
 from kernel_model.kern import sys_generic as io
 from kernel_model.kern import vfs_attr
@@ -54,7 +53,7 @@ from kernel_model.kern.kern_descrip import (
     O_WRONLY,
 )
 from kernel_model.kern.kern_flock import sys_flock
-from kernel_model.kern.signo import CANTMASK
+from kernel_model.kern.kern_sig import set_mask_of_call
 from kernel_model.kern.sys_pipe import kern_pipe
 from kernel_model.kern.sys_poll import kern_select, poll_user, sys_poll, timeout_of
 from kernel_model.kern.sysent import Support, Sysent
@@ -239,14 +238,16 @@ def sys_pselect6(td: Thread, nd: int, in_: int, ou: int, ex: int, ts: int, sig: 
     timeout = timeout_of(td, ts, 1)
     if sig:
         mask, size = struct.unpack("<QQ", copyin(td, sig, 16))
-        _set_mask(td, mask, size)
+        if mask:
+            set_mask_of_call(td, read_mask(td, mask, size))
     return _timed(td, ts, timeout, 1, lambda: kern_select(td, nd, (in_, ou, ex), timeout))
 
 
 def sys_ppoll(td: Thread, fds: int, nfds: int, ts: int, mask: int, size: int) -> int:
     """ppoll(2); the time that was left is stored."""
     timeout = timeout_of(td, ts, 1)
-    _set_mask(td, mask, size)
+    if mask:
+        set_mask_of_call(td, read_mask(td, mask, size))
     return _timed(td, ts, timeout, 1, lambda: poll_user(td, fds, nfds, timeout))
 
 
@@ -260,17 +261,6 @@ def _timed(td: Thread, va: int, timeout: int | None, unit: int, wait: Callable[[
     left = max(0, timeout - (clock.nanouptime() - began)) if timeout else 0
     copyout(td, va, struct.pack("<qq", left // vfs_attr.NSEC, left % vfs_attr.NSEC // unit))
     return count
-
-
-def _set_mask(td: Thread, va: int, size: int) -> None:
-    """Replace the signal mask until the return to user mode."""
-    if va == 0:
-        return
-    if size != SIZEOF_SIGSET:
-        raise SyscallError(E.EINVAL)
-    td.td_oldsigmask = td.td_sigmask
-    td.td_sigmask = mask_to_bsd(int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little")) & ~CANTMASK
-    td.td_ast = True
 
 
 # -- bulk ---------------------------------------------------------------------------------

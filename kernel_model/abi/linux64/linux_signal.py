@@ -79,7 +79,8 @@ def _signo(linux: int) -> int:
     return TO_BSD[linux]
 
 
-def _read_mask(td: Thread, va: int, size: int) -> int:
+def read_mask(td: Thread, va: int, size: int) -> int:
+    """The mask of *size* bytes at *va*, in FreeBSD's numbers; EINVAL for another size than 8."""
     if size != SIZEOF_SIGSET:
         raise SyscallError(EINVAL)
     return mask_to_bsd(int.from_bytes(copyin(td, va, SIZEOF_SIGSET), "little"))
@@ -117,7 +118,7 @@ def sys_rt_sigprocmask(td: Thread, how: int, set_: int, oset: int, size: int) ->
         raise SyscallError(EINVAL)
     old = td.td_sigmask
     if set_:
-        mask = _read_mask(td, set_, size)
+        mask = read_mask(td, set_, size)
         if how not in _HOW:
             raise SyscallError(EINVAL)
         _ = kern_sigprocmask(td, _HOW[how], mask)
@@ -136,7 +137,7 @@ def sys_rt_sigpending(td: Thread, set_: int, size: int) -> int:
 
 def sys_rt_sigsuspend(td: Thread, mask: int, size: int) -> int:
     """rt_sigsuspend(2)."""
-    return kern_sigsuspend(td, _read_mask(td, mask, size))
+    return kern_sigsuspend(td, read_mask(td, mask, size))
 
 
 def sys_pause(td: Thread) -> int:
@@ -243,7 +244,7 @@ def sys_rt_tgsigqueueinfo(td: Thread, tgid: int, tid: int, signo: int, info: int
 
 def sys_rt_sigtimedwait(td: Thread, set_: int, info: int, timeout: int, size: int) -> int:
     """rt_sigtimedwait(2): EAGAIN when the time is over."""
-    mask = _read_mask(td, set_, size)
+    mask = read_mask(td, set_, size)
     ksi = kern_sigtimedwait(td, mask, read_timespec(td, timeout) if timeout else None)
     if ksi is None:
         raise SyscallError(EAGAIN)
