@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emu.engine.cpu import UcCpu
 from emu.machine import AST, EXITED, HOST, ExecFailed, Machine
-from kernel_model.errors import UsageError
+from kernel_model.errors import UsageError, some
 from kernel_model.kern.proc import Thread
 from kernel_model.ktrace import SYSCALL, SyscallEvent
 from tests.bench.programs import code, elf
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SIGILL, SIGTRAP, SIGFPE, SIGBUS, SIGSEGV = 132, 133, 136, 138, 139
 """What a shell shows: 128 + FreeBSD's number."""
+# mov eax,4; push 1; pop rdi; mov rdx,rdi; mov rsi,rsp; syscall
+WRITE_ONE_BYTE = "b8040000006a015f4889fa4889e60f05"
 
 
 def run(path: Path, text: str, **options: object) -> int:
@@ -130,10 +132,12 @@ def test_bad_release_and_limit() -> None:
 @pytest.mark.parametrize("text", ["ebfe", "b8140000000f05ebf7"], ids=["jmp", "getpid"])
 def test_control_c_reaches_a_busy_program(tmp_path: Path, text: str) -> None:
     """``jmp .`` runs no instruction of ours, and a loop of system calls hardly leaves the engine."""
-    program = elf(tmp_path / "program", code(text, 1))
+    program = elf(tmp_path / "program", code(WRITE_ONE_BYTE + text, 1))
     command = [sys.executable, "-m", "emu", "run", "--cwd", str(tmp_path), "--", str(program)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE)
-    time.sleep(1.5)
+    # A shell's job in the background ignores SIGINT, and the tests may run in one.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed)
+    assert some(child.stdout, "pipe").read(1), "the program does not run"
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=20)
     assert child.returncode == 130
