@@ -143,9 +143,8 @@ def test_nanosleep(bsd: Process) -> None:
 def test_no_wait_is_longer_than_the_clock(abi: str, call: str, args: tuple[int, ...]) -> None:
     process = Process(abi)
     process.alloc(8)
-    longest = process.put(struct.pack("<qqII", (1 << 63) - 1, 999_999, 0, 4))
     for _ in range(2):
-        process.call(call, *args, longest)
+        process.call(call, *args, process.put(struct.pack("<qqII", (1 << 63) - 1, 999_999, 0, 4)))
     assert process.call("clock_gettime", 1 if abi == "linux" else 4, process.put(bytes(16))) == 0
 
 
