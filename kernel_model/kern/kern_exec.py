@@ -30,7 +30,7 @@ from kernel_model.kern.kern_exit import exit1
 from kernel_model.kern.kern_prot import proc_set_cred
 from kernel_model.kern.kern_sharedpage import shared_page_obj
 from kernel_model.kern.kern_sig import execsigs
-from kernel_model.kern.proc import P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC, P_INEXEC
+from kernel_model.kern.proc import P2_NO_NEW_PRIVS, P2_STKGAP_DISABLE, P2_STKGAP_DISABLE_EXEC, P_INEXEC
 from kernel_model.kern.signo import SIGABRT
 from kernel_model.kern.sysentvec import SV_SHP
 from kernel_model.kern.vfs_lookup import namei, vn_fullpath
@@ -368,7 +368,8 @@ def _prepare_credentials(imgp: ImageParams) -> None:
     attr = imgp.attr
     setuid = bool(attr.va_mode & S_ISUID) and cred.cr_uid != attr.va_uid
     setgid = bool(attr.va_mode & S_ISGID) and cred.cr_gid != attr.va_gid
-    if (setuid or setgid) and not imgp.vp.v_mount.mnt_flag & MNT_NOSUID:
+    refused = imgp.vp.v_mount.mnt_flag & MNT_NOSUID or imgp.proc.p_flag2 & P2_NO_NEW_PRIVS
+    if (setuid or setgid) and not refused:
         imgp.credential_setid = True
         cred = replace(
             cred,

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 P2_STKGAP_DISABLE = 0x00000800
 P2_STKGAP_DISABLE_EXEC = 0x00001000
+P2_NO_NEW_PRIVS = 0x00008000
+"""Set-id files give nothing.  FreeBSD: from 13.1 on; a Linux program may ask for it in every release."""
 
 P_INEXEC = 0x4000000
 P_EXITED = 1

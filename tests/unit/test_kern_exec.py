@@ -764,6 +764,25 @@ def test_set_user_id_counts_only_where_the_file_system_lets_it(process):
         assert imgp.credential_setid == (want == 0)
 
 
+def test_a_program_that_wants_no_new_privileges_gets_none():
+    from kernel_model.kern.imgact import ImageArgs, ImageParams
+    from kernel_model.kern.kern_exec import _prepare_credentials
+    from kernel_model.kern.vnode import VREG, Vattr
+
+    process = Process("linux")
+    set_it, get_it = 38, 39
+    assert process.call("prctl", get_it, 0, 0, 0, 0) == 0
+    assert process.call("prctl", set_it, 0, 0, 0, 0) == -E.EINVAL
+    assert process.call("prctl", set_it, 1, 0, 0, 0) == 0
+    assert process.call("prctl", get_it, 0, 0, 0, 0) == 1
+    process.kernel.rootvnode.v_mount.mnt_flag = 0
+    process.proc.p_ucred = replace(process.proc.p_ucred, cr_uid=1000, cr_svuid=1000)
+    imgp = ImageParams(process.td, ImageArgs(b"/su"), process.kernel.rootvnode, Vattr(VREG, 0o4755, va_uid=0))
+    _prepare_credentials(imgp)
+    assert imgp.newcred is None
+    assert not imgp.credential_setid
+
+
 def test_anonymous_memory_starts_where_a_run_time_linker_would_since_12(tmp_path):
     above = 0x401000 + (32 << 30)
     for release, want in (("freebsd-11.0", 0), ("freebsd-12.1", above), ("freebsd-15.0", above)):

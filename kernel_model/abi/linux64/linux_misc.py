@@ -28,6 +28,7 @@ from kernel_model.kern.copyin import copyin, copyout, suword32
 from kernel_model.kern.kern_exec import sys_execve
 from kernel_model.kern.kern_exit import sys_exit
 from kernel_model.kern.linux_mib import LINUX_OSNAME, LINUX_RELEASE, LINUX_VERSION
+from kernel_model.kern.proc import P2_NO_NEW_PRIVS
 from kernel_model.kern.sys_getrandom import sys_getrandom
 from kernel_model.kern.sysent import Support, Sysent
 from kernel_model.kern.vfs_lookup import AT_FDCWD, path_arg
@@ -155,9 +156,10 @@ def sys_prctl(td: Thread, option: int, arg2: int, arg3: int, arg4: int, arg5: in
     if option in answers:
         return answers[option]
     if option == PR_SET_NO_NEW_PRIVS and arg2 == 1:
+        proc.p_flag2 |= P2_NO_NEW_PRIVS
         return 0
     if option == PR_GET_NO_NEW_PRIVS:
-        return 0
+        return int(proc.p_flag2 & P2_NO_NEW_PRIVS != 0)
     if option != PR_SET_VMA:  # the C library names its arenas and does not mind
         linux_msg(td, "prctl", f"option {option}", option)
     raise SyscallError(EINVAL)
