@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from kernel_model.kern.kern_descrip import File
     from kernel_model.kern.proc import Thread
 
-SILENT = frozenset(("TIOCGETA", "TIOCGWINSZ"))
-"""Requests with which programs ask "is this a terminal?"; a refusal is no news."""
-
 
 def kern_ioctl(td: Thread, fd: int, name: str, argument: bytes) -> bytes:
     """Serve the request *name* on *fd*; returns what to copy out.  Raises EBADF, ENOTTY, EINVAL."""

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 PIPE_SIZE = 65536
 PIPE_BUF = 512
-POLLWRNORM = POLLOUT
-"""FreeBSD gives both the same number."""
 
 
 @dataclass(slots=True, eq=False)

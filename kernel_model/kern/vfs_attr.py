@@ -238,7 +238,6 @@ def kern_truncate(td: Thread, path: bytes, length: int) -> None:
     vp.access(VWRITE, td.td_proc.p_ucred)
     if vp.v_textcount:
         raise SyscallError(E.ETXTBSY)
-    kassert(length >= 0, "truncate: %d", length)
     _check_growth(td, vp, length)
     vn_truncate(vp, length)
 

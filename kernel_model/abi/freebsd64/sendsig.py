@@ -40,7 +40,7 @@ from kernel_model.errno import EINVAL, EJUSTRETURN
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
-from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_T, PSL_USERINIT
+from kernel_model.kern.machdep import FPSTATE_INIT, MXCSR_MASK, PSL_D, PSL_T, PSL_USERINIT
 from kernel_model.kern.signalvar import KSigInfo, SigAction
 from kernel_model.kern.signo import BUS_OBJERR, SA_ONSTACK, SA_SIGINFO, SIGBUS, SIGILL
 from kernel_model.kern.trap import IDT_GP, T_PROTFLT, trap
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 RED_ZONE = 128
 PSL_USERCHANGE = 0x254DD5
 """Flags that a program may change: C PF AF Z N T D V NT RF AC ID."""
-_FRESH_FPU = (INITIAL_FPCW.to_bytes(2, "little") + bytes(22) + INITIAL_MXCSR.to_bytes(4, "little")).ljust(512, b"\0")
 
 
 def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
@@ -99,7 +98,7 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     frame.rip = td.td_proc.p_sysent.sv_sigcode_base
     frame.rflags &= ~(PSL_T | PSL_D)
     td.td_cpu.set_frame(frame)
-    td.td_cpu.set_fpregs(_FRESH_FPU)
+    td.td_cpu.set_fpregs(FPSTATE_INIT)
     return True
 
 
@@ -143,7 +142,7 @@ def set_context(td: Thread, context: MContext) -> None:
             image = context.fpstate[:24] + mxcsr.to_bytes(4, "little") + context.fpstate[28:]
             td.td_cpu.set_fpregs(image)
         elif context.ownedfp == MC_FPOWNED_NONE:
-            td.td_cpu.set_fpregs(_FRESH_FPU)
+            td.td_cpu.set_fpregs(FPSTATE_INIT)
         else:
             raise SyscallError(EINVAL)
     td.td_cpu.set_frame(context.frame)

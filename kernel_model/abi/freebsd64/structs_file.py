@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from kernel_model.kern.vnode import VTTOIF
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from kernel_model.kern.kern_flock import LockRequest
     from kernel_model.kern.vnode import Dirent, Statfs, Vattr
 
@@ -26,8 +24,6 @@ STATFS_VERSION = 0x20140518
 STATFS11_VERSION = 0x20030518
 FLOCK = struct.Struct("<qqihhi4x")
 OFLOCK = struct.Struct("<qqihh")
-TIMESPEC = struct.Struct("<qq")
-TIMEVAL = struct.Struct("<qq")
 POLLFD = struct.Struct("<ihh")
 UINT32_MAX = 0xFFFFFFFF
 
@@ -106,9 +102,3 @@ def unpack_flock(data: bytes) -> LockRequest:
 def pack_flock(l_type: int, whence: int, start: int, length: int, pid: int) -> bytes:
     """struct flock."""
     return FLOCK.pack(start, length, pid, l_type, whence, 0)
-
-
-def unpack_timespecs(data: bytes) -> list[tuple[int, int]]:
-    """Pairs (tv_sec, tv_nsec)."""
-    flat: Sequence[int] = struct.unpack(f"<{len(data) // 8}q", data)
-    return list(zip(flat[::2], flat[1::2], strict=True))

@@ -168,7 +168,7 @@ def sys_mmap(td: Thread, addr: int, size: int, prot: int, flags: int, fd: int, o
     bsd = _bsd_flags(flags)
     vmprot = _prot(proc, prot)
     if fp is not None:
-        maxprot = _file_rights(proc, fp, prot, flags)
+        maxprot = _file_rights(fp, prot, flags)
         addr = vn_mmap(proc, fp.f_vnode, addr, size, vmprot, maxprot | vmprot, bsd, offset)
     else:
         if flags & MAP_TYPE not in (MAP_SHARED, MAP_PRIVATE):
@@ -221,7 +221,7 @@ def _bsd_flags(flags: int) -> int:
     return result
 
 
-def _file_rights(proc: Proc, fp: File, prot: int, flags: int) -> int:
+def _file_rights(fp: File, prot: int, flags: int) -> int:
     """VM_PROT_* that the open file allows for ever; EACCES, EINVAL, ENODEV.  Linux: do_mmap()."""
     kind = flags & MAP_TYPE
     if kind == MAP_SHARED_VALIDATE and flags & ~_VALIDATED:

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.abi.linux64.linux_mmap import TASK_SIZE, map_error, mapped_until
+from kernel_model.abi.linux64.linux_util import linux_msg
 from kernel_model.errno import EAGAIN, EFAULT, EINVAL, ENOMEM
 from kernel_model.errors import SyscallError
 from kernel_model.kern.sysent import Support, Sysent
-from kernel_model.ktrace import Unsupported
 from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_VMEM
 from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_SHARE
 from kernel_model.vm.vm_map_advise import vm_map_inherit
@@ -56,7 +56,7 @@ MREMAP_DONTUNMAP = 4
 def sys_mremap(td: Thread, addr: int, old_size: int, new_size: int, flags: int, new_addr: int) -> int:
     """mremap(2): shrink, grow in place, or move."""
     proc = td.td_proc
-    _check_flags(proc, addr, flags)
+    _check_flags(td, addr, flags)
     old_size = (old_size + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
     new_size = (new_size + PAGE_MASK) & ~PAGE_MASK & WORD_MASK
     if new_size == 0:
@@ -81,15 +81,13 @@ def sys_mremap(td: Thread, addr: int, old_size: int, new_size: int, flags: int, 
     return _move(proc, addr, old_size, new_size, target)
 
 
-def _check_flags(proc: Proc, addr: VmOffset, flags: int) -> None:
+def _check_flags(td: Thread, addr: VmOffset, flags: int) -> None:
     if flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP):
         raise SyscallError(EINVAL)
     if flags & MREMAP_FIXED and not flags & MREMAP_MAYMOVE:
         raise SyscallError(EINVAL)
     if flags & MREMAP_DONTUNMAP:
-        kt = proc.kernel.ktrace
-        if kt.unsupported is not None:
-            kt.emit(Unsupported("flag", "MREMAP_DONTUNMAP", pid=proc.p_pid))
+        linux_msg(td, "flag", "MREMAP_DONTUNMAP")
         raise SyscallError(EINVAL)
     if addr & PAGE_MASK:
         raise SyscallError(EINVAL)

@@ -23,7 +23,7 @@ from kernel_model.errno import EFAULT, EJUSTRETURN
 from kernel_model.errors import SyscallError, kassert
 from kernel_model.kern.copyin import copyin, copyout
 from kernel_model.kern.kern_sig import SIG_SETMASK, kern_sigprocmask, sigexit, trapsignal
-from kernel_model.kern.machdep import INITIAL_FPCW, INITIAL_MXCSR, MXCSR_MASK, PSL_D, PSL_RF, PSL_T, TrapFrame
+from kernel_model.kern.machdep import FPSTATE_INIT, MXCSR_MASK, PSL_D, PSL_RF, PSL_T, TrapFrame
 from kernel_model.kern.signalvar import KSigInfo, SigAction
 from kernel_model.kern.signo import (
     SA_ONSTACK,
@@ -76,7 +76,6 @@ _REGS = (
 )  # fmt: skip
 _SIGCONTEXT = struct.Struct("<18QHHHHQQQQQ64x")
 """registers; cs gs fs ss; err trapno oldmask cr2 fpstate."""
-_FRESH_FPU = (INITIAL_FPCW.to_bytes(2, "little") + bytes(22) + INITIAL_MXCSR.to_bytes(4, "little")).ljust(512, b"\0")
 _FAULTS = (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP)
 
 
@@ -150,7 +149,7 @@ def sendsig(td: Thread, action: SigAction, ksi: KSigInfo, mask: int) -> bool:
     frame.rip = action.sa_handler
     frame.rflags &= ~(PSL_T | PSL_D | PSL_RF)
     td.td_cpu.set_frame(frame)
-    td.td_cpu.set_fpregs(_FRESH_FPU)
+    td.td_cpu.set_fpregs(FPSTATE_INIT)
     return True
 
 
@@ -180,7 +179,7 @@ def _restore(td: Thread, frame: TrapFrame) -> None:
     data = copyin(td, frame.rsp - 8 + SF_UC, SIZEOF_UCONTEXT)
     fields = _SIGCONTEXT.unpack_from(data, UC_MCONTEXT)
     cs, fpstate = fields[18] | 3, fields[26]
-    fpregs = _FRESH_FPU
+    fpregs = FPSTATE_INIT
     if fpstate:
         fpregs = copyin(td, fpstate, FPSTATE)
         if int.from_bytes(fpregs[24:28], "little") & ~MXCSR_MASK:

@@ -14,8 +14,6 @@ from kernel_model.kern.kern_flock import F_RDLCK, F_UNLCK, F_WRLCK
 from kernel_model.kern.vnode import VTTOIF
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from kernel_model.kern.kern_flock import LockRequest
     from kernel_model.kern.vnode import Dirent, Statfs, Vattr
 
@@ -26,7 +24,6 @@ STATFS = struct.Struct("<7q2i7q")
 FLOCK = struct.Struct("<hh4xqqi4x")
 DIRENT64_HEAD = struct.Struct("<QqHB")
 DIRENT_HEAD = struct.Struct("<QQH")
-TIMESPEC = struct.Struct("<qq")
 POLLFD = struct.Struct("<ihh")
 
 STATX_BASIC_STATS = 0x7FF
@@ -106,9 +103,3 @@ def unpack_flock(data: bytes) -> LockRequest:
 def pack_flock(l_type: int, whence: int, start: int, length: int, pid: int) -> bytes:
     """struct flock; *l_type* is Linux's."""
     return FLOCK.pack(l_type, whence, start, length, pid)
-
-
-def unpack_timespecs(data: bytes) -> list[tuple[int, int]]:
-    """Pairs (tv_sec, tv_nsec)."""
-    flat: Sequence[int] = struct.unpack(f"<{len(data) // 8}q", data)
-    return list(zip(flat[::2], flat[1::2], strict=True))
