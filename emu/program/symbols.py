@@ -22,6 +22,7 @@ from kernel_model.ktrace import MAP
 from kernel_model.ktrace.entry import full_path
 from kernel_model.vm.vm import OBJT_VNODE, VM_PROT_EXECUTE
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_object import bottom_object
 from kernel_model.vm.vm_param import trunc_page
 
 if TYPE_CHECKING:
@@ -365,9 +366,8 @@ class MappedFiles:
 
     def _take(self, entry: VmMapEntry) -> None:
         obj = entry.vm_object
-        while obj is not None and obj.backing_object is not None:
-            obj = obj.backing_object
-        vp = None if obj is None or obj.type != OBJT_VNODE else obj.handle
+        bottom = None if obj is None else bottom_object(obj)[0]
+        vp = None if bottom is None or bottom.type != OBJT_VNODE else bottom.handle
         if not isinstance(vp, Vnode):
             return
         path = full_path(vp)

@@ -17,12 +17,10 @@ from kernel_model.vm.vm import (
     OBJT_PHYS,
     OBJT_SWAP,
     OBJT_VNODE,
-    VM_PROT_EXECUTE,
-    VM_PROT_READ,
-    VM_PROT_WRITE,
+    prot_string,
 )
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_COW, MAP_ENTRY_GUARD, MAP_ENTRY_IS_SUB_MAP, MAP_ENTRY_NEEDS_COPY
-from kernel_model.vm.vm_object import VmObject
+from kernel_model.vm.vm_object import VmObject, bottom_object
 from kernel_model.vm.vm_param import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -32,34 +30,16 @@ if TYPE_CHECKING:
 _TYPES = {OBJT_DEFAULT: "default", OBJT_SWAP: "swap", OBJT_VNODE: "vnode", OBJT_DEVICE: "device", OBJT_PHYS: "phys"}
 
 
-def bottom_object(entry: VmMapEntry) -> tuple[VmObject | None, int]:
-    """The last object of the entry's shadow chain, and the entry's offset in it."""
-    object_ = entry.object
-    offset = entry.offset
-    if not isinstance(object_, VmObject):
-        return None, 0
-    while object_.backing_object is not None:
-        offset += object_.backing_object_offset
-        object_ = object_.backing_object
-    return object_, offset
-
-
 def entry_vnode(entry: VmMapEntry) -> tuple[Vnode | None, int]:
     """The file that the entry maps, and its offset there in bytes."""
-    object_, offset = bottom_object(entry)
-    if object_ is None or object_.type != OBJT_VNODE:
+    if not isinstance(entry.object, VmObject):
         return None, 0
-    vp = object_.handle
+    bottom, offset = bottom_object(entry.object, entry.offset)
+    if bottom.type != OBJT_VNODE:
+        return None, 0
+    vp = bottom.handle
     kassert(isinstance(vp, Vnode), "vnode object with handle %r", vp)
     return (vp, offset) if isinstance(vp, Vnode) else (None, 0)
-
-
-def _rwx(protection: int) -> str:
-    return (
-        ("r" if protection & VM_PROT_READ else "-")
-        + ("w" if protection & VM_PROT_WRITE else "-")
-        + ("x" if protection & VM_PROT_EXECUTE else "-")
-    )
 
 
 def proc_maps(proc: Proc) -> bytes:
@@ -77,7 +57,7 @@ def proc_maps(proc: Proc) -> bytes:
             dev, inode = vap.va_fsid, vap.va_fileid
             name = vn_globalpath(vp)
         head = (
-            f"{entry.start:08x}-{entry.end:08x} {_rwx(entry.protection)}{'s' if shared else 'p'} "
+            f"{entry.start:08x}-{entry.end:08x} {prot_string(entry.protection)}{'s' if shared else 'p'} "
             f"{offset:08x} {os.major(dev):02x}:{os.minor(dev):02x} {inode} "
         )
         line = head.encode()
@@ -106,13 +86,13 @@ def proc_map(proc: Proc) -> bytes:
     for entry in proc.p_vmspace.vm_map:
         if entry.eflags & MAP_ENTRY_IS_SUB_MAP:
             continue
-        bottom, _ = bottom_object(entry)
         vp, _ = entry_vnode(entry)
         top = entry.object if isinstance(entry.object, VmObject) else None
-        kind = "none" if bottom is None else _TYPES.get(bottom.type, "unknown")
+        kind = "none" if top is None else _TYPES.get(bottom_object(top)[0].type, "unknown")
         path = "-" if vp is None else vn_globalpath(vp).decode(errors="replace")
         lines.append(
-            f"{entry.start:#x} {entry.end:#x} {0 if top is None else len(top.pages)} 0 0 {_rwx(entry.protection)} "
+            f"{entry.start:#x} {entry.end:#x} {0 if top is None else len(top.pages)} 0 0 "
+            f"{prot_string(entry.protection)} "
             f"{0 if top is None else top.ref_count} {0 if top is None else top.shadow_count} {0:#x} "
             f"{'COW' if entry.eflags & MAP_ENTRY_COW else 'NCOW'} "
             f"{'NC' if entry.eflags & MAP_ENTRY_NEEDS_COPY else 'NNC'} {kind} {path} NCH -1\n"

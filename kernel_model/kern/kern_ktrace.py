@@ -28,6 +28,7 @@ from kernel_model.vm.vm import VM_PROT_WRITE
 from kernel_model.vm.vm_check import StepRecorder
 from kernel_model.vm.vm_map_entry import MAP_ENTRY_STACK_GAP_DN, MAP_ENTRY_STACK_GAP_UP
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
+from kernel_model.vm.vm_object import bottom_object
 
 if TYPE_CHECKING:
     from kernel_model.kern.proc import Kernel, Thread
@@ -206,6 +207,4 @@ def saved_guard(entry: VmMapEntry) -> int:
 
 def vnode_path(obj: VmObject) -> str:
     """Path of the file at the bottom of *obj*'s shadow chain, empty when it is anonymous."""
-    while obj.backing_object is not None:
-        obj = obj.backing_object
-    return full_path(obj.handle)
+    return full_path(bottom_object(obj)[0].handle)

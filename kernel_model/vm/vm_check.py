@@ -61,7 +61,7 @@ class Listener(Protocol):
     def visit(self, obj: Visited, pindex: int, found: str) -> None:
         """The shadow walk looks into *obj* at *pindex*.
 
-        *found* is ``resident``, ``absent``, ``pager`` (it may have the page) or ``dead``.
+        *found* is ``resident``, ``absent`` or ``pager`` (it may have the page).
         """
         ...
 

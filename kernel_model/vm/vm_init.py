@@ -77,7 +77,7 @@ class VmProc(Protocol):
 
     @property
     def p_vmspace(self) -> object:
-        """Its address space; ``vm_stack_gap.growing_space()`` says what it can do."""
+        """Its address space; ``vm_stack_limits.growing_space()`` says what it can do."""
         ...
 
     @property

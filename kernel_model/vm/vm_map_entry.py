@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Union, cast
 from kernel_model.errors import kassert
 from kernel_model.ktrace.entry import full_path
 from kernel_model.vm.vm import OBJT_VNODE, VM_INHERIT_DEFAULT, prot_string
+from kernel_model.vm.vm_object import bottom_object
 
 if TYPE_CHECKING:
     from kernel_model.ucred import Ucred
@@ -280,11 +281,10 @@ def vm_map_entry_update_writecount(entry: VmMapEntry) -> None:
 
 
 def _bottom_vnode(obj: VmObject | None) -> TextVnode | None:
-    while obj is not None and obj.backing_object is not None:
-        obj = obj.backing_object
-    if obj is None or obj.type != OBJT_VNODE:
+    bottom = None if obj is None else bottom_object(obj)[0]
+    if bottom is None or bottom.type != OBJT_VNODE:
         return None
-    return cast("TextVnode", obj.handle)
+    return cast("TextVnode", bottom.handle)
 
 
 def vmfs_aligned_space(log2_alignment: int) -> int:
@@ -392,9 +392,7 @@ def eflags_text(eflags: int) -> str:
 
 def object_text(obj: VmObject) -> str:
     """The type of an object and its file; what it shadows in the end: ``default over vnode /bin/cat``.  Model only."""
-    bottom = obj
-    while (below := bottom.backing_object) is not None:
-        bottom = below
+    bottom, _ = bottom_object(obj)
     return _type_text(obj) if bottom is obj else f"{_type_text(obj)} over {_type_text(bottom)}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from kernel_model.errors import kassert
+from kernel_model.errors import some
 from kernel_model.vm.swap_pager import swap_release_by_cred, swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL, VM_PROT_COPY, VM_PROT_FAULT_LOOKUP, VM_PROT_WRITE
 from kernel_model.vm.vm_map import vm_map_entry_allocate_object, vm_map_entry_set_object, vm_map_entry_submap
@@ -97,10 +97,7 @@ def vm_map_lookup(map_: VmMap, va: int, fault_typea: int) -> LookupResult:
 
 
 def _into_submap(map_: VmMap, entry: VmMapEntry) -> VmMap:
-    sub = vm_map_entry_submap(entry)
-    kassert(sub is not None, "submap entry without a map")
-    if sub is None:
-        return map_
+    sub = some(vm_map_entry_submap(entry), "map of a submap entry")
     map_.unlock_read()
     sub.lock_read()
     return sub

@@ -245,6 +245,14 @@ def vm_page_object(m: VmPage) -> VmObject:
     return cast("VmObject", some(m.object, "object of a page in use"))
 
 
+def bottom_object(object_: VmObject, offset: VmOffset = 0) -> tuple[VmObject, VmOffset]:
+    """The last object of *object_*'s shadow chain, and where *offset* lies in it."""
+    while (backing := object_.backing_object) is not None:
+        offset += object_.backing_object_offset
+        object_ = backing
+    return object_, offset
+
+
 def vm_object_allocate(vm: Vm, type_: int, size: int) -> VmObject:
     """A new object of *size* pages with one reference.  FreeBSD: vm_object_allocate()."""
     kassert(size >= 0, "vm_object_allocate: %d pages", size)

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
 from kernel_model.rlimit import RLIMIT_MEMLOCK, RLIMIT_VMEM
-from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_hand_down, vm_map_entry_set_eflags, vm_map_grown
 from kernel_model.vm.vm_map_dragonfly import MAP_FIXED, dragonfly_growstack, dragonfly_stack
 from kernel_model.vm.vm_map_entry import (
@@ -37,9 +36,7 @@ from kernel_model.vm.vm_map_entry import (
 from kernel_model.vm.vm_map_insert import vm_map_clip_end, vm_map_clip_start, vm_map_insert
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_wire
-from kernel_model.vm.vm_object import vm_object_coalesce
 from kernel_model.vm.vm_param import (
-    KERN_FAILURE,
     KERN_NO_SPACE,
     KERN_SUCCESS,
     PAGE_MASK,
@@ -52,7 +49,7 @@ from kernel_model.vm.vm_param import (
 )
 from kernel_model.vm.vm_stack_gap import vm_map_growstack_gap, vm_map_stack_gap
 from kernel_model.vm.vm_stack_limits import (
-    StackSpace,
+    extend_object,
     growing_space,
     growth_amount,
     is_procstack,
@@ -346,16 +343,9 @@ class _ClassicGrowth:
         amount = self._cut(amount)
         start = entry.end
         end = start + amount
-        obj = entry.vm_object
-        cred = entry.cred
-        if cred is None and obj is not None:
-            cred = obj.cred
-        if cred is not None and not swap_reserve_by_cred(self.vm, amount, cred):
-            return KERN_NO_SPACE, start, end
-        if obj is not None and not vm_object_coalesce(
-            obj, entry.offset, entry.end - entry.start, amount, cred is not None
-        ):
-            return KERN_FAILURE, start, end
+        rv = extend_object(self.vm, entry, amount)
+        if rv != KERN_SUCCESS:
+            return rv, start, end
         entry.avail_ssize -= amount
         vm_map_entry_grow_up(map_, entry, amount, None)
         if self.vm.release.stack_merges_neighbour and self.next is not map_.header:

@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_model.errors import kassert
-from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm import VM_PROT_ALL
 from kernel_model.vm.vm_map import vm_map_entry_grow_up, vm_map_entry_resize, vm_map_grown
 from kernel_model.vm.vm_map_delete import vm_map_delete, vm_map_entry_delete
@@ -41,7 +40,6 @@ from kernel_model.vm.vm_map_entry import (
 from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_wire, vm_map_wire_locked
-from kernel_model.vm.vm_object import vm_object_coalesce
 from kernel_model.vm.vm_param import (
     KERN_CODES,
     KERN_FAILURE,
@@ -53,7 +51,7 @@ from kernel_model.vm.vm_param import (
     KernReturn,
     btoc,
 )
-from kernel_model.vm.vm_stack_limits import growing_space, growth_amount, is_procstack
+from kernel_model.vm.vm_stack_limits import extend_object, growing_space, growth_amount, is_procstack
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
@@ -287,16 +285,9 @@ class _GapGrowth:
         stack = self.stack
         start = stack.end
         end = start + amount
-        obj = stack.vm_object
-        cred = stack.cred
-        if cred is None and obj is not None:
-            cred = obj.cred
-        if cred is not None and not swap_reserve_by_cred(self.vm, amount, cred):
-            return KERN_NO_SPACE, start, end
-        if obj is not None and not vm_object_coalesce(
-            obj, stack.offset, stack.end - stack.start, amount, cred is not None
-        ):
-            return KERN_FAILURE, start, end
+        rv = extend_object(self.vm, stack, amount)
+        if rv != KERN_SUCCESS:
+            return rv, start, end
         left: VmMapEntry | None = gap
         if gap.end == end:
             vm_map_entry_delete(map_, gap)

@@ -1,4 +1,4 @@
-"""The limits of a process that a growing stack meets, in both designs.
+"""What growth has in common in both designs: the limits of the process, and the object of a stack that grows up.
 
 FreeBSD: part of vm_map_growstack(), sys/vm/vm_map.c; vm_map_stack(9).
 Differs: no RACCT.
@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, cast
 
 from kernel_model.rlimit import RLIM_INFINITY, RLIMIT_MEMLOCK, RLIMIT_STACK, RLIMIT_VMEM
+from kernel_model.vm.swap_pager import swap_reserve_by_cred
 from kernel_model.vm.vm_map_entry import MAP_WIREFUTURE
-from kernel_model.vm.vm_param import PAGE_SHIFT, trunc_page
+from kernel_model.vm.vm_object import vm_object_coalesce
+from kernel_model.vm.vm_param import KERN_FAILURE, KERN_NO_SPACE, KERN_SUCCESS, PAGE_SHIFT, KernReturn, trunc_page
 
 if TYPE_CHECKING:
     from kernel_model.vm.vm_init import Vm, VmProc
     from kernel_model.vm.vm_map import VmMap
+    from kernel_model.vm.vm_map_entry import VmMapEntry
 
 
 class StackSpace(Protocol):
@@ -87,3 +90,21 @@ def growth_amount(
     if procstack and ssize + amount > limit:
         amount = trunc_page(limit) - ssize
     return amount if growth_fits_limits(map_, proc, amount) else None
+
+
+def extend_object(vm: Vm, stack: VmMapEntry, amount: int) -> KernReturn:
+    """Reserve swap for *amount* bytes above *stack* and extend its object over them; KERN_NO_SPACE, KERN_FAILURE.
+
+    FreeBSD: the upward half of vm_map_growstack().
+    """
+    obj = stack.vm_object
+    cred = stack.cred
+    if cred is None and obj is not None:
+        cred = obj.cred
+    if cred is not None and not swap_reserve_by_cred(vm, amount, cred):
+        return KERN_NO_SPACE
+    if obj is not None and not vm_object_coalesce(
+        obj, stack.offset, stack.end - stack.start, amount, cred is not None
+    ):
+        return KERN_FAILURE
+    return KERN_SUCCESS

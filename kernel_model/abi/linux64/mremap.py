@@ -39,7 +39,7 @@ from kernel_model.vm.vm_map_insert import vm_map_insert
 from kernel_model.vm.vm_map_tree import vm_map_lookup_entry
 from kernel_model.vm.vm_map_wire import vm_map_wire
 from kernel_model.vm.vm_mmap import place_hint
-from kernel_model.vm.vm_object import vm_object_deallocate, vm_object_reference
+from kernel_model.vm.vm_object import bottom_object, vm_object_deallocate, vm_object_reference
 from kernel_model.vm.vm_param import KERN_SUCCESS, PAGE_MASK, PAGE_SHIFT, WORD_MASK, VmOffset
 
 if TYPE_CHECKING:
@@ -125,9 +125,8 @@ def _check(proc: Proc, addr: VmOffset, old_size: VmOffset, new_size: VmOffset) -
 def _file(entry: VmMapEntry) -> object:
     """The vnode object at the bottom of an entry's shadow chain, or None for anonymous memory."""
     obj = entry.vm_object
-    while obj is not None and obj.backing_object is not None:
-        obj = obj.backing_object
-    return obj if obj is not None and obj.type == OBJT_VNODE else None
+    bottom = None if obj is None else bottom_object(obj)[0]
+    return bottom if bottom is not None and bottom.type == OBJT_VNODE else None
 
 
 def _cow(entry: VmMapEntry) -> int:
@@ -176,9 +175,8 @@ def _continuation(entry: VmMapEntry, delta: VmOffset) -> tuple[VmObject | None, 
             # Shared memory keeps one object: the part past its end is beyond the object and refused.
             return obj, offset, cow
         return None, 0, cow & ~MAP_COPY_ON_WRITE
-    while obj is not None and obj.backing_object is not None:
-        offset += obj.backing_object_offset
-        obj = obj.backing_object
+    if obj is not None:
+        obj, offset = bottom_object(obj, offset)
     if entry.eflags & MAP_ENTRY_COW:
         cow |= MAP_COPY_ON_WRITE
     return obj, offset, cow
