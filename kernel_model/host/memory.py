@@ -30,20 +30,23 @@ class SwapFile:
 
     def write(self, offset: int, page: memoryview) -> bool:
         """Store a page; False when the host's disk refuses."""
-        if self._fd < 0:
-            import tempfile  # late: most programs never swap, and it pulls in much
-
-            with tempfile.TemporaryFile() as unnamed:
-                self._fd = os.dup(unnamed.fileno())
         try:
+            if self._fd < 0:
+                import tempfile  # late: most programs never swap, and it pulls in much
+
+                with tempfile.TemporaryFile() as unnamed:
+                    self._fd = os.dup(unnamed.fileno())
             return os.pwrite(self._fd, page, offset) == len(page)
         except OSError:
             return False
 
     def read(self, offset: int, page: memoryview) -> bool:
-        """Fetch a page that was written."""
+        """Fetch a page that was written; False when the host's disk does not give it back."""
         kassert(self._fd >= 0, "swap: nothing was written yet")
-        return os.preadv(self._fd, [page], offset) == len(page)
+        try:
+            return os.preadv(self._fd, [page], offset) == len(page)
+        except OSError:
+            return False
 
     def __del__(self) -> None:
         if self._fd >= 0:

@@ -188,6 +188,10 @@ def test_swap_is_a_file_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("kernel_model.host.memory.os.pwrite", broken)
     assert not swap.write(0, page)
+    monkeypatch.setattr("kernel_model.host.memory.os.preadv", broken)
+    assert not swap.read(8192, back)
+    monkeypatch.setattr("tempfile.TemporaryFile", broken)
+    assert not SwapFile().write(0, page), "no room for the file itself"
 
 
 def test_waiting_ends_when_something_comes() -> None:
